@@ -1,0 +1,57 @@
+//! Everything the data path needs to know after negotiation.
+
+use core::time::Duration;
+
+use super::cipher::DataCipher;
+use crate::wire::ids::PeerId;
+
+/// Layout of data packets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DataFormat {
+    /// P_DATA_V1: no peer-id, 32-bit packet id, tag in front.
+    V1,
+    /// P_DATA_V2: this peer-id goes on outgoing packets, 32-bit packet id, tag in front.
+    V2(PeerId),
+    /// P_DATA_V2 with 64-bit epoch counter, tag at the end (`aead-epoch`).
+    Epoch(PeerId),
+}
+
+/// `replay-window`: how far back and how long a late packet is accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReplayWindow {
+    /// Packets, 0 to 65,536; 0 demands strict order.
+    pub packets: u32,
+    /// Time, up to 600 s; zero means no limit.
+    pub time: Duration,
+}
+
+impl ReplayWindow {
+    /// OpenVPN's default of 64 packets and 15 s.
+    pub const DEFAULT: Self = Self { packets: 64, time: Duration::from_secs(15) };
+}
+
+impl Default for ReplayWindow {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// What is fixed for a peer once negotiation is done. Small and `Copy`: it lies beside the keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DataParams {
+    /// Cipher of every key of this peer.
+    pub cipher: DataCipher,
+    /// Layout of outgoing packets. Incoming V1 and V2 are both accepted; with `Epoch` only that.
+    pub format: DataFormat,
+    /// Window for incoming packets.
+    pub replay: ReplayWindow,
+    /// Largest TCP MSS of inner IPv4 segments, IPv6 gets 20 less; `None` leaves the option alone.
+    pub mss: Option<u16>,
+    /// Whether packets are found by the address they come from (a client's server) rather than by the
+    /// peer-id in them (a server's clients).
+    pub by_path: bool,
+    /// Whether an authenticated packet from another address moves the peer (`float`).
+    pub float: bool,
+}
+
+const _: () = assert!(size_of::<DataParams>() <= 64);

@@ -1,0 +1,195 @@
+//! What the application wants to know, or must act upon.
+
+use core::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::config::params::DataParams;
+use crate::directive::PeerRef;
+use crate::options::pushed::Pushed;
+use crate::session::SessionHandle;
+use crate::tls::{PeerIdentity, TlsFailure};
+use crate::wire::ids::KeyId;
+
+/// News from a session.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The first valid answer of the server arrived.
+    Reached(SessionHandle),
+    /// The server's certificate was accepted and TLS is up, for the first or a further key.
+    TlsReady {
+        /// Which session.
+        session: SessionHandle,
+        /// Who the server is.
+        peer: Option<PeerIdentity>,
+        /// Version and suite.
+        description: String,
+        /// Which key.
+        key: KeyId,
+    },
+    /// Key exchange done, the configuration is being asked for.
+    AwaitingConfig(SessionHandle),
+    /// The whole PUSH_REPLY arrived: set the host up with it. Data flows as soon as the device exists.
+    Configure {
+        /// Which session.
+        session: SessionHandle,
+        /// Options in the order they came, after `pull-filter`.
+        options: Vec<Pushed>,
+        /// Options that are unknown or malformed, as text, for a warning.
+        ignored: Vec<String>,
+    },
+    /// The data channel is ready.
+    Established {
+        /// Which session.
+        session: SessionHandle,
+        /// Its peer in the data plane.
+        peer: PeerRef,
+        /// What was negotiated.
+        params: DataParams,
+        /// Inner MTU: pushed or configured.
+        tun_mtu: u16,
+        /// Which features are on, for the log: `cc-exit tls-ekm dyn-tls-crypt aead-epoch`.
+        flags: String,
+    },
+    /// A further key is in use.
+    Rekeyed {
+        /// Which session.
+        session: SessionHandle,
+        /// The new key.
+        key: KeyId,
+    },
+    /// The server moved (`float`).
+    Floated {
+        /// Which session.
+        session: SessionHandle,
+        /// Where it is now.
+        to: crate::Path,
+    },
+    /// A session token to use in place of the password from now on, also for later connections.
+    Token {
+        /// Which session.
+        session: SessionHandle,
+        /// User name that goes with it, if another one.
+        username: Option<String>,
+        /// The token.
+        token: Zeroizing<String>,
+    },
+    /// Text from the server to show (`INFO`, `INFO_PRE`, `AUTH_PENDING`).
+    Message {
+        /// Which session.
+        session: SessionHandle,
+        /// The whole message.
+        text: String,
+    },
+    /// The session is over; its handle is invalid from now on.
+    Closed {
+        /// Which session.
+        session: SessionHandle,
+        /// Why.
+        cause: CloseCause,
+    },
+}
+
+/// Why a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseCause {
+    /// We were told to close it.
+    Local,
+    /// No answer at all within `server-poll-timeout`.
+    ServerPoll,
+    /// Key negotiation did not finish within `hand-window`.
+    HandWindow,
+    /// No PUSH_REPLY came.
+    NoPushReply,
+    /// Nothing arrived for `ping-restart`.
+    PingRestart,
+    /// Nothing arrived for `ping-exit`.
+    PingExit,
+    /// Less traffic than `inactive` demands.
+    Inactive,
+    /// `session-timeout` is over.
+    SessionTimeout,
+    /// TLS failed.
+    Tls(TlsFailure),
+    /// The server refused our credentials; text after `AUTH_FAILED,`.
+    AuthFailed {
+        /// Reason as sent, without the leading comma; empty if none.
+        reason: String,
+        /// Whether the credentials that failed were a token.
+        was_token: bool,
+    },
+    /// `AUTH_FAILED,TEMP`: try again.
+    AuthTemporary {
+        /// Wait at least so many seconds.
+        backoff: Option<u32>,
+        /// Where to try next.
+        advance: Advance,
+        /// Text for a person.
+        reason: String,
+    },
+    /// `RESTART`: connect again.
+    Restart {
+        /// `[P]`: keep the credentials.
+        keep_credentials: bool,
+        /// `[N]`: go to the next server.
+        advance: bool,
+        /// Text for a person.
+        reason: String,
+    },
+    /// `HALT`: do not connect again.
+    Halt {
+        /// Text for a person.
+        reason: String,
+    },
+    /// The server said that it leaves.
+    PeerExit,
+    /// The negotiated cipher is not allowed or none is common.
+    Cipher(String),
+    /// A pushed option was refused by `pull-filter reject`.
+    RejectedOption(String),
+    /// The server pushed something we cannot obey.
+    Push(String),
+    /// The byte stream ended.
+    StreamClosed,
+    /// The peer broke the protocol.
+    Protocol(&'static str),
+}
+
+/// Where to try next after a temporary refusal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Advance {
+    /// Same address.
+    #[default]
+    No,
+    /// Next address of the same remote.
+    Address,
+    /// Next remote.
+    Remote,
+}
+
+impl fmt::Display for CloseCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("closed by this side"),
+            Self::ServerPoll => f.write_str("no answer from the server"),
+            Self::HandWindow => f.write_str("TLS key negotiation did not finish in time"),
+            Self::NoPushReply => f.write_str("no PUSH_REPLY from the server"),
+            Self::PingRestart => f.write_str("ping-restart"),
+            Self::PingExit => f.write_str("ping-exit"),
+            Self::Inactive => f.write_str("inactive"),
+            Self::SessionTimeout => f.write_str("session-timeout"),
+            Self::Tls(failure) => write!(f, "TLS failed: {failure}"),
+            Self::AuthFailed { reason, .. } => write!(f, "AUTH_FAILED,{reason}"),
+            Self::AuthTemporary { reason, .. } => write!(f, "AUTH_FAILED,TEMP:{reason}"),
+            Self::Restart { reason, .. } => write!(f, "server asks for a restart {reason}"),
+            Self::Halt { reason } => write!(f, "server asks to stop {reason}"),
+            Self::PeerExit => f.write_str("remote-exit"),
+            Self::Cipher(text) | Self::Push(text) => f.write_str(text),
+            Self::RejectedOption(text) => write!(f, "offending option received from server: {text}"),
+            Self::StreamClosed => f.write_str("connection closed by the other side"),
+            Self::Protocol(text) => write!(f, "protocol error: {text}"),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Derivation of keys from TLS.
+
+pub mod data_key;

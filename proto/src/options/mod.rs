@@ -1,0 +1,5 @@
+//! OpenVPN's option text, shared by PUSH_REPLY and profile files.
+
+pub mod lexer;
+pub mod push_reply;
+pub mod pushed;

@@ -1,0 +1,1 @@
+//! Typed, bounded parse of PUSH_REPLY.

@@ -1,0 +1,34 @@
+//! The seam between the control machine and whatever moves the packets.
+
+use crate::directive::Order;
+use crate::report::Report;
+
+/// A consumer of orders: the table in this process, worker threads, a kernel, a simulator.
+pub trait DataPlane {
+    /// Carries an order out, or takes it to carry it out later.
+    fn apply(&mut self, now: crate::Instant, order: Order);
+
+    /// The next piece of news, if any.
+    fn poll_report(&mut self) -> Option<Report>;
+
+    /// What this plane can do; asked once, before the first order.
+    fn capabilities(&self) -> Capabilities;
+}
+
+/// What a plane can do. It narrows what is negotiated, it never adds to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Orders are carried out when `apply` returns; no [`Report::Applied`] is needed.
+    pub synchronous: bool,
+    /// Knows the epoch data format.
+    pub epoch: bool,
+    /// Knows P_DATA_V1.
+    pub data_v1: bool,
+    /// Can take different peer-ids in the two directions (`ID=`).
+    pub asymmetric_ids: bool,
+}
+
+impl Capabilities {
+    /// What the plane in this crate can do: everything.
+    pub const USERSPACE: Self = Self { synchronous: true, epoch: true, data_v1: true, asymmetric_ids: true };
+}

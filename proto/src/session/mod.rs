@@ -1,0 +1,5 @@
+//! One relation to a peer: handshake, renegotiation, messages, keepalive.
+
+/// Name of a session at its [`Node`](crate::Node). Never reused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct SessionHandle(pub(crate) u64);

@@ -1,0 +1,3 @@
+//! Wire formats: pure, without state or time.
+
+pub mod ids;
