@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod data;
 pub mod deadline;
 pub mod directive;
 pub mod drops;
