@@ -29,7 +29,7 @@ impl Model {
 
     fn accept(&mut self, now: Instant, new: ReplayId) -> bool {
         let n = self.window.packets;
-        let highest = self.highest.unwrap_or(id(0, 0));
+        let highest = self.highest.unwrap_or(ReplayId { time: 0, id: 0 });
         if !self.window.time.is_zero() && now - self.last_reap >= Duration::from_secs(5) {
             self.last_reap = now;
             let kept = self.seen.iter().filter(|(i, _)| highest.id - **i < n);

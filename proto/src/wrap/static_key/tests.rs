@@ -26,7 +26,8 @@ fn reads_generated_files_in_any_line_format() {
         file(&hex_lines(256).to_uppercase()),
         file(&hex_lines(256).replace('\n', " ")),
         file(&hex_lines(256).replace("0f", "0 \t\n f")),
-        format!("\u{feff}comment\n{plain}trailing text"),
+        format!("comment\n{plain}trailing text"),
+        format!("\u{feff}{}", &plain[plain.find("-----BEGIN").unwrap()..]),
         file(&format!("{}\nabc", hex_lines(256))),
     ];
     for text in variants {

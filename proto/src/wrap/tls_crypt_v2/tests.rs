@@ -62,7 +62,7 @@ fn illegal_lengths_are_malformed() {
 fn file_errors_name_what_is_there() {
     let wkc = server_key().wrap(&client_key(), b"").unwrap();
     let good = client_file(&wkc);
-    let mut shorter = wkc.clone();
+    let mut shorter = wkc;
     shorter.remove(40);
     let cases = [
         (
