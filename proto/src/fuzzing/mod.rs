@@ -3,6 +3,7 @@
 
 pub mod control_packet;
 pub mod push_reply;
+pub(crate) mod server;
 pub mod stream_frames;
 pub mod wrap_open;
 
