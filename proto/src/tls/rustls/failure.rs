@@ -93,9 +93,9 @@ fn alert_text(alert: AlertDescription) -> String {
              sides, at least TLS 1.2 is needed"
         }
         AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => {
-            "the server shares no cipher suite, group or signature algorithm with us; look at `tls-cipher` and \
-             `tls-groups` on both sides (only ECDHE with AES-GCM or ChaCha20-Poly1305 is supported, and P-521 certificates only \
-             with TLS 1.3), or it demands a client certificate"
+            "the server shares no cipher suite, group or signature algorithm with us, or it demands a client \
+             certificate; look at `tls-cipher` and `tls-groups` on both sides (only ECDHE with AES-GCM or \
+             ChaCha20-Poly1305 is supported, and P-521 certificates only with TLS 1.3)"
         }
         AlertDescription::DecryptError => {
             "the server could not verify our handshake signature; do `cert` and `key` belong together?"
