@@ -5,7 +5,7 @@
 //! a message that says so. For want of the group, P-521 certificates of either side work with OpenSSL in
 //! TLS 1.3 only.
 //!
-//! Our own certificate may be of version 1; the server's only as [`verify`](super::verify) says.
+//! Our own certificate may be of version 1; the server's only as [`verify`] says.
 
 mod failure;
 mod session;
