@@ -205,21 +205,27 @@ fn criterion_benches(c: &mut Criterion) {
     }
 }
 
+/// What [`ratio`] found. Nanoseconds are for one packet, of the fastest round.
+struct Measured {
+    ratio: f64,
+    table: f64,
+    bare: f64,
+}
+
 /// Median of `table / bare` over rounds that measure both right after another.
-fn ratio(mut table: impl FnMut() -> Duration, mut bare: impl FnMut() -> Duration) -> (f64, f64) {
+fn ratio(mut table: impl FnMut() -> Duration, mut bare: impl FnMut() -> Duration) -> Measured {
     const ROUNDS: usize = 2001;
     let mut ratios = Vec::with_capacity(ROUNDS);
-    let mut nanos = Vec::with_capacity(ROUNDS);
+    let mut best = [f64::MAX; 2];
     for round in 0..ROUNDS + 50 {
-        let (t, b) = (table().as_secs_f64(), bare().as_secs_f64());
+        let both = [table(), bare()].map(|d| d.as_secs_f64() * 1e9 / BATCH as f64);
         if round >= 50 {
-            ratios.push(t / b);
-            nanos.push(b * 1e9 / BATCH as f64);
+            ratios.push(both[0] / both[1]);
+            best = [best[0].min(both[0]), best[1].min(both[1])];
         }
     }
     ratios.sort_by(f64::total_cmp);
-    nanos.sort_by(f64::total_cmp);
-    (ratios[ROUNDS / 2], nanos[ROUNDS / 2])
+    Measured { ratio: ratios[ROUNDS / 2], table: best[0], bare: best[1] }
 }
 
 fn print_ratios() -> bool {
@@ -242,8 +248,10 @@ fn print_ratios() -> bool {
                     timed(|| bare.open(&mut bufs, &tag))
                 },
             );
-            for (what, (ratio, nanos)) in [("seal", seal), ("open", open)] {
-                println!("{cipher:>18} {name:>5} {what}: {ratio:.3} x bare ({nanos:.0} ns)");
+            for (what, Measured { ratio, table, bare }) in [("seal", seal), ("open", open)] {
+                println!(
+                    "{cipher:>18} {name:>5} {what}: {ratio:.3} x bare; best {table:.0} and {bare:.0} ns"
+                );
                 good &= ratio <= ACCEPTED;
             }
         }
