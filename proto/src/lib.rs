@@ -18,6 +18,7 @@ pub mod node;
 pub mod options;
 pub mod path;
 pub mod plane;
+pub mod reliable;
 pub mod report;
 pub mod session;
 pub mod tls;

@@ -61,7 +61,7 @@ fn tcp_checksum(packet: &[u8]) -> u16 {
 
 fn segment(v6: bool, flags: u8, options: &[u8], payload: &[u8]) -> Vec<u8> {
     let header = 20 + options.len();
-    assert!(header % 4 == 0 && header <= 60);
+    assert!(header.is_multiple_of(4) && header <= 60);
     let len = header + payload.len();
     let mut packet = if v6 {
         let mut ip = vec![0x60, 0, 0, 0, (len >> 8) as u8, len as u8, 6, 64];

@@ -223,10 +223,7 @@ fn epochs_end_too() {
                 break;
             }
         };
-        let packet = match try_seal(&mut s, peer(3), &ip([1; 4], [2; 4])) {
-            Ok(packet) => packet,
-            Err(_) => continue,
-        };
+        let Ok(packet) = try_seal(&mut s, peer(3), &ip([1; 4], [2; 4])) else { continue };
         open(&mut c, udp(1194), &packet).unwrap();
         told.extend(reports(&mut c));
     }
