@@ -136,7 +136,8 @@ impl Host {
                         applied.changes.push(held.item.undone());
                     }
                     if let Some(journal) = &mut self.journal {
-                        result = result.and(journal.gone(held.id));
+                        let noted = journal.gone(held.id);
+                        result = result.and(noted);
                     }
                 }
                 Err(error) => {

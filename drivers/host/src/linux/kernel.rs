@@ -272,7 +272,7 @@ fn table(route: &RouteMessage) -> u32 {
         RouteAttribute::Table(table) => Some(*table),
         _ => None,
     });
-    long.unwrap_or(u32::from(route.header.table))
+    long.unwrap_or_else(|| route.header.table.into())
 }
 
 fn metric(route: &RouteMessage) -> u32 {

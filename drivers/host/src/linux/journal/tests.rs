@@ -120,7 +120,7 @@ fn only_the_journal_of_a_dead_process_in_this_namespace_is_obeyed() {
     let dead = Owner { pid: 5_000_000, ..current.clone() };
     assert_eq!(judge(dead.clone()), Verdict::Undo);
     assert_eq!(judge(Owner { netns: current.netns + 1, ..dead.clone() }), Verdict::Leave);
-    assert_eq!(judge(Owner { boot: "another".to_owned(), ..dead.clone() }), Verdict::Stale);
+    assert_eq!(judge(Owner { boot: "another".to_owned(), ..dead }), Verdict::Stale);
     assert_eq!(judge(Owner { version: VERSION + 1, ..dead }), Verdict::Leave);
 }
 
