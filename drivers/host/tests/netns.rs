@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
@@ -26,7 +27,11 @@ fn in_namespace(test: impl FnOnce() + Send) {
     thread::scope(|scope| {
         let body = || {
             if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-                eprintln!("SKIPPED: cannot make a network namespace: {error}; run this test as root");
+                // Past the test harness, which would swallow the line of a test that passes.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "SKIPPED: cannot make a network namespace: {error}; run this test as root"
+                );
                 return;
             }
             for line in [
@@ -436,6 +441,37 @@ fn a_crash_is_undone_at_the_next_start() {
             assert_eq!(journals(dir.path()), 0);
             assert!(recover(dir.path()).unwrap().is_empty());
         }
+    });
+}
+
+/// The test runs itself again without the privilege.
+#[test]
+fn a_missing_privilege_is_named_with_the_cure() {
+    const CHILD: &str = "OXIVPN_TEST_UNPRIVILEGED";
+    if env::var_os(CHILD).is_some() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut host = Host::new(Some(dir.path())).unwrap();
+        assert!(host.default_gateway(IpVersion::V4).unwrap().is_some(), "looking is free");
+        let error = host.apply(&plan()).unwrap_err();
+        assert!(
+            error.is_permission() && error.to_string().contains("needs root or CAP_NET_ADMIN"),
+            "{error}"
+        );
+        assert_eq!(journals(dir.path()), 0, "nothing was changed");
+        return;
+    }
+    in_namespace(|| {
+        let before = snapshot();
+        let output = Command::new("setpriv")
+            .args(["--bounding-set=-net_admin", "--inh-caps=-net_admin"])
+            .arg(env::current_exe().unwrap())
+            .args(["--exact", "a_missing_privilege_is_named_with_the_cure", "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{output:?}");
+        assert_same(&before, &snapshot());
     });
 }
 
