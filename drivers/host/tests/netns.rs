@@ -207,6 +207,24 @@ fn another_plan_changes_only_the_difference() {
 }
 
 #[test]
+fn settings_changed_twice_go_back_to_what_was_before_the_first() {
+    in_namespace(|| {
+        let before = snapshot();
+        let mut host = Host::new(None).unwrap();
+        host.apply(&plan()).unwrap();
+        let other = Plan { mtu: Some(1300), txqueuelen: Some(50), ..plan() };
+        assert!(host.apply(&other).unwrap().failed.is_empty());
+        assert!(has(&snapshot(), &["link tun0 up=true mtu=1300 txqueuelen=50"]));
+        let untouched = Plan { mtu: None, txqueuelen: None, ..plan() };
+        host.apply(&untouched).unwrap();
+        assert!(has(&snapshot(), &["link tun0 up=true mtu=1500 txqueuelen=500"]));
+        host.apply(&other).unwrap();
+        drop(host);
+        assert_same(&before, &snapshot());
+    });
+}
+
+#[test]
 fn what_others_undid_is_made_again() {
     in_namespace(|| {
         let mut host = Host::new(None).unwrap();

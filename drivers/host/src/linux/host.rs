@@ -69,10 +69,19 @@ impl Host {
     fn wanted(&mut self, plan: &Plan, link: &Link, applied: &mut Applied) -> Result<Vec<Item>, HostError> {
         let reference = LinkRef { index: link.index, name: link.name.clone() };
         let mut wanted = Vec::new();
-        if let (Some(mtu), Some(before)) = (plan.mtu, link.mtu) {
+        // What was before us, not before this plan.
+        let mtu_before = self.held.iter().find_map(|held| match &held.item {
+            Item::Mtu { link, before, .. } if *link == reference => Some(*before),
+            _ => None,
+        });
+        let packets_before = self.held.iter().find_map(|held| match &held.item {
+            Item::TxQueueLen { link, before, .. } if *link == reference => Some(*before),
+            _ => None,
+        });
+        if let (Some(mtu), Some(before)) = (plan.mtu, mtu_before.or(link.mtu)) {
             wanted.push(Item::Mtu { link: reference.clone(), mtu, before });
         }
-        if let (Some(packets), Some(before)) = (plan.txqueuelen, link.txqueuelen) {
+        if let (Some(packets), Some(before)) = (plan.txqueuelen, packets_before.or(link.txqueuelen)) {
             wanted.push(Item::TxQueueLen { link: reference.clone(), packets, before });
         }
         wanted.push(Item::Up { link: reference.clone() });
