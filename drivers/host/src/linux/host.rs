@@ -32,7 +32,8 @@ struct Held {
 impl Host {
     /// Opens rtnetlink in the calling thread's network namespace. With a `journal_dir` (made if missing, mode 0700)
     /// every change is written down there before it is made; without one a crash leaves what does not vanish with the
-    /// interface.
+    /// interface. The journal names this process, so a program that puts itself into the background by forking does
+    /// so first.
     ///
     /// # Errors
     ///
