@@ -16,7 +16,7 @@ struct Echo<'d>(&'d [u8]);
 
 impl Files for Echo<'_> {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        if path.to_string_lossy().len() % 3 == 0 {
+        if path.to_string_lossy().len().is_multiple_of(3) {
             return Err(io::ErrorKind::NotFound.into());
         }
         Ok(self.0.to_vec())
@@ -31,7 +31,7 @@ impl Files for Echo<'_> {
     }
 
     fn open_to_others(&self, path: &Path) -> bool {
-        path.to_string_lossy().len() % 2 == 0
+        path.to_string_lossy().len().is_multiple_of(2)
     }
 }
 
@@ -112,8 +112,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(400))]
-
         #[test]
         fn random_bytes(data in proptest::collection::vec(any::<u8>(), 0..400)) {
             super::run(&data);

@@ -1,4 +1,5 @@
 //! What is refused: each message names place, reason and cure.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 
@@ -251,6 +252,16 @@ fn secrets_that_others_can_read_are_told() {
             "WARNING: file 'login' is group or others accessible; write `chmod 600 login` (in client.ovpn:5)",
             "WARNING: file 'ta.key' is group or others accessible; write `chmod 600 ta.key` (in client.ovpn:9)",
         ]
+    );
+    let mut old = Memory::usual();
+    old.add(
+        "client.key",
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----",
+    );
+    let error = Profile::from_text("client.ovpn", &text, &old).unwrap_err().to_string();
+    assert!(
+        error.contains("in OpenSSL's old format in client.key. Convert it with `openssl pkcs8 -topk8"),
+        "{error}"
     );
     files.denied = vec!["client.key".into()];
     let error = Profile::from_text("client.ovpn", &text, &files).unwrap_err().to_string();

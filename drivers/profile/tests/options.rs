@@ -1,4 +1,5 @@
 //! Each honoured option: its value reaches its field.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 
@@ -283,6 +284,18 @@ fn encrypted_keys() {
     assert!(wrong.contains("the passphrase does not open the private key. Give"), "{wrong}");
     let none = profile.tls_options(None).err().unwrap().to_string();
     assert!(none.contains("there is no passphrase"), "{none}");
+
+    files.add("encrypted.key", include_str!("keys/encrypted-3des.pem"));
+    let old = Profile::from_text("a", &text, &files).unwrap();
+    assert_eq!(hex::encode(&*old.tls_options(Some("example")).unwrap().key.unwrap()), OPENED);
+    files.add("encrypted.key", include_str!("keys/encrypted-pbes1.pem"));
+    let older = Profile::from_text("a", &text, &files).unwrap();
+    let unknown = older.tls_options(Some("example")).err().unwrap().to_string();
+    assert!(
+        unknown.contains("encrypted in an unknown way (PBES1). Convert it with `openssl pkcs8"),
+        "{unknown}"
+    );
+    files.add("encrypted.key", ENCRYPTED);
 
     let profile = Profile::from_text("a", &format!("{text}askpass pass"), &files).unwrap();
     assert!(!profile.needs_passphrase());

@@ -1,4 +1,5 @@
 //! Whole profiles in the manner of providers, installers and firewalls.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 
