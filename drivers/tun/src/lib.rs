@@ -1,1 +1,65 @@
+//! Layer-3 tunnel devices as non-blocking packet sources and sinks.
+//!
+//! A [`Device`] is one of three things behind one interface:
+//!
+//! | made by | what it is | [`Device::as_raw_fd`] |
+//! |---|---|---|
+//! | [`Device::open`] | a TUN interface of the kernel, by name | `Some` |
+//! | [`Device::from_fd`] | a descriptor someone else opened: a TUN queue, or one end of a datagram socket pair | `Some` |
+//! | [`Device::null`] | nothing: never readable, every write vanishes | `None` |
+//!
+//! One call moves one packet: [`Device::recv`] fills the buffer with one whole IP packet, without any header before
+//! it, and [`Device::send`] takes one. Both are non-blocking; [`std::io::ErrorKind::WouldBlock`] means "poll the
+//! descriptor". The device is level 3 only and does no offload, so no packet is larger than the interface's MTU.
+//!
+//! Opening a device neither brings it up nor gives it an address. A freshly opened interface is down, and the kernel
+//! answers a write to it with `EIO` until someone sets it up ([`Device::set_up`], `ip link set up`, or a
+//! configuration library of your choice).
+//!
+//! # Example
+//!
+//! ```no_run
+//! use std::io::ErrorKind;
+//! use oxivpn_tun::{Device, Options};
+//!
+//! // "tun" lets the kernel choose the next free tunN.
+//! let device = Device::open(&Options::new("tun").mtu(1400))?;
+//! device.set_up(true)?;
+//! println!("reading from {}", device.name());
+//!
+//! let mut packet = [0u8; 1500];
+//! loop {
+//!     match device.recv(&mut packet) {
+//!         Ok(len) => println!("IPv{} packet of {len} bytes", packet[0] >> 4),
+//!         Err(error) if error.kind() == ErrorKind::WouldBlock => break, // poll device.as_raw_fd()
+//!         Err(error) => return Err(error.into()),
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Privileges
+//!
+//! Making an interface needs `CAP_NET_ADMIN`. A persistent interface that was made beforehand for a user
+//! ([`Options::owner`] with [`Options::persist`], or `ip tuntap add dev tun0 mode tun user NAME`) can be opened by that
+//! user without any privilege.
+//!
+//! # Platforms
+//!
+//! Linux. On other systems the crate does not compile.
 
+#![deny(unsafe_code)]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("oxivpn-tun supports Linux only so far: no device driver for this operating system");
+
+#[cfg(target_os = "linux")]
+mod linux;
+mod error;
+mod options;
+
+pub use error::OpenError;
+pub use options::Options;
+
+#[cfg(target_os = "linux")]
+pub use linux::Device;

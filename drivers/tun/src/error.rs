@@ -1,0 +1,91 @@
+//! Why a device could not be opened.
+
+use std::{error, fmt, io};
+
+/// Why [`Device::open`](crate::Device::open) or [`Device::from_fd`](crate::Device::from_fd) failed. The text names
+/// the device, the kernel's message and what to do about it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// No interface can have this name.
+    Name {
+        /// The name that was asked for.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The kernel has no TUN driver, or the process cannot see its device node.
+    NoDriver {
+        /// The error met on `/dev/net/tun`.
+        source: io::Error,
+    },
+    /// The kernel refused to make or open the interface.
+    Open {
+        /// The name that was asked for; `tun` if the kernel was to choose.
+        name: String,
+        /// The kernel's error.
+        source: io::Error,
+    },
+    /// The interface is open but a setting was refused.
+    Setting {
+        /// The interface's name.
+        name: String,
+        /// The setting: `mtu`, `txqueuelen`, `persist`, `owner`, `group`, `non-blocking`.
+        setting: &'static str,
+        /// The kernel's error.
+        source: io::Error,
+    },
+    /// The descriptor given is not a layer-3 packet device without headers.
+    Descriptor {
+        /// What it is instead.
+        why: &'static str,
+    },
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name { name, why } => write!(f, "cannot name a tun device {name:?}: {why}; choose another name"),
+            Self::NoDriver { source } => write!(
+                f,
+                "cannot reach the tun driver at /dev/net/tun: {source}; load it with `modprobe tun`, and in a \
+                 container pass the device in (`--device /dev/net/tun`)"
+            ),
+            Self::Open { name, source } => {
+                write!(f, "cannot open tun device {name:?}: {source}{}", cure(source))
+            }
+            Self::Setting { name, setting, source } => {
+                write!(f, "cannot set {setting} of tun device {name:?}: {source}{}", cure(source))
+            }
+            Self::Descriptor { why } => write!(
+                f,
+                "the descriptor given is not usable: {why}; open it as a tun queue with IFF_TUN|IFF_NO_PI and \
+                 without IFF_VNET_HDR"
+            ),
+        }
+    }
+}
+
+impl error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::NoDriver { source } | Self::Open { source, .. } | Self::Setting { source, .. } => Some(source),
+            Self::Name { .. } | Self::Descriptor { .. } => None,
+        }
+    }
+}
+
+fn cure(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => {
+            "; it needs root or CAP_NET_ADMIN, or an interface made for this user beforehand (ip tuntap add dev NAME \
+             mode tun user USER)"
+        }
+        Some(libc::EBUSY) => "; another process has this interface open: stop it or choose another name",
+        Some(libc::EINVAL) => {
+            "; an interface of this name exists that is no single-queue tun device, or the value is out of range: \
+             choose another"
+        }
+        _ => "",
+    }
+}

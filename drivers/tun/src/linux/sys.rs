@@ -1,0 +1,48 @@
+//! The system calls that no dependency wraps. The only file of the crate with `unsafe`.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Name and `IFF_*` flags of a TUN descriptor.
+pub(super) struct Interface {
+    pub(super) name: String,
+    pub(super) flags: i32,
+}
+
+/// Asks the kernel which interface a descriptor belongs to (`TUNGETIFF`).
+///
+/// # Errors
+///
+/// `ENOTTY` or `EINVAL` if the descriptor is no TUN device, `EBADFD` if it is one without an interface.
+pub(super) fn tun_interface(fd: BorrowedFd<'_>) -> io::Result<Interface> {
+    // SAFETY: an all-zero ifreq is a valid value of this plain C struct.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open for the borrow's lifetime and TUNGETIFF writes one ifreq to the pointer.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNGETIFF as _, &raw mut request) })?;
+    let name: Vec<u8> = request.ifr_name.iter().map(|&c| c as u8).take_while(|&c| c != 0).collect();
+    // SAFETY: TUNGETIFF fills the flags member of the union; every bit pattern is a valid c_short.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    Ok(Interface { name: String::from_utf8_lossy(&name).into_owned(), flags: i32::from(flags) })
+}
+
+/// Makes the interface of a TUN descriptor persistent or not (`TUNSETPERSIST`).
+pub(super) fn set_persist(fd: BorrowedFd<'_>, persist: bool) -> io::Result<()> {
+    // SAFETY: the descriptor is open for the borrow's lifetime; the argument is a number, not a pointer.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETPERSIST as _, libc::c_int::from(persist)) })
+}
+
+/// Sets `O_NONBLOCK` and `FD_CLOEXEC`.
+pub(super) fn set_nonblocking_cloexec(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let fd = fd.as_raw_fd();
+    // SAFETY: the descriptor is open for the borrow's lifetime; F_GETFL takes no argument.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    check(flags)?;
+    // SAFETY: as above; F_SETFL takes a number.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
+    // SAFETY: as above; F_SETFD takes a number.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
