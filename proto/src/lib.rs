@@ -7,6 +7,7 @@ pub mod config;
 pub mod deadline;
 pub mod directive;
 pub mod drops;
+pub mod endpoint;
 pub mod entropy;
 pub mod event;
 pub mod keys;

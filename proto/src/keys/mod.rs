@@ -1,3 +1,6 @@
-//! Derivation of keys from TLS.
+//! From TLS to data keys: the key-method-2 message and both ways to derive a key block.
 
 pub mod data_key;
+pub mod ekm;
+pub mod method2;
+pub mod prf;

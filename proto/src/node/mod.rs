@@ -1,54 +1,141 @@
 //! The one composition of the machines: endpoint, sessions and timers behind a single drain.
 
+mod peers;
+mod schedule;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::clock::{Anchor, Instant};
 use crate::config::{ClientConfig, Credentials, NodeConfig};
 use crate::deadline::Deadline;
-use crate::directive::Order;
-use crate::drops::DropCounters;
+use crate::directive::{Directive, Order, PeerRef};
+use crate::drops::{DropCounters, DropReason};
+use crate::endpoint::{Endpoint, Route};
+use crate::entropy::Entropy;
 use crate::event::Event;
 use crate::path::{Path, StreamChange, StreamId};
 use crate::report::Report;
-use crate::session::SessionHandle;
+use crate::session::{Now, Session, SessionHandle, Setup};
 use crate::tls::TlsFailure;
 use crate::transmit::Transmit;
+use peers::PeerIds;
+use schedule::Schedule;
 
-/// All control machines of one program. See the crate page for the loop around it.
+/// All control machines of one program. See the [crate page](crate) for the loop around it.
+///
+/// Every call with `now` may create outputs. After it, drain [`poll_directive`](Self::poll_directive), then
+/// [`poll_transmit`](Self::poll_transmit), then [`poll_event`](Self::poll_event), each until `None`, and sleep
+/// until [`deadline`](Self::deadline).
 pub struct Node {
-    _private: (),
+    config: Arc<NodeConfig>,
+    entropy: Entropy,
+    anchor: Anchor,
+    endpoint: Endpoint,
+    sessions: BTreeMap<SessionHandle, Entry>,
+    by_peer: BTreeMap<PeerRef, SessionHandle>,
+    schedule: Schedule,
+    peer_ids: PeerIds,
+    next_handle: u64,
+    /// Sessions that may have something to transmit.
+    ready: BTreeSet<SessionHandle>,
+    orders: VecDeque<Order>,
+    last_order: u64,
+    applied: u64,
+    events: VecDeque<Event>,
+    drops: DropCounters,
+}
+
+struct Entry {
+    session: Session,
+    /// Nothing of this session is sent before the data plane has carried this order out: the key must be
+    /// installed before the message leaves that lets the peer use it.
+    gate: u64,
 }
 
 impl Node {
     /// A node without sessions. `seed` must be secret and never used twice.
     pub fn new(config: Arc<NodeConfig>, seed: [u8; 32], anchor: Anchor) -> Self {
-        let _ = (config, seed, anchor);
-        todo!()
+        Self {
+            config,
+            entropy: Entropy::new(seed),
+            anchor,
+            endpoint: Endpoint::default(),
+            sessions: BTreeMap::new(),
+            by_peer: BTreeMap::new(),
+            schedule: Schedule::default(),
+            peer_ids: PeerIds::default(),
+            next_handle: 0,
+            ready: BTreeSet::new(),
+            orders: VecDeque::new(),
+            last_order: 0,
+            applied: 0,
+            events: VecDeque::new(),
+            drops: DropCounters::default(),
+        }
     }
 
-    /// Takes a control packet from `path`; `bytes` is clobbered.
+    // Inputs
+
+    /// Takes a control packet from `path`; `bytes` is clobbered. A data packet is counted and dropped.
     pub fn handle_datagram(&mut self, now: Instant, path: Path, bytes: &mut [u8]) {
-        let _ = (now, path, bytes);
-        todo!()
+        match self.endpoint.route(&path, bytes) {
+            Route::Session(handle) => self.with(now, handle, |session, now| session.handle_datagram(now, bytes)),
+            Route::Data => self.drops.count(DropReason::DataAtControl),
+            Route::Drop(reason) => self.drops.count(reason),
+        }
     }
 
     /// Takes news about a byte stream.
     pub fn handle_stream(&mut self, now: Instant, id: StreamId, change: StreamChange) {
-        let _ = (now, id, change);
-        todo!()
+        let StreamChange::Closed = change;
+        if let Some(handle) = self.endpoint.find(&Path::Stream(id)) {
+            self.with(now, handle, |session, _| session.handle_stream_closed());
+        }
     }
 
-    /// Takes news from the data plane.
+    /// Takes news from the data plane. News of peers that are gone has no effect.
     pub fn handle_report(&mut self, now: Instant, report: Report) {
-        let _ = (now, report);
-        todo!()
+        let peer = match report {
+            Report::Applied(seq) => {
+                self.on_applied(seq);
+                return;
+            }
+            Report::FirstReceive { peer, .. }
+            | Report::KeyWorn { peer, .. }
+            | Report::KeySpent { peer, .. }
+            | Report::Floated { peer, .. }
+            | Report::PeerExit { peer }
+            | Report::PeerLost { peer }
+            | Report::Activity { peer, .. } => peer,
+        };
+        let Some(&handle) = self.by_peer.get(&peer) else { return };
+        if let Report::Floated { to, .. } = report {
+            let Some(entry) = self.sessions.get(&handle) else { return };
+            let before = entry.session.path();
+            if !self.endpoint.insert(to, handle) {
+                return;
+            }
+            self.endpoint.remove(&before, handle);
+        }
+        self.with(now, handle, |session, now| session.handle_report(now, report));
     }
 
     /// Does what is due; a call too early has no effect.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
-        todo!()
+        // Each session once: whoever is due again at once waits for the next call.
+        let mut served = BTreeSet::new();
+        while let Some(handle) = self.schedule.due(now) {
+            if !served.insert(handle) {
+                break;
+            }
+            self.with(now, handle, |session, now| session.handle_timeout(now));
+        }
     }
+
+    // Commands
 
     /// Starts a session with the server at `path`.
     pub fn connect(
@@ -58,54 +145,169 @@ impl Node {
         config: Arc<ClientConfig>,
         credentials: Option<Credentials>,
     ) -> Result<SessionHandle, ConnectError> {
-        let _ = (now, path, config, credentials);
-        todo!()
+        if self.endpoint.find(&path).is_some() {
+            return Err(ConnectError::PathInUse);
+        }
+        let handle = SessionHandle(self.next_handle);
+        let peer = self.peer_ids.take();
+        let setup = Setup {
+            handle,
+            peer,
+            path,
+            config,
+            capabilities: self.config.capabilities,
+            credentials,
+            entropy: self.entropy.child(self.next_handle),
+        };
+        self.next_handle += 1;
+        let session = match Session::connect(self.now(now), setup) {
+            Ok(session) => session,
+            Err(error) => {
+                self.peer_ids.release(peer, None);
+                return Err(error);
+            }
+        };
+        let inserted = self.endpoint.insert(path, handle);
+        debug_assert!(inserted, "the path was free");
+        self.by_peer.insert(peer, handle);
+        self.sessions.insert(handle, Entry { session, gate: 0 });
+        self.settle(handle);
+        Ok(handle)
     }
 
-    /// Leaves: announces it where configured, then ends with `Event::Closed(CloseCause::Local)`.
+    /// Leaves: announces it where configured, then ends with
+    /// [`CloseCause::Local`](crate::CloseCause::Local). Unknown handles are ignored.
     pub fn close(&mut self, now: Instant, session: SessionHandle) {
-        let _ = (now, session);
-        todo!()
+        self.with(now, session, |session, now| session.close(now));
     }
 
-    /// Ends a session at once without a word to the peer; also ends in `Event::Closed`.
+    /// Ends a session at once without a word to the peer; also ends in [`Event::Closed`].
     pub fn abort(&mut self, now: Instant, session: SessionHandle) {
-        let _ = (now, session);
-        todo!()
+        self.with(now, session, |session, _| session.abort());
     }
 
-    /// Starts a renegotiation now.
+    /// Starts a renegotiation now, unless one is under way or the tunnel is not up.
     pub fn renegotiate(&mut self, now: Instant, session: SessionHandle) {
-        let _ = (now, session);
-        todo!()
+        self.with(now, session, |session, now| session.renegotiate(now));
     }
+
+    // Outputs
 
     /// The next order for the data plane. Drain these before transmits.
     pub fn poll_directive(&mut self) -> Option<Order> {
-        todo!()
+        self.orders.pop_front()
     }
 
     /// Writes the next control packet into `out`, which must hold
     /// [`MAX_CONTROL_DATAGRAM`](crate::limits::MAX_CONTROL_DATAGRAM) bytes. Not calling it while a socket
     /// is full is all the backpressure that is needed.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
-        let _ = (now, out);
-        todo!()
+        debug_assert!(out.len() >= crate::limits::MAX_CONTROL_DATAGRAM, "the buffer is too small");
+        let (now, synchronous, applied) =
+            (self.now(now), self.config.capabilities.synchronous, self.applied);
+        let mut from = SessionHandle(0);
+        while let Some(&handle) = self.ready.range(from..).next() {
+            from = SessionHandle(handle.0 + 1);
+            let Some(entry) = self.sessions.get_mut(&handle) else {
+                self.ready.remove(&handle);
+                continue;
+            };
+            if !synchronous && entry.gate > applied {
+                continue;
+            }
+            let path = entry.session.path();
+            let len = entry.session.poll_transmit(now, out);
+            if len.is_none() {
+                self.ready.remove(&handle);
+            }
+            self.collect(handle);
+            if let Some(len) = len {
+                return Some(Transmit { path, len });
+            }
+        }
+        None
     }
 
     /// The next piece of news.
     pub fn poll_event(&mut self) -> Option<Event> {
-        todo!()
+        self.events.pop_front()
     }
 
-    /// When to call `handle_timeout`.
+    /// When to call [`handle_timeout`](Self::handle_timeout) and drain; `None` if nothing is pending.
     pub fn deadline(&self) -> Option<Deadline> {
-        todo!()
+        self.schedule.next()
     }
 
-    /// How control packets were dropped so far.
+    // Getters
+
+    /// How control packets were dropped so far, in all sessions together.
     pub fn drops(&self) -> DropCounters {
-        todo!()
+        let mut sum = self.drops.clone();
+        self.sessions.values().for_each(|entry| sum.merge(entry.session.drops()));
+        sum
+    }
+
+    fn now(&self, at: Instant) -> Now {
+        Now { at, unix: self.anchor.unix_at(at) }
+    }
+
+    /// Calls a session and collects what comes of it.
+    fn with(&mut self, now: Instant, handle: SessionHandle, call: impl FnOnce(&mut Session, Now)) {
+        let now = self.now(now);
+        if let Some(entry) = self.sessions.get_mut(&handle) {
+            call(&mut entry.session, now);
+            self.settle(handle);
+        }
+    }
+
+    /// After a call: the session may have something to send.
+    fn settle(&mut self, handle: SessionHandle) {
+        self.ready.insert(handle);
+        self.collect(handle);
+    }
+
+    /// Moves a session's outputs into the node's queues, and the session out if it is dead.
+    fn collect(&mut self, handle: SessionHandle) {
+        let Some(entry) = self.sessions.get_mut(&handle) else { return };
+        let mut removal = None;
+        while let Some(directive) = entry.session.poll_directive() {
+            self.last_order += 1;
+            match directive {
+                Directive::InstallKey { .. } => entry.gate = self.last_order,
+                Directive::RemovePeer { .. } => removal = Some(self.last_order),
+                _ => {}
+            }
+            self.orders.push_back(Order { seq: self.last_order, directive });
+        }
+        while let Some(event) = entry.session.poll_event() {
+            self.events.push_back(event);
+        }
+        if !entry.session.is_dead() {
+            self.schedule.set(handle, entry.session.deadline());
+            return;
+        }
+        self.schedule.set(handle, None);
+        self.ready.remove(&handle);
+        let (path, peer) = (entry.session.path(), entry.session.peer());
+        self.drops.merge(entry.session.drops());
+        self.sessions.remove(&handle);
+        self.endpoint.remove(&path, handle);
+        self.by_peer.remove(&peer);
+        self.peer_ids.release(peer, removal);
+        if self.config.capabilities.synchronous {
+            self.peer_ids.on_applied(self.last_order);
+        }
+    }
+
+    fn on_applied(&mut self, seq: u64) {
+        self.applied = self.applied.max(seq);
+        self.peer_ids.on_applied(seq);
+    }
+}
+
+impl core::fmt::Debug for Node {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Node").field("sessions", &self.sessions.len()).finish_non_exhaustive()
     }
 }
 
@@ -122,4 +324,7 @@ pub enum ConnectError {
     /// User name or password is too long for the protocol.
     #[error("user name or password is longer than {} bytes", crate::limits::MAX_USER_PASS - 1)]
     CredentialsTooLong,
+    /// Peer info (`setenv UV_*`, `push-peer-info`) makes the key exchange message too long.
+    #[error("peer info is too long: the key exchange message exceeds {} bytes", crate::limits::MAX_TLS_PLAINTEXT)]
+    PeerInfoTooLong,
 }

@@ -1,18 +1,38 @@
 //! Control channel protection: none, tls-auth, tls-crypt, tls-crypt-v2 and the dynamic tls-crypt of
 //! renegotiations.
 
+mod hmac;
+mod pem;
+pub mod replay;
 pub mod static_key;
+mod tls_auth;
+mod tls_crypt;
 pub mod tls_crypt_v2;
 
+use core::fmt;
 use std::sync::Arc;
+
+use zeroize::Zeroizing;
 
 use crate::clock::Instant;
 use crate::config::params::ReplayWindow;
 use crate::drops::DropReason;
 use crate::keys::data_key::TlsRole;
+use crate::limits::MAX_CONTROL_DATAGRAM;
 use crate::wire::ids::SessionId;
-use static_key::{HmacDigest, KeyDirection, StaticKey};
+use crate::wire::opcode::Opcode;
+use replay::{ReplayGuard, ReplayId, SendCounter};
+use static_key::{HmacDigest, KEY_LEN, KeyDirection, StaticKey};
+use tls_auth::TlsAuth;
+use tls_crypt::TlsCrypt;
 use tls_crypt_v2::ClientKeyV2;
+
+/// What every control packet starts with in the clear: opcode byte and session id.
+const HEAD: usize = 9;
+
+/// Where the send counter of tls-crypt-v2 starts. The top byte promises that RESEND_WKC is understood
+/// (`openvpn: ssl_pkt.h`, `EARLY_NEG_START`).
+const EARLY_NEG_START: u32 = 0x0f00_0000;
 
 /// Which protection a profile asks for, with its key.
 #[derive(Clone, Debug, Default)]
@@ -41,39 +61,105 @@ pub enum WrapConfig {
     },
 }
 
+impl WrapConfig {
+    fn static_key(&self) -> Option<&StaticKey> {
+        match self {
+            Self::None => None,
+            Self::TlsAuth { key, .. } | Self::TlsCrypt { key } => Some(key),
+            Self::TlsCryptV2 { key } => Some(key.key()),
+        }
+    }
+}
+
 /// Protection of one direction pair: seals what we send and opens what arrives, with replay counters of
 /// its own.
 pub struct Wrap {
-    _private: (),
+    mode: Mode,
+    counter: SendCounter,
+    guard: ReplayGuard,
+    /// Appended to packets whose opcode says so.
+    client_key: Option<Arc<ClientKeyV2>>,
+}
+
+enum Mode {
+    None,
+    TlsAuth(Box<TlsAuth>),
+    TlsCrypt(Box<TlsCrypt>),
+}
+
+/// A packet that passed the HMAC, and not yet the replay check.
+struct Opened<'d> {
+    head: [u8; HEAD],
+    id: Option<ReplayId>,
+    body: &'d [u8],
 }
 
 impl Wrap {
     /// The wrap of a new session. `unix_seconds` starts the replay counter's time part.
     pub fn new(config: &WrapConfig, role: TlsRole, unix_seconds: u32, window: ReplayWindow) -> Self {
-        let _ = (config, role, unix_seconds, window);
-        todo!()
+        let mut wrap = Self {
+            mode: Mode::None,
+            counter: SendCounter::new(unix_seconds, 0),
+            guard: ReplayGuard::new(window),
+            client_key: None,
+        };
+        match config {
+            WrapConfig::None => {}
+            WrapConfig::TlsAuth { key, direction, digest } => {
+                wrap.mode = Mode::TlsAuth(Box::new(TlsAuth::new(key, *direction, *digest)));
+            }
+            WrapConfig::TlsCrypt { key } => {
+                wrap.mode = Mode::TlsCrypt(Box::new(TlsCrypt::new(key, role)));
+            }
+            WrapConfig::TlsCryptV2 { key } => {
+                wrap.mode = Mode::TlsCrypt(Box::new(TlsCrypt::new(key.key(), role)));
+                wrap.counter = SendCounter::new(unix_seconds, EARLY_NEG_START);
+                wrap.client_key = Some(Arc::clone(key));
+            }
+        }
+        wrap
     }
 
     /// Dynamic tls-crypt: `exported` is 256 bytes of `EXPORTER-OpenVPN-dynamic-tls-crypt`, combined with
     /// the static key of `config` if there is one (`openvpn: tls_crypt.c`, `tls_session_generate_dynamic_tls_crypt_key`).
     pub fn dynamic(
         config: &WrapConfig,
-        exported: &[u8; 256],
+        exported: &[u8; KEY_LEN],
         role: TlsRole,
         unix_seconds: u32,
         window: ReplayWindow,
     ) -> Self {
-        let _ = (config, exported, role, unix_seconds, window);
-        todo!()
+        let key = match config.static_key() {
+            Some(base) => base.xor(exported),
+            None => StaticKey::new(Zeroizing::new(*exported)),
+        };
+        Self {
+            mode: Mode::TlsCrypt(Box::new(TlsCrypt::new(&key, role))),
+            counter: SendCounter::new(unix_seconds, 0),
+            guard: ReplayGuard::new(window),
+            client_key: None,
+        }
     }
 
-    /// Bytes that sealing adds to a packet.
+    /// Bytes to allow for when sizing a packet, without the wrapped client key. For tls-crypt that is 16
+    /// more than sealing adds, as stock peers do it.
     pub fn overhead(&self) -> usize {
-        todo!()
+        match &self.mode {
+            Mode::None => 0,
+            Mode::TlsAuth(auth) => auth.overhead(),
+            Mode::TlsCrypt(crypt) => crypt.overhead(),
+        }
+    }
+
+    /// Bytes of the wrapped client key, which sealing appends to HARD_RESET_CLIENT_V3 and CONTROL_WKC_V1; 0
+    /// if there is none.
+    pub fn client_key_len(&self) -> usize {
+        self.client_key.as_ref().map_or(0, |key| key.wrapped().len())
     }
 
     /// Seals a packet: `header` is the opcode byte, `body` all from the ack count on. Appends the whole
-    /// packet to `out`. `unix_seconds` is used when the replay counter wraps.
+    /// packet to `out`, with the wrapped client key if the opcode calls for it and there is one.
+    /// `unix_seconds` is used when the replay counter wraps.
     pub fn seal(
         &mut self,
         unix_seconds: u32,
@@ -82,14 +168,55 @@ impl Wrap {
         body: &[u8],
         out: &mut Vec<u8>,
     ) {
-        let _ = (unix_seconds, header, session, body, out);
-        todo!()
+        let mut head = [header; HEAD];
+        head[1..].copy_from_slice(session.as_bytes());
+        match &self.mode {
+            Mode::None => {
+                out.extend_from_slice(&head);
+                out.extend_from_slice(body);
+            }
+            Mode::TlsAuth(auth) => auth.seal(self.counter.next(unix_seconds), &head, body, out),
+            Mode::TlsCrypt(crypt) => crypt.seal(self.counter.next(unix_seconds), &head, body, out),
+        }
+        if let Some(key) = &self.client_key
+            && Opcode::parse(header).is_ok_and(|(opcode, _)| opcode.has_wkc())
+        {
+            out.extend_from_slice(key.wrapped());
+        }
     }
 
     /// Checks and opens a packet in place. The proof that this happened is the returned type.
+    ///
+    /// Fails with `Malformed`, `WrapAuthentication` or `WrapReplay`, in this order of checks; what
+    /// `datagram` holds afterwards is unspecified then.
     pub fn open<'d>(&mut self, now: Instant, datagram: &'d mut [u8]) -> Result<Verified<'d>, DropReason> {
-        let _ = (now, datagram);
-        todo!()
+        if datagram.len() > MAX_CONTROL_DATAGRAM {
+            return Err(DropReason::Malformed);
+        }
+        let opened = match &self.mode {
+            Mode::None => {
+                let (head, body) = datagram.split_first_chunk::<HEAD>().ok_or(DropReason::Malformed)?;
+                Opened { head: *head, id: None, body }
+            }
+            Mode::TlsAuth(auth) => auth.open(datagram)?,
+            Mode::TlsCrypt(crypt) => crypt.open(datagram)?,
+        };
+        let [header, session @ ..] = opened.head;
+        let session = SessionId::new(session).ok_or(DropReason::Malformed)?;
+        if opened.id.is_some_and(|id| !self.guard.accept(now, id)) {
+            return Err(DropReason::WrapReplay);
+        }
+        Ok(Verified { header, session, body: opened.body })
+    }
+}
+
+impl fmt::Debug for Wrap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.mode {
+            Mode::None => "Wrap::None",
+            Mode::TlsAuth(_) => "Wrap::TlsAuth([redacted])",
+            Mode::TlsCrypt(_) => "Wrap::TlsCrypt([redacted])",
+        })
     }
 }
 
@@ -117,3 +244,6 @@ impl<'d> Verified<'d> {
         self.body
     }
 }
+
+#[cfg(test)]
+mod tests;

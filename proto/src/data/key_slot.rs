@@ -1,0 +1,319 @@
+//! One key id of a peer: both directions, their use and what was said about it.
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::epoch::{Chain, EpochReceiver, FUTURE, SendChain};
+use super::recv::{Opener, RecvKey};
+use super::send::{KeySpent, SealError, SendKey, SendKeyParts, SendPermit};
+use super::slot::Slot;
+use super::usage::{Bounds, blocks};
+use super::{NONCE_LEN, Span, TAG_LEN};
+use crate::clock::Instant;
+use crate::config::params::{DataFormat, DataParams};
+use crate::drops::DropReason;
+use crate::keys::data_key::{DataKey, KeyHalf, KeyLimits};
+use crate::report::{Totals, Wear};
+use crate::wire::ids::KeyId;
+
+/// Packet ids taken at a time, so that the shared counter is touched once per batch. The owner of the slot
+/// seals in order, so a batch leaves no gap that a peer's replay window would see.
+const PERMIT_BATCH: u32 = 64;
+
+/// Everything about one key id of one peer.
+pub(super) struct KeySlot {
+    send: SendSide,
+    recv: RecvSide,
+    bounds: Bounds,
+    limits: KeyLimits,
+    totals: Totals,
+    reported: u8,
+    first_received: bool,
+    spent_reported: bool,
+}
+
+/// The sending direction.
+pub(super) struct SendSide {
+    permit: SendPermit,
+    chain: Option<SendChain>,
+    /// Blocks sealed with the present send key.
+    blocks: u64,
+}
+
+/// The receiving direction.
+pub(super) enum RecvSide {
+    Classic(RecvKey),
+    Epoch(Box<EpochReceiver>),
+}
+
+/// Cuts a key block into its two directions.
+pub(super) fn split(
+    data: DataKey,
+    key: KeyId,
+    params: &DataParams,
+    bounds: &Bounds,
+) -> (SendSide, RecvSide) {
+    let raw = data.expose();
+    let cipher = params.cipher;
+    match params.format {
+        DataFormat::V1 | DataFormat::V2(_) => {
+            let send = Arc::new(SendKey::new(SendKeyParts {
+                cipher,
+                material: &*raw.send.cipher,
+                iv: classic_iv(&raw.send),
+                format: params.format,
+                key,
+                epoch: 0,
+                last: bounds.id_last,
+            }));
+            let opener = Opener::new(cipher, &*raw.recv.cipher, classic_iv(&raw.recv), bounds);
+            let recv = RecvKey::new(opener, params.replay);
+            (SendSide::new(&send, None), RecvSide::Classic(recv))
+        }
+        DataFormat::Epoch(_) => {
+            let chain = SendChain::new(Chain::first(&raw.send.cipher), cipher, params.format, key, bounds);
+            let recv = EpochReceiver::new(Chain::first(&raw.recv.cipher), cipher, params.replay, bounds);
+            (SendSide::new(&chain.make_key(), Some(chain)), RecvSide::Epoch(Box::new(recv)))
+        }
+    }
+}
+
+/// Packet id in the first 4 bytes of the nonce, then 8 bytes of the HMAC slice.
+fn classic_iv(half: &KeyHalf) -> Zeroizing<[u8; NONCE_LEN]> {
+    let mut iv = Zeroizing::new([0; NONCE_LEN]);
+    iv[4..].copy_from_slice(&half.hmac[..8]);
+    iv
+}
+
+impl SendSide {
+    fn new(key: &Arc<SendKey>, chain: Option<SendChain>) -> Self {
+        Self { permit: key.empty_permit(), chain, blocks: 0 }
+    }
+
+    pub(super) fn into_key(self) -> Arc<SendKey> {
+        Arc::clone(self.permit.key())
+    }
+
+    /// Blocks plus packets under the present send key.
+    const fn used(&self) -> u64 {
+        self.blocks + self.permit.last_used()
+    }
+
+    fn replace(&mut self, key: &Arc<SendKey>) {
+        self.permit = key.empty_permit();
+        self.blocks = 0;
+    }
+
+    /// Takes ids, down to the last one of the key.
+    #[inline]
+    fn refill(&mut self) -> Result<(), KeySpent> {
+        if self.permit.remaining() == 0 {
+            let key = Arc::clone(self.permit.key());
+            self.permit = key.permit(PERMIT_BATCH).or_else(|_| key.permit(1))?;
+        }
+        Ok(())
+    }
+}
+
+impl RecvSide {
+    /// The receive key, of epoch 1 if there are epochs.
+    pub(super) fn into_key(self) -> RecvKey {
+        match self {
+            Self::Classic(key) => key,
+            Self::Epoch(receiver) => receiver.into_current(),
+        }
+    }
+
+    fn current(&self) -> &RecvKey {
+        match self {
+            Self::Classic(key) => key,
+            Self::Epoch(receiver) => receiver.current(),
+        }
+    }
+}
+
+impl KeySlot {
+    pub(super) fn new(data: DataKey, key: KeyId, params: &DataParams, bounds: Bounds) -> Self {
+        let limits = data.limits();
+        let (send, recv) = split(data, key, params, &bounds);
+        Self {
+            send,
+            recv,
+            bounds,
+            limits,
+            totals: Totals::default(),
+            reported: 0,
+            first_received: false,
+            spent_reported: false,
+        }
+    }
+
+    /// Use of the key.
+    pub(super) const fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Seals the slot's payload.
+    #[inline]
+    pub(super) fn seal(&mut self, slot: &mut Slot<'_>) -> Result<Span, SealError> {
+        if self.send.chain.is_some() {
+            self.roll_if_due();
+        }
+        self.send.refill()?;
+        let span = self.send.permit.seal(slot)?;
+        let tag = if self.send.chain.is_some() { TAG_LEN } else { 0 };
+        self.send.blocks += blocks(span.len() - tag);
+        self.totals.tx_packets += 1;
+        self.totals.tx_bytes += span.len() as u64;
+        Ok(span)
+    }
+
+    /// Opens a packet with a header of `header_len` bytes.
+    #[inline]
+    pub(super) fn open(
+        &mut self,
+        now: Instant,
+        header_len: usize,
+        packet: &mut [u8],
+    ) -> Result<Span, DropReason> {
+        let span = match &mut self.recv {
+            RecvSide::Classic(key) => key.open(now, header_len, packet)?,
+            RecvSide::Epoch(_) if header_len != 4 => return Err(DropReason::UnexpectedOpcode),
+            RecvSide::Epoch(receiver) => {
+                let span = receiver.open(now, packet)?;
+                let epoch = receiver.epoch();
+                if let Some(chain) = &mut self.send.chain
+                    && chain.epoch() < epoch
+                {
+                    // The peer went ahead; it counts on being followed.
+                    let key = chain.raise(epoch);
+                    self.send.replace(&key);
+                }
+                span
+            }
+        };
+        self.totals.rx_packets += 1;
+        self.totals.rx_bytes += packet.len() as u64;
+        Ok(span)
+    }
+
+    /// Steps to the next epoch if the present one is used up (`openvpn: crypto_epoch.c`,
+    /// `epoch_check_send_iterate`).
+    fn roll_if_due(&mut self) {
+        if self.epoch_is_used_up() && self.may_roll() {
+            self.roll();
+        }
+    }
+
+    fn roll(&mut self) {
+        if let Some(chain) = &mut self.send.chain {
+            let key = chain.raise(chain.epoch() + 1);
+            self.send.replace(&key);
+        }
+    }
+
+    fn epoch_is_used_up(&self) -> bool {
+        let RecvSide::Epoch(receiver) = &self.recv else { return false };
+        if self.send.permit.last_used() >= self.bounds.epoch_counter_last {
+            return true;
+        }
+        if self.bounds.usage.is_none() {
+            return false;
+        }
+        // When the receive key is worn, going ahead makes the peer follow.
+        let nudge = self.send.permit.key().epoch() == receiver.epoch()
+            && (self.bounds.usage_over(receiver.current().used())
+                || receiver.current().forgeries() > self.bounds.forgeries_soft);
+        nudge || self.bounds.usage_over(self.send.used())
+    }
+
+    /// A peer holds [`FUTURE`] keys beyond the epoch it has seen from us. That its own epoch is at least the
+    /// one it has seen is all we know of it, so this is the bound.
+    fn may_roll(&self) -> bool {
+        let RecvSide::Epoch(receiver) = &self.recv else { return false };
+        let epoch = self.send.permit.key().epoch();
+        epoch < self.bounds.epoch_last && epoch < receiver.epoch().saturating_add(FUTURE)
+    }
+
+    /// True once, after the first packet that authenticated.
+    pub(super) const fn take_first_receive(&mut self) -> bool {
+        !core::mem::replace(&mut self.first_received, true)
+    }
+
+    /// True once, for the hard limit.
+    pub(super) const fn take_spent(&mut self) -> bool {
+        !core::mem::replace(&mut self.spent_reported, true)
+    }
+
+    /// A reason to replace the key that wasn't given before.
+    #[inline]
+    pub(super) fn take_wear(&mut self) -> Option<Wear> {
+        let found = self.wear() & !self.reported;
+        if found == 0 {
+            return None;
+        }
+        let bit = found & found.wrapping_neg();
+        self.reported |= bit;
+        WEAR.into_iter().find(|&(b, _)| b == bit).map(|(_, why)| why)
+    }
+
+    #[inline]
+    fn wear(&self) -> u8 {
+        let recv = self.recv.current();
+        let mut found = 0;
+        if self.send.chain.is_none() {
+            if self.send.permit.last_used() >= self.bounds.id_soft {
+                found |= PACKET_ID;
+            }
+            if self.bounds.usage_worn(self.send.used()) || self.bounds.usage_worn(recv.used()) {
+                found |= USAGE;
+            }
+        } else {
+            if self.send.permit.key().epoch() >= self.bounds.epoch_soft {
+                found |= EPOCH;
+            }
+            if self.bounds.usage_over(self.send.used()) && !self.may_roll() {
+                found |= USAGE;
+            }
+        }
+        if recv.forgeries() > self.bounds.forgeries_soft {
+            found |= FORGERIES;
+        }
+        let KeyLimits { bytes, packets } = self.limits;
+        if bytes > 0 && self.totals.rx_bytes + self.totals.tx_bytes >= bytes
+            || packets > 0 && self.totals.rx_packets + self.totals.tx_packets >= packets
+        {
+            found |= CONFIGURED;
+        }
+        found
+    }
+
+    #[cfg(test)]
+    pub(super) fn skip_to(&mut self, counter: u64) {
+        let key = Arc::clone(self.send.permit.key());
+        key.skip_to(counter);
+        self.send.permit = key.empty_permit();
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_forgeries(&mut self, n: u64) {
+        match &mut self.recv {
+            RecvSide::Classic(key) => key.set_forgeries(n),
+            RecvSide::Epoch(receiver) => receiver.current_mut().set_forgeries(n),
+        }
+    }
+}
+
+const PACKET_ID: u8 = 1;
+const USAGE: u8 = 2;
+const FORGERIES: u8 = 4;
+const EPOCH: u8 = 8;
+const CONFIGURED: u8 = 16;
+const WEAR: [(u8, Wear); 5] = [
+    (PACKET_ID, Wear::PacketId),
+    (USAGE, Wear::Usage),
+    (FORGERIES, Wear::Forgeries),
+    (EPOCH, Wear::Epoch),
+    (CONFIGURED, Wear::Configured),
+];

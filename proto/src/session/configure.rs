@@ -1,0 +1,227 @@
+//! From an active key exchange to a tunnel that is up, and what the server says later.
+
+use core::time::Duration;
+
+use super::exchange::State;
+use super::message::ControlMessage;
+use super::negotiate::{Agreed, agree};
+use super::{Configuring, Now, Phase, Session};
+use crate::config::Credentials;
+use crate::directive::Directive;
+use crate::drops::DropReason;
+use crate::event::{CloseCause, Event};
+use crate::keys::data_key::{DataKey, KeyLimits, TlsRole};
+use crate::keys::{ekm, prf};
+use crate::options::push_reply::{PushAccumulator, PushError, PushReply, PushState};
+use crate::options::pushed::Pushed;
+use crate::tls::TlsFailure;
+use crate::wire::ids::KeyId;
+use crate::wrap::Wrap;
+
+/// Pause before the first PUSH_REQUEST: a server that knows `IV_PROTO` bit 2 doesn't wait for it.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+const NEXT_REQUEST: Duration = Duration::from_secs(5);
+
+impl Session {
+    /// The current exchange became active.
+    pub(super) fn on_exchange_active(&mut self, now: Now) {
+        self.renegotiate_at = self.draw_renegotiation(now);
+        if self.exchange.key() != KeyId::FIRST {
+            match self.derive() {
+                Ok(data) => self.install(now, data),
+                Err(failure) => self.fail(CloseCause::Tls(failure)),
+            }
+        } else if matches!(self.phase, Phase::Connecting) {
+            self.phase = Phase::Configuring(Configuring {
+                next_request: now.at + FIRST_REQUEST,
+                give_up: now.at + self.config.timing.hand_window,
+                push: PushAccumulator::new(),
+            });
+            self.events.push_back(Event::AwaitingConfig(self.handle));
+        }
+    }
+
+    /// `reneg-sec max [min]`; never, as far as this side is concerned, lies beyond all deadlines.
+    fn draw_renegotiation(&mut self, now: Now) -> Option<crate::Instant> {
+        let timing = self.config.timing;
+        if timing.reneg.is_zero() {
+            return Some(crate::Instant::from_nanos(u64::MAX));
+        }
+        let spread = timing.reneg_min.map_or(Duration::ZERO, |min| timing.reneg.saturating_sub(min));
+        let early = Duration::from_millis(self.jitter.below(spread.as_millis() as u64));
+        Some(now.at + (timing.reneg - early))
+    }
+
+    pub(super) fn ask_for_configuration(&mut self, now: Now) {
+        let Phase::Configuring(configuring) = &mut self.phase else { return };
+        if configuring.give_up <= now.at {
+            self.fail(CloseCause::NoPushReply);
+        } else if configuring.next_request <= now.at {
+            configuring.next_request = now.at + NEXT_REQUEST;
+            self.send_message(now, "PUSH_REQUEST");
+        }
+    }
+
+    pub(super) fn handle_record(&mut self, now: Now, record: &[u8]) {
+        for message in ControlMessage::parse_record(record) {
+            if matches!(self.phase, Phase::Dying(_) | Phase::Dead) {
+                return;
+            }
+            match message {
+                Some(message) => self.handle_message(now, message),
+                None => self.drops.count(DropReason::ControlMessage),
+            }
+        }
+    }
+
+    fn handle_message(&mut self, now: Now, message: ControlMessage) {
+        match message {
+            ControlMessage::PushReply(text) => self.handle_push_reply(now, &text),
+            ControlMessage::AuthFailed(reason) => {
+                let was_token = self.credentials.as_ref().is_some_and(|c| c.is_token);
+                self.fail(CloseCause::AuthFailed { reason, was_token });
+            }
+            ControlMessage::AuthTemporary { backoff, advance, reason } => {
+                self.fail(CloseCause::AuthTemporary { backoff, advance, reason });
+            }
+            ControlMessage::AuthPending(seconds) => {
+                self.extend_waiting(seconds);
+                let text = "AUTH_PENDING".to_owned();
+                self.inform(Event::Message { session: self.handle, text });
+            }
+            ControlMessage::Restart { keep_credentials, advance, reason } => {
+                self.fail(CloseCause::Restart { keep_credentials, advance, reason });
+            }
+            ControlMessage::Halt(reason) => self.fail(CloseCause::Halt { reason }),
+            ControlMessage::Info(text) => self.inform(Event::Message { session: self.handle, text }),
+            ControlMessage::Exit => self.fail(CloseCause::PeerExit),
+            ControlMessage::Unknown => self.drops.count(DropReason::ControlMessage),
+        }
+    }
+
+    /// `AUTH_PENDING[,timeout N]` moves the end of waiting, in either direction
+    /// (`openvpn: push.c`, `parse_auth_pending_keywords`).
+    fn extend_waiting(&mut self, seconds: Option<u32>) {
+        let timing = self.config.timing;
+        let Some(active_at) = self.exchange.active_at() else { return };
+        if let Phase::Configuring(configuring) = &mut self.phase {
+            let most = (timing.reneg / 2).max(timing.hand_window);
+            let asked = seconds.map_or(timing.hand_window, |n| Duration::from_secs(n.into()));
+            configuring.give_up = active_at + asked.min(most);
+        }
+    }
+
+    fn handle_push_reply(&mut self, now: Now, text: &str) {
+        // A later one brings a renewed token and nothing else that could still be taken.
+        let mut late = PushAccumulator::new();
+        let (push, configuring) = match &mut self.phase {
+            Phase::Configuring(configuring) => (&mut configuring.push, true),
+            _ => (&mut late, false),
+        };
+        match push.feed(text, &self.config.pull) {
+            Ok(PushState::More) => {}
+            Ok(PushState::Complete(reply)) if configuring => self.come_up(now, reply),
+            Ok(PushState::Complete(reply)) => self.take_token(&reply.options),
+            Err(PushError::Rejected(option)) => self.fail(CloseCause::RejectedOption(option)),
+            Err(PushError::TooLarge) => {
+                self.fail(CloseCause::Push("the server pushes more options than any client could need".into()));
+            }
+        }
+    }
+
+    /// The configuration is complete: agree, derive the first key, and hand it all out.
+    fn come_up(&mut self, now: Now, reply: PushReply) {
+        let PushReply { options, mut ignored } = reply;
+        let Some((_, hello)) = self.exchange.server() else { return };
+        let (agreed, not_obeyed) = match agree(&self.config, self.capabilities, &self.path, hello, &options) {
+            Ok(agreed) => agreed,
+            Err(cause) => return self.fail(cause),
+        };
+        ignored.extend(not_obeyed);
+        self.agreed = Some(agreed);
+        let key = match self.derive().and_then(|data| self.protect_renegotiations(now, agreed).map(|()| data)) {
+            Ok(data) => data,
+            Err(failure) => {
+                self.agreed = None;
+                return self.fail(CloseCause::Tls(failure));
+            }
+        };
+        let Agreed { params, flags, tun_mtu } = agreed;
+        self.directives.push_back(Directive::AddPeer { peer: self.peer, path: self.path, params });
+        self.install(now, key);
+        self.keepalive.start(now.at, &options);
+        for option in &options {
+            if let Pushed::ExitNotify(n) = option {
+                self.exit_notify = Some(*n);
+            }
+        }
+        self.take_token(&options);
+        self.phase = Phase::Up;
+        let session = self.handle;
+        self.events.push_back(Event::Configure { session, options, ignored });
+        let flags = flags.to_string();
+        self.events.push_back(Event::Established { session, peer: self.peer, params, tun_mtu, flags });
+    }
+
+    /// The data key of the current exchange, by exporter or PRF as agreed.
+    fn derive(&mut self) -> Result<DataKey, TlsFailure> {
+        let timing = self.config.timing;
+        let limits = KeyLimits { bytes: timing.reneg_bytes, packets: timing.reneg_packets };
+        let by_exporter = self.agreed.is_some_and(|agreed| agreed.flags.tls_ekm);
+        let block = match (self.exchange.server(), self.remote) {
+            (Some((server, _)), Some(remote)) if !by_exporter => {
+                prf::derive_block(self.exchange.source(), server, self.local, remote)
+            }
+            _ => ekm::export_block(self.exchange.tls(), ekm::DATA_KEYS)?,
+        };
+        Ok(DataKey::new(block, TlsRole::Client, limits))
+    }
+
+    /// Sets the dynamic tls-crypt up, once, from the first key's TLS connection.
+    fn protect_renegotiations(&mut self, now: Now, agreed: Agreed) -> Result<(), TlsFailure> {
+        if agreed.flags.dyn_tls_crypt {
+            let exported = ekm::export_block(self.exchange.tls(), ekm::DYNAMIC_TLS_CRYPT)?;
+            let wrap = Wrap::dynamic(
+                &self.config.wrap,
+                &exported,
+                TlsRole::Client,
+                now.unix_seconds(),
+                self.config.replay,
+            );
+            self.dynamic_wrap = Some(wrap);
+        }
+        Ok(())
+    }
+
+    /// Installs the key of the current exchange. By `promote_at` the server must have it, too
+    /// (`openvpn: ssl.c`, `auth_deferred_expire_window`).
+    fn install(&mut self, now: Now, data: DataKey) {
+        debug_assert_eq!(self.exchange.state(), State::Active);
+        let timing = self.config.timing;
+        let window = if timing.reneg.is_zero() {
+            timing.hand_window
+        } else {
+            timing.hand_window.min(timing.reneg / 2)
+        };
+        let promote_at = (self.exchange.started() + window).max(now.at);
+        self.slots.install(self.exchange.key(), data, promote_at, &mut self.directives);
+    }
+
+    fn take_token(&mut self, options: &[Pushed]) {
+        let mut username = None;
+        let mut token = None;
+        for option in options {
+            match option {
+                Pushed::AuthToken(text) => token = Some(text.0.clone()),
+                Pushed::AuthTokenUser(name) => username = Some(name.clone()),
+                _ => {}
+            }
+        }
+        let Some(token) = token else { return };
+        let name = username.clone().or_else(|| self.credentials.as_ref().map(|c| c.username.clone()));
+        if let Some(name) = name {
+            self.credentials = Some(Credentials { username: name, password: token.clone(), is_token: true });
+        }
+        self.events.push_back(Event::Token { session: self.handle, username, token });
+    }
+}

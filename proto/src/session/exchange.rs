@@ -1,0 +1,299 @@
+//! One key negotiation: its own reliable layer, its own TLS connection, one key-id.
+//!
+//! ```text
+//! Reset ──own reset acked, peer's received──► Handshake ──TLS ready, own key method 2 written──► SentKey
+//!   ──server's key method 2 read──► GotKey ──all own packets acked──► Active
+//! ```
+
+use std::collections::VecDeque;
+
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::clock::Instant;
+use crate::keys::method2::{ClientMessage, ClientSource, Method2Error, ServerMessage, ServerSource};
+use crate::limits::{MAX_QUEUED_MESSAGES, MAX_TLS_PLAINTEXT};
+use crate::reliable::recv::{Accept, ReliableRecv};
+use crate::reliable::send::ReliableSend;
+use crate::reliable::{AckDebt, recv::Incoming};
+use crate::session::negotiate::ServerHello;
+use crate::tls::{TlsFailure, TlsPhase, TlsSession};
+use crate::wire::ack::AckList;
+use crate::wire::ids::{KeyId, MessageId};
+use crate::wire::opcode::Opcode;
+
+/// How far a negotiation is (`openvpn: ssl_common.h`, `S_PRE_START` to `S_ACTIVE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum State {
+    Reset,
+    Handshake,
+    SentKey,
+    GotKey,
+    Active,
+}
+
+/// Why a negotiation failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Tls(TlsFailure),
+    Protocol(&'static str),
+}
+
+/// What goes into our key-method-2 message.
+pub(crate) struct Greeting {
+    pub(crate) source: ClientSource,
+    pub(crate) options: String,
+    pub(crate) login: Option<(String, Zeroizing<String>)>,
+    pub(crate) peer_info: String,
+}
+
+/// Sizes that change from packet to packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// TLS bytes that fit one packet.
+    pub(crate) payload: usize,
+    /// Bytes to leave free in message 1 for the wrapped client key, if the server asked for it.
+    pub(crate) resend_wkc: Option<usize>,
+}
+
+pub(crate) struct Exchange {
+    key: KeyId,
+    state: State,
+    started: Instant,
+    /// When it became active.
+    active_at: Option<Instant>,
+    peer_reset: bool,
+    send: ReliableSend,
+    recv: ReliableRecv,
+    acks: AckDebt,
+    tls: Box<dyn TlsSession>,
+    /// TLS bytes that wait for room in the send window.
+    backlog: Vec<u8>,
+    source: ClientSource,
+    /// Our message, until TLS can take it.
+    greeting: Option<Zeroizing<Vec<u8>>>,
+    /// The server's message as far as it has come.
+    partial: Zeroizing<Vec<u8>>,
+    server: Option<(ServerSource, ServerHello)>,
+    /// Records with control messages, held until the exchange is active.
+    records: VecDeque<Zeroizing<Vec<u8>>>,
+}
+
+impl Exchange {
+    /// Starts a negotiation by queueing `reset`. `None` if the greeting is too long for the protocol.
+    pub(crate) fn start(
+        now: Instant,
+        key: KeyId,
+        reset: Opcode,
+        send: ReliableSend,
+        tls: Box<dyn TlsSession>,
+        greeting: Greeting,
+    ) -> Option<Self> {
+        let message = ClientMessage {
+            source: &greeting.source,
+            options: &greeting.options,
+            login: greeting.login.as_ref().map(|(user, password)| (user.as_str(), password.as_str())),
+            peer_info: &greeting.peer_info,
+        }
+        .emit()?;
+        let mut exchange = Self {
+            key,
+            state: State::Reset,
+            started: now,
+            active_at: None,
+            peer_reset: false,
+            send,
+            recv: ReliableRecv::new(),
+            acks: AckDebt::default(),
+            tls,
+            backlog: Vec::new(),
+            source: greeting.source,
+            greeting: Some(message),
+            partial: Zeroizing::default(),
+            server: None,
+            records: VecDeque::new(),
+        };
+        exchange.send.push(now, reset, Vec::new());
+        Some(exchange)
+    }
+
+    pub(crate) fn key(&self) -> KeyId {
+        self.key
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub(crate) fn active_at(&self) -> Option<Instant> {
+        self.active_at
+    }
+
+    pub(crate) fn tls(&mut self) -> &mut dyn TlsSession {
+        &mut *self.tls
+    }
+
+    pub(crate) fn source(&self) -> &ClientSource {
+        &self.source
+    }
+
+    pub(crate) fn server(&self) -> Option<&(ServerSource, ServerHello)> {
+        self.server.as_ref()
+    }
+
+    /// The peer's reset arrived; all outstanding packets go out again at once, as it now listens.
+    pub(crate) fn on_peer_reset(&mut self, now: Instant) {
+        if !self.peer_reset {
+            self.peer_reset = true;
+            self.send.expedite(now);
+        }
+    }
+
+    pub(crate) fn acknowledge(&mut self, acks: &AckList) {
+        self.send.acknowledge(acks);
+    }
+
+    /// Takes a reliable packet. What is accepted or a duplicate is owed an ack; if too many are owed
+    /// already, the peer has to send it again.
+    pub(crate) fn accept(&mut self, message: MessageId, opcode: Opcode, payload: &[u8]) -> Accept {
+        let accept = self.recv.accept(message, opcode, payload);
+        match accept {
+            Accept::New | Accept::Duplicate => {
+                self.acks.owe(message);
+            }
+            Accept::OutOfWindow => {}
+        }
+        accept
+    }
+
+    /// Goes as far as what has arrived allows.
+    pub(crate) fn advance(&mut self, now: Instant, sizes: Sizes) -> Result<(), Failure> {
+        if self.state == State::Reset && self.peer_reset && self.send.is_empty() {
+            self.state = State::Handshake;
+        }
+        while let Some(Incoming { opcode, payload, .. }) = self.recv.pop() {
+            if !opcode.is_reset()
+                && let Err(failure) = self.tls.feed(&payload)
+            {
+                self.queue_tls(now, sizes);
+                return Err(Failure::Tls(failure));
+            }
+        }
+        if self.state == State::Handshake
+            && self.tls.phase() == TlsPhase::Ready
+            && let Some(message) = self.greeting.take()
+        {
+            self.tls.write_record(&message).map_err(Failure::Tls)?;
+            self.state = State::SentKey;
+        }
+        self.read_records()?;
+        if self.state >= State::Handshake {
+            self.queue_tls(now, sizes);
+        }
+        if self.state == State::GotKey && self.is_flushed() {
+            self.state = State::Active;
+            self.active_at = Some(now);
+        }
+        Ok(())
+    }
+
+    fn read_records(&mut self) -> Result<(), Failure> {
+        loop {
+            let mut record = Zeroizing::new(Vec::new());
+            if !self.tls.read_record(&mut record) {
+                return Ok(());
+            }
+            match self.state {
+                State::Reset | State::Handshake => {
+                    return Err(Failure::Protocol("application data before the TLS handshake was done"));
+                }
+                State::SentKey => self.read_server_message(&record)?,
+                State::GotKey | State::Active => {
+                    if self.records.len() >= MAX_QUEUED_MESSAGES {
+                        return Err(Failure::Protocol("too many control messages at once"));
+                    }
+                    self.records.push_back(record);
+                }
+            }
+        }
+    }
+
+    fn read_server_message(&mut self, record: &[u8]) -> Result<(), Failure> {
+        self.partial.extend_from_slice(record);
+        match ServerMessage::parse(&self.partial) {
+            Ok(ServerMessage { source, options, peer_info }) => {
+                self.server = Some((source, ServerHello { options, peer_info }));
+                self.partial.zeroize();
+                self.state = State::GotKey;
+                Ok(())
+            }
+            Err(Method2Error::Incomplete) if self.partial.len() < MAX_TLS_PLAINTEXT => Ok(()),
+            Err(Method2Error::Incomplete | Method2Error::TooLong) => {
+                Err(Failure::Protocol("the server's key method 2 message is malformed"))
+            }
+            Err(Method2Error::Method) => Err(Failure::Protocol("the server does not speak key method 2")),
+        }
+    }
+
+    /// Cuts waiting TLS bytes into packets as far as the window allows.
+    fn queue_tls(&mut self, now: Instant, sizes: Sizes) {
+        self.tls.drain(&mut self.backlog);
+        let mut sent = 0;
+        while sent < self.backlog.len() && self.send.can_push() {
+            let first = self.send.next_id() == MessageId(1);
+            let (opcode, room) = match sizes.resend_wkc.filter(|_| first) {
+                Some(wkc) => (Opcode::ControlWkcV1, sizes.payload.saturating_sub(wkc).max(16)),
+                None => (Opcode::ControlV1, sizes.payload),
+            };
+            let len = room.min(self.backlog.len() - sent);
+            self.send.push(now, opcode, self.backlog[sent..sent + len].to_vec());
+            sent += len;
+        }
+        self.backlog.drain(..sent);
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.backlog.is_empty() && self.send.is_empty()
+    }
+
+    /// Whether everything that was sent has been acknowledged.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.is_flushed()
+    }
+
+    /// The next record with control messages; only once active.
+    pub(crate) fn pop_record(&mut self) -> Option<Zeroizing<Vec<u8>>> {
+        if self.state == State::Active { self.records.pop_front() } else { None }
+    }
+
+    /// Sends a control message as one record.
+    pub(crate) fn send_message(&mut self, now: Instant, text: &str, sizes: Sizes) -> Result<(), Failure> {
+        let mut record = Zeroizing::new(Vec::with_capacity(text.len() + 1));
+        record.extend_from_slice(text.as_bytes());
+        record.push(0);
+        self.tls.write_record(&record).map_err(Failure::Tls)?;
+        self.queue_tls(now, sizes);
+        Ok(())
+    }
+
+    pub(crate) fn reliable(&mut self) -> (&mut ReliableSend, &mut AckDebt) {
+        (&mut self.send, &mut self.acks)
+    }
+
+    pub(crate) fn owes_acks(&self) -> bool {
+        self.acks.pending()
+    }
+
+    pub(crate) fn retransmit_at(&self) -> Option<Instant> {
+        self.send.deadline()
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.backlog.zeroize();
+    }
+}

@@ -1,0 +1,182 @@
+//! What arrives: control packets and reports of the data plane.
+
+use super::exchange::State;
+use super::keepalive::Action;
+use super::{Now, Phase, Session};
+use crate::directive::Directive;
+use crate::drops::DropReason;
+use crate::event::{CloseCause, Event};
+use crate::reliable::recv::Accept;
+use crate::report::Report;
+use crate::wire::control::{ControlBody, EarlyNegotiation};
+use crate::wire::ids::{KeyId, MessageId};
+use crate::wire::opcode::Opcode;
+
+impl Session {
+    /// Takes a control packet; `bytes` is clobbered.
+    pub(crate) fn handle_datagram(&mut self, now: Now, bytes: &mut [u8]) {
+        if matches!(self.phase, Phase::Dying(_) | Phase::Dead) {
+            return;
+        }
+        match self.receive(now, bytes) {
+            Ok(()) => self.advance(now),
+            Err(reason) => self.drops.count(reason),
+        }
+    }
+
+    fn receive(&mut self, now: Now, bytes: &mut [u8]) -> Result<(), DropReason> {
+        let (opcode, key) = Opcode::parse(*bytes.first().ok_or(DropReason::Malformed)?)?;
+        match opcode {
+            Opcode::HardResetServerV2 | Opcode::SoftResetV1 | Opcode::ControlV1 | Opcode::AckV1 => {}
+            _ => return Err(DropReason::UnexpectedOpcode),
+        }
+        let wrap = match &mut self.dynamic_wrap {
+            Some(dynamic) if key != KeyId::FIRST => dynamic,
+            _ => &mut self.wrap,
+        };
+        let verified = wrap.open(now.at, bytes)?;
+        let body = ControlBody::parse(opcode, verified.body())?;
+        if body.remote_session.is_some_and(|id| id != self.local) {
+            return Err(DropReason::WrongAckSessionId);
+        }
+        match self.remote {
+            Some(remote) if remote != verified.session() => return Err(DropReason::WrongSessionId),
+            Some(_) => {}
+            None => self.meet(now, opcode, verified.session(), &body)?,
+        }
+        self.keepalive.on_control_received(now.at);
+        self.select_exchange(now, opcode, key, &body)?;
+        self.exchange.acknowledge(&body.acks);
+        let Some(message) = body.message else { return Ok(()) };
+        if opcode.is_reset() {
+            if message != MessageId(0) {
+                return Err(DropReason::Malformed);
+            }
+            self.exchange.on_peer_reset(now.at);
+        }
+        match self.exchange.accept(message, opcode, body.payload) {
+            Accept::New => Ok(()),
+            Accept::Duplicate => {
+                self.drops.count(DropReason::Duplicate);
+                Ok(())
+            }
+            Accept::OutOfWindow => Err(DropReason::OutOfWindow),
+        }
+    }
+
+    /// The first packet of the server: only a reset that acknowledges ours introduces its session id.
+    fn meet(
+        &mut self,
+        now: Now,
+        opcode: Opcode,
+        remote: crate::wire::ids::SessionId,
+        body: &ControlBody<'_>,
+    ) -> Result<(), DropReason> {
+        if opcode != Opcode::HardResetServerV2 || body.message != Some(MessageId(0)) {
+            return Err(DropReason::WrongSessionId);
+        }
+        if body.remote_session.is_none() {
+            return Err(DropReason::WrongAckSessionId);
+        }
+        let early = EarlyNegotiation::parse(body.payload)?;
+        self.resend_wkc = early.resend_wkc;
+        self.remote = Some(remote);
+        self.keepalive.on_control_received(now.at);
+        self.events.push_back(Event::Reached(self.handle));
+        Ok(())
+    }
+
+    /// Finds the negotiation a packet belongs to; a soft reset with the next key-id starts one.
+    fn select_exchange(
+        &mut self,
+        now: Now,
+        opcode: Opcode,
+        key: KeyId,
+        body: &ControlBody<'_>,
+    ) -> Result<(), DropReason> {
+        if key == self.exchange.key() {
+            let stray_reset = match opcode {
+                Opcode::HardResetServerV2 => key != KeyId::FIRST,
+                Opcode::SoftResetV1 => key == KeyId::FIRST,
+                _ => false,
+            };
+            return if stray_reset { Err(DropReason::UnexpectedOpcode) } else { Ok(()) };
+        }
+        let ready = matches!(self.phase, Phase::Up | Phase::Leaving(_)) && self.exchange.state() == State::Active;
+        let starts = opcode == Opcode::SoftResetV1 && body.message == Some(MessageId(0));
+        if !starts || !ready || key != self.exchange.key().next() {
+            return Err(DropReason::WrongKeyId);
+        }
+        self.start_renegotiation(now);
+        Ok(())
+    }
+
+    /// Goes on with the handshake and reads messages.
+    pub(super) fn advance(&mut self, now: Now) {
+        let sizes = self.sizes();
+        if let Err(failure) = self.exchange.advance(now.at, sizes) {
+            return self.fail(failure.into());
+        }
+        if !self.tls_reported && self.exchange.state() >= State::SentKey {
+            self.tls_reported = true;
+            let key = self.exchange.key();
+            let tls = self.exchange.tls();
+            let (peer, description) = (tls.peer(), tls.description().unwrap_or_default());
+            self.inform(Event::TlsReady { session: self.handle, peer, description, key });
+        }
+        if self.exchange.state() == State::Active && self.renegotiate_at.is_none() {
+            self.on_exchange_active(now);
+        }
+        while let Some(record) = self.exchange.pop_record() {
+            self.handle_record(now, &record);
+        }
+        if matches!(self.phase, Phase::Leaving(_)) {
+            self.leave(now);
+        }
+    }
+
+    /// Takes news of the data plane about this session's peer.
+    pub(crate) fn handle_report(&mut self, now: Now, report: Report) {
+        if self.agreed.is_none() || matches!(self.phase, Phase::Dying(_) | Phase::Dead) {
+            return;
+        }
+        match report {
+            Report::FirstReceive { key, .. } => {
+                if self.slots.on_first_receive(key, &mut self.directives) {
+                    self.inform(Event::Rekeyed { session: self.handle, key });
+                }
+            }
+            Report::KeyWorn { key, .. } | Report::KeySpent { key, .. } => {
+                if key == self.exchange.key() {
+                    self.renegotiate(now);
+                }
+            }
+            Report::Floated { to, .. } => {
+                self.path = to;
+                self.directives.push_back(Directive::MovePeer { peer: self.peer, path: to });
+                self.inform(Event::Floated { session: self.handle, to });
+            }
+            Report::PeerExit { .. } => self.fail(CloseCause::PeerExit),
+            Report::PeerLost { .. } => self.fail(CloseCause::PingRestart),
+            Report::Activity { last_rx, last_tx, totals, .. } => {
+                if let Some(action) = self.keepalive.on_activity(now.at, last_rx, last_tx, totals) {
+                    self.act(action);
+                }
+            }
+            Report::Applied(_) => {}
+        }
+    }
+
+    pub(super) fn act(&mut self, action: Action) {
+        match action {
+            Action::Ask => self.directives.push_back(Directive::AskActivity { peer: self.peer }),
+            Action::Ping => self.directives.push_back(Directive::SendPing { peer: self.peer }),
+            Action::Close(cause) => self.fail(cause),
+        }
+    }
+
+    /// The byte stream under the session ended.
+    pub(crate) fn handle_stream_closed(&mut self) {
+        self.finish(CloseCause::StreamClosed);
+    }
+}

@@ -1,0 +1,252 @@
+//! What we tell about ourselves, and what follows from the server's answer.
+
+use core::fmt::Write as _;
+
+use crate::config::cipher::DataCipher;
+use crate::config::params::{DataFormat, DataParams};
+use crate::config::{ClientConfig, Mssfix};
+use crate::data::mss::{MssInput, mss_for};
+use crate::event::CloseCause;
+use crate::options::pushed::Pushed;
+use crate::path::Path;
+use crate::plane::Capabilities;
+use crate::wire::ids::PeerId;
+use crate::wrap::WrapConfig;
+use crate::wrap::static_key::{HmacDigest, KeyDirection};
+
+/// Bits of `IV_PROTO` (`openvpn: ssl.h`).
+mod iv_proto {
+    pub(super) const DATA_V2: u32 = 1 << 1;
+    pub(super) const REQUEST_PUSH: u32 = 1 << 2;
+    pub(super) const TLS_KEY_EXPORT: u32 = 1 << 3;
+    pub(super) const AUTH_PENDING_KW: u32 = 1 << 4;
+    pub(super) const CC_EXIT_NOTIFY: u32 = 1 << 7;
+    pub(super) const AUTH_FAIL_TEMP: u32 = 1 << 8;
+    pub(super) const DYN_TLS_CRYPT: u32 = 1 << 9;
+    pub(super) const DATA_EPOCH: u32 = 1 << 10;
+}
+
+/// The peer-info lines of a client (`openvpn: ssl.c`, `push_peer_info`). Only what is true is announced.
+pub(crate) fn peer_info(config: &ClientConfig, capabilities: Capabilities, own_id: Option<PeerId>) -> String {
+    use iv_proto::*;
+    let mut info = String::with_capacity(256);
+    let mut line = |name: &str, value: &dyn core::fmt::Display| {
+        // Writing to a String can't fail.
+        let _ = writeln!(info, "{name}={value}");
+    };
+    if let Some(id) = own_id {
+        line("ID", &format_args!("{:x}", id.get()));
+    }
+    line("IV_VER", &config.peer_info.version);
+    line("IV_PLAT", &config.peer_info.platform);
+    line("IV_TCPNL", &1);
+    line("IV_MTU", &config.tun_mtu_max);
+    let both_gcm = [DataCipher::Aes128Gcm, DataCipher::Aes256Gcm];
+    if both_gcm.iter().all(|cipher| config.ciphers.contains(cipher)) {
+        line("IV_NCP", &2);
+    }
+    let names: Vec<&str> = config.ciphers.iter().map(|cipher| cipher.name()).collect();
+    line("IV_CIPHERS", &names.join(":"));
+    let epoch = if capabilities.epoch { DATA_EPOCH } else { 0 };
+    let bits = DATA_V2
+        | REQUEST_PUSH
+        | TLS_KEY_EXPORT
+        | AUTH_PENDING_KW
+        | CC_EXIT_NOTIFY
+        | AUTH_FAIL_TEMP
+        | DYN_TLS_CRYPT
+        | epoch;
+    line("IV_PROTO", &bits);
+    for (name, value) in &config.peer_info.extra {
+        line(name, value);
+    }
+    info
+}
+
+/// The options string ("OCC"): what OpenVPN sends with default options. Peers compare it only for
+/// warnings (`openvpn: options.c`, `options_string`).
+pub(crate) fn options_string(config: &ClientConfig, path: &Path) -> String {
+    let digest = HmacDigest::from_name(&config.auth_name).map_or(20, HmacDigest::output_len);
+    let stream = path.is_stream();
+    let link_mtu = usize::from(config.tun_mtu) + 21 + digest + if stream { 2 } else { 0 };
+    let proto = if stream { "TCPv4_CLIENT" } else { "UDPv4" };
+    let (keydir, tls_auth) = match &config.wrap {
+        WrapConfig::TlsAuth { direction, .. } => {
+            let keydir = match direction {
+                KeyDirection::Bidirectional => "",
+                KeyDirection::Normal => ",keydir 0",
+                KeyDirection::Inverse => ",keydir 1",
+            };
+            (keydir, ",tls-auth")
+        }
+        WrapConfig::None | WrapConfig::TlsCrypt { .. } | WrapConfig::TlsCryptV2 { .. } => ("", ""),
+    };
+    let (mtu, auth) = (config.tun_mtu, &config.auth_name);
+    format!(
+        "V4,dev-type tun,link-mtu {link_mtu},tun-mtu {mtu},proto {proto}{keydir},auth {auth},keysize 128\
+         {tls_auth},key-method 2,tls-client"
+    )
+}
+
+/// Features that both sides agreed on (`protocol-flags`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each flag on the wire")]
+pub(crate) struct Flags {
+    pub(crate) cc_exit: bool,
+    pub(crate) tls_ekm: bool,
+    pub(crate) dyn_tls_crypt: bool,
+    pub(crate) aead_epoch: bool,
+}
+
+impl core::fmt::Display for Flags {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let words = [
+            (self.cc_exit, "cc-exit"),
+            (self.tls_ekm, "tls-ekm"),
+            (self.dyn_tls_crypt, "dyn-tls-crypt"),
+            (self.aead_epoch, "aead-epoch"),
+        ];
+        let words: Vec<&str> = words.iter().filter(|(on, _)| *on).map(|(_, word)| *word).collect();
+        f.write_str(&words.join(" "))
+    }
+}
+
+/// What the negotiation came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Agreed {
+    pub(crate) params: DataParams,
+    pub(crate) flags: Flags,
+    pub(crate) tun_mtu: u16,
+}
+
+/// What the server said of itself in key method 2.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ServerHello {
+    /// Its options string.
+    pub(crate) options: String,
+    /// Its peer-info lines.
+    pub(crate) peer_info: String,
+}
+
+impl ServerHello {
+    fn cipher(&self) -> Option<&str> {
+        self.options.split(',').find_map(|item| item.strip_prefix("cipher "))
+    }
+
+    /// The peer-id it wants on packets to it (`openvpn: ssl_util.c`, `extract_asymmetric_peer_id`).
+    fn peer_id(&self) -> Option<PeerId> {
+        let hex = self.peer_info.lines().find_map(|line| line.strip_prefix("ID="))?;
+        u32::from_str_radix(hex, 16).ok().filter(|&id| id < PeerId::UNDEFINED.get()).map(PeerId::from_low_bits)
+    }
+}
+
+/// Decides on cipher, format and features (control.md calls it the client's side of NCP;
+/// `openvpn: init.c`, `do_deferred_options` and `ssl_ncp.c`).
+pub(crate) fn agree(
+    config: &ClientConfig,
+    capabilities: Capabilities,
+    path: &Path,
+    server: &ServerHello,
+    options: &[Pushed],
+) -> Result<(Agreed, Vec<String>), CloseCause> {
+    let mut flags = Flags::default();
+    let mut ignored = Vec::new();
+    let (mut cipher, mut peer_id, mut tun_mtu) = (None, None, config.tun_mtu);
+    for option in options {
+        match option {
+            Pushed::Cipher(name) => cipher = Some(name.as_str()),
+            Pushed::PeerId(id) => peer_id = id.map(PeerId::from_low_bits),
+            Pushed::TunMtu(mtu) if *mtu <= config.tun_mtu_max => tun_mtu = *mtu,
+            Pushed::TunMtu(mtu) => ignored
+                .push(format!("tun-mtu {mtu}: larger than tun-mtu-max {}, which can be raised", config.tun_mtu_max)),
+            Pushed::KeyDerivationEkm => flags.tls_ekm = true,
+            Pushed::ProtocolFlags(words) => read_flags(words, &mut flags, &mut ignored),
+            Pushed::Compression(words) => check_compression(words)?,
+            _ => {}
+        }
+    }
+    let cipher = choose_cipher(config, server, cipher)?;
+    let asymmetric = if capabilities.asymmetric_ids { server.peer_id() } else { None };
+    let format = match (asymmetric.or(peer_id), flags.aead_epoch) {
+        (Some(id), true) if capabilities.epoch => DataFormat::Epoch(id),
+        (_, true) => {
+            let text = "the server pushed aead-epoch without a peer-id, or although it was not offered";
+            return Err(CloseCause::Push(text.into()));
+        }
+        (Some(id), false) => DataFormat::V2(id),
+        (None, false) if capabilities.data_v1 => DataFormat::V1,
+        (None, false) => {
+            let text = "the server pushed no peer-id, which this data plane needs";
+            return Err(CloseCause::Push(text.into()));
+        }
+    };
+    let outer_ipv6 = match path {
+        Path::Datagram { remote, .. } => Some(remote.is_ipv6()),
+        Path::Stream(_) => None,
+    };
+    let input = MssInput { format, cipher, tun_mtu, stream: path.is_stream(), outer_ipv6 };
+    let mss = if config.mssfix == Mssfix::Off { None } else { mss_for(config.mssfix, input) };
+    let params = DataParams { cipher, format, replay: config.replay, mss, by_path: true, float: config.float };
+    Ok((Agreed { params, flags, tun_mtu }, ignored))
+}
+
+fn read_flags(words: &[String], flags: &mut Flags, ignored: &mut Vec<String>) {
+    for word in words {
+        match word.as_str() {
+            "cc-exit" => flags.cc_exit = true,
+            "tls-ekm" => flags.tls_ekm = true,
+            "dyn-tls-crypt" => flags.dyn_tls_crypt = true,
+            "aead-epoch" => flags.aead_epoch = true,
+            other => ignored.push(format!("protocol-flags {other}: unknown flag")),
+        }
+    }
+}
+
+/// Framing that leaves IP packets as they are can be obeyed; every other changes the packets.
+fn check_compression(words: &[String]) -> Result<(), CloseCause> {
+    let line = words.join(" ");
+    if line == "compress stub-v2" {
+        return Ok(());
+    }
+    Err(CloseCause::Push(format!(
+        "the server pushed `{line}`, and compression framing is not supported; remove comp-lzo and compress \
+         from the server's configuration, or ignore the line with `pull-filter ignore {}` if the server \
+         accepts plain packets",
+        words.first().map_or("compress", String::as_str)
+    )))
+}
+
+/// A pushed cipher decides; else the one of the server's options string if it is allowed; else the fallback.
+fn choose_cipher(
+    config: &ClientConfig,
+    server: &ServerHello,
+    pushed: Option<&str>,
+) -> Result<DataCipher, CloseCause> {
+    let allowed = |name: &str| {
+        DataCipher::from_name(name).filter(|c| config.ciphers.contains(c) || config.fallback == Some(*c))
+    };
+    let list = || config.ciphers.iter().map(|c| c.name()).collect::<Vec<_>>().join(":");
+    if let Some(name) = pushed {
+        return allowed(name).ok_or_else(|| {
+            CloseCause::Cipher(format!(
+                "negotiated cipher not allowed - {name} not in {}; add it to data-ciphers if it is one of {}",
+                list(),
+                DataCipher::ALL.map(DataCipher::name).join(", ")
+            ))
+        });
+    }
+    if let Some(cipher) = server.cipher().and_then(allowed) {
+        return Ok(cipher);
+    }
+    if server.cipher().is_none()
+        && let Some(fallback) = config.fallback
+    {
+        return Ok(fallback);
+    }
+    Err(CloseCause::Cipher(format!(
+        "failed to negotiate cipher with server: it pushed none, and its own ({}) is not in {}; configure \
+         data-ciphers on the server, or data-ciphers-fallback here",
+        server.cipher().unwrap_or("none named"),
+        list()
+    )))
+}

@@ -1,0 +1,176 @@
+//! Which data keys exist and which one sends.
+//!
+//! A new key is installed for receiving as soon as it is derived. The old one goes on sending until the
+//! peer was seen using the new one, or until the time by which the peer must have it; so no packet is
+//! ever sealed with a key that the other side doesn't know yet (`openvpn: ssl.c`, `tls_select_encryption_key`).
+
+use std::collections::VecDeque;
+
+use crate::clock::Instant;
+use crate::deadline::{Deadline, Timer};
+use crate::directive::{Directive, PeerRef};
+use crate::keys::data_key::DataKey;
+use crate::wire::ids::KeyId;
+
+#[derive(Debug)]
+pub(crate) struct Slots {
+    peer: PeerRef,
+    sending: Option<KeyId>,
+    /// Installed, and from when on it sends in any case.
+    pending: Option<(KeyId, Instant)>,
+    /// Received with only, until then.
+    old: Option<(KeyId, Instant)>,
+    /// When the key that sends now will be forgotten, known from the moment its successor is negotiated.
+    sending_ends: Option<Instant>,
+}
+
+impl Slots {
+    pub(crate) const fn new(peer: PeerRef) -> Self {
+        Self { peer, sending: None, pending: None, old: None, sending_ends: None }
+    }
+
+    pub(crate) const fn sending(&self) -> Option<KeyId> {
+        self.sending
+    }
+
+    /// A key is derived. The first one sends at once.
+    pub(crate) fn install(
+        &mut self,
+        key: KeyId,
+        data: DataKey,
+        promote_at: Instant,
+        out: &mut VecDeque<Directive>,
+    ) {
+        out.push_back(Directive::InstallKey { peer: self.peer, key, data });
+        self.pending = Some((key, promote_at));
+        if self.sending.is_none() {
+            self.promote(out);
+        }
+    }
+
+    /// A negotiation begins: the key before the current one goes, and a key that waits for proof sends now.
+    pub(crate) fn rotate(&mut self, ends: Instant, out: &mut VecDeque<Directive>) {
+        self.promote(out);
+        self.retire_old(out);
+        self.sending_ends = Some(ends);
+    }
+
+    /// The peer uses `key`.
+    pub(crate) fn on_first_receive(&mut self, key: KeyId, out: &mut VecDeque<Directive>) -> bool {
+        let proven = self.pending.is_some_and(|(pending, _)| pending == key);
+        if proven {
+            self.promote(out);
+        }
+        proven
+    }
+
+    /// Does what is due; the key that was promoted.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, out: &mut VecDeque<Directive>) -> Option<KeyId> {
+        if self.old.is_some_and(|(_, ends)| ends <= now) {
+            self.retire_old(out);
+        }
+        if self.pending.is_some_and(|(_, at)| at <= now) {
+            self.promote(out);
+            return self.sending;
+        }
+        None
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Deadline> {
+        let promote = self.pending.map(|(_, at)| Deadline { at, why: Timer::Promote });
+        let retire = self.old.map(|(_, at)| Deadline { at, why: Timer::RetireKey });
+        Deadline::earliest(promote, retire)
+    }
+
+    fn promote(&mut self, out: &mut VecDeque<Directive>) {
+        let Some((key, _)) = self.pending.take() else { return };
+        out.push_back(Directive::PromoteKey { peer: self.peer, key });
+        if let (Some(before), Some(ends)) = (self.sending.replace(key), self.sending_ends.take()) {
+            self.retire_old(out);
+            self.old = Some((before, ends));
+        }
+    }
+
+    fn retire_old(&mut self, out: &mut VecDeque<Directive>) {
+        if let Some((key, _)) = self.old.take() {
+            out.push_back(Directive::RetireKey { peer: self.peer, key });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::keys::data_key::{KeyLimits, TlsRole};
+    use crate::wire::ids::PeerId;
+
+    const PEER: PeerRef = PeerRef { id: PeerId::from_low_bits(3), generation: 1 };
+
+    fn key(n: u8) -> KeyId {
+        KeyId::from_low_bits(n)
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(seconds)
+    }
+
+    fn data() -> DataKey {
+        DataKey::new(Zeroizing::new([7; 256]), TlsRole::Client, KeyLimits::default())
+    }
+
+    fn orders(out: &mut VecDeque<Directive>) -> Vec<String> {
+        let name = |order: Directive| match order {
+            Directive::InstallKey { key, .. } => format!("install {}", key.get()),
+            Directive::PromoteKey { key, .. } => format!("promote {}", key.get()),
+            Directive::RetireKey { key, .. } => format!("retire {}", key.get()),
+            other => format!("{other:?}"),
+        };
+        out.drain(..).map(name).collect()
+    }
+
+    #[test]
+    fn the_first_key_sends_at_once_and_its_successor_when_proven() {
+        let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
+        slots.install(key(0), data(), at(60), &mut out);
+        assert_eq!(orders(&mut out), ["install 0", "promote 0"]);
+        slots.rotate(at(3600), &mut out);
+        slots.install(key(1), data(), at(60), &mut out);
+        assert_eq!(orders(&mut out), ["install 1"]);
+        assert!(!slots.on_first_receive(key(0), &mut out));
+        assert!(slots.on_first_receive(key(1), &mut out));
+        assert_eq!(orders(&mut out), ["promote 1"]);
+        assert_eq!(slots.deadline(), Some(Deadline { at: at(3600), why: Timer::RetireKey }));
+        assert_eq!(slots.handle_timeout(at(3600), &mut out), None);
+        assert_eq!(orders(&mut out), ["retire 0"]);
+    }
+
+    #[test]
+    fn without_proof_the_new_key_sends_when_its_time_has_come() {
+        let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
+        slots.install(key(0), data(), at(0), &mut out);
+        slots.rotate(at(3600), &mut out);
+        slots.install(key(1), data(), at(60), &mut out);
+        orders(&mut out);
+        assert_eq!(slots.handle_timeout(at(59), &mut out), None);
+        assert_eq!(slots.handle_timeout(at(60), &mut out), Some(key(1)));
+        assert_eq!(orders(&mut out), ["promote 1"]);
+    }
+
+    #[test]
+    fn a_fast_next_negotiation_never_leaves_a_forgotten_key_sending() {
+        let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
+        slots.install(key(0), data(), at(0), &mut out);
+        slots.rotate(at(3600), &mut out);
+        slots.install(key(1), data(), at(60), &mut out);
+        slots.rotate(at(3604), &mut out);
+        assert_eq!(orders(&mut out), ["install 0", "promote 0", "install 1", "promote 1", "retire 0"]);
+        assert_eq!(slots.sending(), Some(key(1)));
+        slots.install(key(2), data(), at(64), &mut out);
+        assert!(slots.on_first_receive(key(2), &mut out));
+        assert_eq!(orders(&mut out), ["install 2", "promote 2"]);
+    }
+}
