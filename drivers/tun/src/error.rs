@@ -45,7 +45,9 @@ pub enum OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name { name, why } => write!(f, "cannot name a tun device {name:?}: {why}; choose another name"),
+            Self::Name { name, why } => {
+                write!(f, "cannot name a tun device {name:?}: {why}; choose another name")
+            }
             Self::NoDriver { source } => write!(
                 f,
                 "cannot reach the tun driver at /dev/net/tun: {source}; load it with `modprobe tun`, and in a \
@@ -69,7 +71,9 @@ impl fmt::Display for OpenError {
 impl error::Error for OpenError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
-            Self::NoDriver { source } | Self::Open { source, .. } | Self::Setting { source, .. } => Some(source),
+            Self::NoDriver { source } | Self::Open { source, .. } | Self::Setting { source, .. } => {
+                Some(source)
+            }
             Self::Name { .. } | Self::Descriptor { .. } => None,
         }
     }

@@ -53,9 +53,9 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("oxivpn-tun supports Linux only so far: no device driver for this operating system");
 
+mod error;
 #[cfg(target_os = "linux")]
 mod linux;
-mod error;
 mod options;
 
 pub use error::OpenError;

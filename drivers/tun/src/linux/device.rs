@@ -97,7 +97,9 @@ impl Device {
                 return Err(OpenError::Descriptor { why: "it is a layer-2 (tap) device" });
             }
             Ok(interface) if interface.flags & libc::IFF_VNET_HDR != 0 => {
-                return Err(OpenError::Descriptor { why: "its packets carry a virtio-net header (IFF_VNET_HDR)" });
+                return Err(OpenError::Descriptor {
+                    why: "its packets carry a virtio-net header (IFF_VNET_HDR)",
+                });
             }
             Ok(interface) => interface.name,
             Err(error) if error.raw_os_error() == Some(libc::EBADFD) => {
@@ -105,8 +107,11 @@ impl Device {
             }
             Err(_) => format!("fd{}", fd.as_raw_fd()),
         };
-        sys::set_nonblocking_cloexec(fd.as_fd())
-            .map_err(|source| OpenError::Setting { name: name.clone(), setting: "non-blocking", source })?;
+        sys::set_nonblocking_cloexec(fd.as_fd()).map_err(|source| OpenError::Setting {
+            name: name.clone(),
+            setting: "non-blocking",
+            source,
+        })?;
         Ok(Self { kind: Kind::Given(File::from(fd)), name })
     }
 
@@ -241,6 +246,8 @@ fn id(value: u32) -> io::Result<i32> {
 fn unsupported(what: &str) -> io::Error {
     io::Error::new(
         ErrorKind::Unsupported,
-        format!("{what} can be changed only on a device that was opened by name; set it where the device was made"),
+        format!(
+            "{what} can be changed only on a device that was opened by name; set it where the device was made"
+        ),
     )
 }
