@@ -10,6 +10,8 @@ pub mod drops;
 pub mod endpoint;
 pub mod entropy;
 pub mod event;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod keys;
 pub mod limits;
 pub mod node;

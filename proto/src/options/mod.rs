@@ -3,3 +3,4 @@
 pub mod lexer;
 pub mod push_reply;
 pub mod pushed;
+pub mod values;

@@ -3,7 +3,12 @@
 use core::net::{Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
+
+use super::values::{self, OptionError};
+use crate::wire::ids::PeerId;
 
 /// One pushed option.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +78,168 @@ pub enum Pushed {
     Echo(String),
     /// Known, legal, and without meaning here (`persist-tun`, `register-dns`, `ping-timer-rem`, ...).
     NoEffect(String),
+}
+
+impl Pushed {
+    /// Types one option, given as its words. `Unknown` stands for words that no server may push, too
+    /// (`openvpn: options.c`, `add_option` with the permissions of `pull_permission_mask`).
+    pub fn parse(words: &[&str]) -> Result<Self, OptionError> {
+        let (&name, rest) = words.split_first().ok_or(OptionError::Unknown)?;
+        match name {
+            "ifconfig" | "ifconfig-ipv6" | "topology" | "route-gateway" | "route-ipv6-gateway"
+            | "tun-mtu" | "sndbuf" | "rcvbuf" => address_option(name, rest),
+            "route" => values::route4(rest).map(Self::Route),
+            "route-ipv6" => values::route6(rest).map(Self::RouteIpv6),
+            "route-metric" => values::integer(one(rest)?).map(Self::RouteMetric),
+            "redirect-gateway" => values::redirect(false, rest).map(Self::RedirectGateway),
+            "redirect-private" => values::redirect(true, rest).map(Self::RedirectGateway),
+            "dhcp-option" => some(rest).map(Self::DhcpOption),
+            "dns" => some(rest).map(Self::Dns),
+            "block-ipv6" => none(rest).map(|()| Self::BlockIpv6),
+            "block-outside-dns" => none(rest).map(|()| Self::BlockOutsideDns),
+            "ping"
+            | "ping-restart"
+            | "ping-exit"
+            | "inactive"
+            | "session-timeout"
+            | "explicit-exit-notify" => timer_option(name, rest),
+            "peer-id" | "cipher" | "key-derivation" | "protocol-flags" | "auth-token" | "auth-token-user" => {
+                session_option(name, rest)
+            }
+            "comp-lzo" | "compress" => optional(rest).map(|_| Self::Compression(owned(words))),
+            "setenv-safe" => match *rest {
+                [name] => Ok(Self::SetenvSafe(name.into(), String::new())),
+                [name, value] => Ok(Self::SetenvSafe(name.into(), value.into())),
+                _ => Err(OptionError::Parameters),
+            },
+            "echo" | "parameter" => Ok(Self::Echo(rest.join(" "))),
+            "ifconfig-noexec" | "lladdr" | "client-nat" | "shaper" | "bind-dev" | "compat-mode" => {
+                Err(OptionError::Unsupported)
+            }
+            _ if NO_EFFECT.binary_search(&name).is_ok() => Ok(Self::NoEffect(name.into())),
+            _ => Err(OptionError::Unknown),
+        }
+    }
+}
+
+/// Words that a server may push and that change nothing here: for other systems, of the past, or always so.
+/// Sorted.
+const NO_EFFECT: [&str; 23] = [
+    "comp-noadapt",
+    "dhcp-pre-release",
+    "dhcp-release",
+    "dhcp-renew",
+    "disable-dco",
+    "errors-to-stderr",
+    "fast-io",
+    "ifconfig-nowarn",
+    "ip-win32",
+    "max-routes",
+    "mute",
+    "persist-key",
+    "persist-tun",
+    "ping-timer-rem",
+    "prng",
+    "register-dns",
+    "route-delay",
+    "route-method",
+    "show-net-up",
+    "socket-flags",
+    "tap-sleep",
+    "tun-ipv6",
+    "verb",
+];
+
+fn address_option(name: &str, rest: &[&str]) -> Result<Pushed, OptionError> {
+    if name == "ifconfig" {
+        let [local, remote] = *rest else { return Err(OptionError::Parameters) };
+        return Ok(Pushed::Ifconfig(values::address4(local)?, values::address4(remote)?));
+    }
+    if name == "ifconfig-ipv6" {
+        return values::ifconfig_ipv6(rest)
+            .map(|(local, bits, remote)| Pushed::IfconfigIpv6(local, bits, remote));
+    }
+    if name == "tun-mtu" {
+        let (mtu, occ) = rest.split_first().ok_or(OptionError::Parameters)?;
+        optional(occ)?.map(values::mtu).transpose()?;
+        return values::mtu(mtu).map(Pushed::TunMtu);
+    }
+    let word = one(rest)?;
+    match name {
+        "topology" => values::topology(word).map(Pushed::Topology),
+        "route-gateway" if word == "dhcp" => Ok(Pushed::RouteGateway(None)),
+        "route-gateway" => values::address4(word).map(|address| Pushed::RouteGateway(Some(address))),
+        "route-ipv6-gateway" => values::address6(word).map(Pushed::RouteIpv6Gateway),
+        "sndbuf" => values::integer(word).map(Pushed::SendBuffer),
+        "rcvbuf" => values::integer(word).map(Pushed::ReceiveBuffer),
+        _ => Err(OptionError::Unknown),
+    }
+}
+
+fn timer_option(name: &str, rest: &[&str]) -> Result<Pushed, OptionError> {
+    if name == "explicit-exit-notify" {
+        let attempts = optional(rest)?.map_or(Ok(1), values::integer)?;
+        return Ok(Pushed::ExitNotify(u8::try_from(attempts).unwrap_or(u8::MAX)));
+    }
+    let (time, more) = rest.split_first().ok_or(OptionError::Parameters)?;
+    let time = values::seconds(time)?;
+    if name == "inactive" {
+        let bytes = optional(more)?.map_or(Ok(0), |word| values::number(word, 0, i64::MAX as u64))?;
+        return Ok(Pushed::Inactive(time, bytes));
+    }
+    none(more)?;
+    match name {
+        "ping" => Ok(Pushed::Ping(time)),
+        "ping-restart" => Ok(Pushed::PingRestart(time)),
+        "ping-exit" => Ok(Pushed::PingExit(time)),
+        "session-timeout" => Ok(Pushed::SessionTimeout(time)),
+        _ => Err(OptionError::Unknown),
+    }
+}
+
+fn session_option(name: &str, rest: &[&str]) -> Result<Pushed, OptionError> {
+    if name == "protocol-flags" {
+        return some(rest).map(Pushed::ProtocolFlags);
+    }
+    let word = one(rest)?;
+    match name {
+        "peer-id" if word == "-1" => Ok(Pushed::PeerId(None)),
+        "peer-id" => {
+            let id = values::number(word, 0, u64::from(PeerId::UNDEFINED.get()) - 1)?;
+            Ok(Pushed::PeerId(Some(id as u32)))
+        }
+        "cipher" => Ok(Pushed::Cipher(word.into())),
+        "key-derivation" if word == "tls-ekm" => Ok(Pushed::KeyDerivationEkm),
+        "key-derivation" => Err(OptionError::Value(format!("unknown key-derivation method {word}"))),
+        "auth-token" => Ok(Pushed::AuthToken(Token(Zeroizing::new(word.into())))),
+        "auth-token-user" => STANDARD
+            .decode(word)
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .map(Pushed::AuthTokenUser)
+            .ok_or_else(|| OptionError::Value("the user name is not base64 of UTF-8 text".into())),
+        _ => Err(OptionError::Unknown),
+    }
+}
+
+fn none(words: &[&str]) -> Result<(), OptionError> {
+    if words.is_empty() { Ok(()) } else { Err(OptionError::Parameters) }
+}
+
+fn one<'w>(words: &[&'w str]) -> Result<&'w str, OptionError> {
+    if let [word] = *words { Ok(word) } else { Err(OptionError::Parameters) }
+}
+
+fn optional<'w>(words: &[&'w str]) -> Result<Option<&'w str>, OptionError> {
+    if words.is_empty() { Ok(None) } else { one(words).map(Some) }
+}
+
+fn some(words: &[&str]) -> Result<Vec<String>, OptionError> {
+    if words.is_empty() { Err(OptionError::Parameters) } else { Ok(owned(words)) }
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).into()).collect()
 }
 
 /// A session token; redacted when printed.
@@ -176,4 +343,17 @@ pub struct RedirectFlags {
     pub ipv6: bool,
     /// `!ipv4`.
     pub not_ipv4: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_without_effect_can_be_searched() {
+        assert!(NO_EFFECT.is_sorted());
+        for word in NO_EFFECT {
+            assert_eq!(Pushed::parse(&[word]), Ok(Pushed::NoEffect(word.into())));
+        }
+    }
 }
