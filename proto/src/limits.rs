@@ -23,6 +23,12 @@ pub const MAX_TLS_PLAINTEXT: usize = 2048;
 /// Plaintext of one received record that we still take; the limit of a TLS record.
 pub const MAX_RECORD_PLAINTEXT: usize = 16384;
 
+/// Received TLS records that wait for their reader; the session reads after each packet.
+pub const MAX_TLS_RECORDS: usize = 64;
+
+/// Bytes of plaintext of waiting records, and of sealed bytes not drained yet.
+pub const MAX_TLS_BUFFER: usize = 1 << 20;
+
 /// Options string in key method 2, with its NUL (`openvpn: ssl.c`).
 pub const MAX_OPTIONS_STRING: usize = 512;
 

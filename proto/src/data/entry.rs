@@ -5,7 +5,6 @@ use std::collections::{BTreeSet, VecDeque};
 use ipnet::IpNet;
 
 use super::Span;
-use super::header::Header;
 use super::key_slot::KeySlot;
 use super::send::SealError;
 use super::slot::{Sealed, Slot};
@@ -15,6 +14,7 @@ use crate::directive::PeerRef;
 use crate::drops::DropReason;
 use crate::path::Path;
 use crate::report::{Report, Totals};
+use crate::wire::data::DataHeader;
 use crate::wire::ids::KeyId;
 
 /// Reports that remote packets can cause any number of (`Floated`) stop at this backlog; the next packet
@@ -127,13 +127,13 @@ impl Entry {
     pub(super) fn open(
         &mut self,
         now: Instant,
-        header: Header,
+        header: DataHeader,
         packet: &mut [u8],
         reports: &mut VecDeque<Report>,
     ) -> Result<Span, DropReason> {
         let id = header.key;
         let key = self.keys[usize::from(id.get())].as_deref_mut().ok_or(DropReason::NoKey)?;
-        let opened = key.open(now, header.len(), packet);
+        let opened = key.open(now, header.len, packet);
         if opened.is_ok() && key.take_first_receive() {
             reports.push_back(Report::FirstReceive { peer: self.peer, key: id });
         }
@@ -151,7 +151,8 @@ impl Entry {
     /// the peer may float.
     #[inline]
     pub(super) fn may_come_from(&self, from: &Path) -> bool {
-        self.path == *from || self.params.float && self.path.is_stream() == from.is_stream() && !from.is_stream()
+        self.path == *from
+            || self.params.float && self.path.is_stream() == from.is_stream() && !from.is_stream()
     }
 
     /// An authenticated packet came from `from`.

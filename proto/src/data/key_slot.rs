@@ -48,12 +48,7 @@ pub(super) enum RecvSide {
 }
 
 /// Cuts a key block into its two directions.
-pub(super) fn split(
-    data: DataKey,
-    key: KeyId,
-    params: &DataParams,
-    bounds: &Bounds,
-) -> (SendSide, RecvSide) {
+pub(super) fn split(data: DataKey, key: KeyId, params: &DataParams, bounds: &Bounds) -> (SendSide, RecvSide) {
     let raw = data.expose();
     let cipher = params.cipher;
     match params.format {

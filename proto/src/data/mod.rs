@@ -4,7 +4,6 @@
 mod aead;
 mod entry;
 mod epoch;
-mod header;
 mod inner;
 mod key_slot;
 pub mod mss;

@@ -8,9 +8,10 @@ use zeroize::Zeroizing;
 
 use super::aead::Aead;
 use super::slot::Slot;
-use super::{NONCE_LEN, Span, front_overhead, header::Header, tail_overhead};
+use super::{NONCE_LEN, Span, front_overhead, tail_overhead};
 use crate::config::cipher::DataCipher;
 use crate::config::params::DataFormat;
+use crate::wire::data::DataHeader;
 use crate::wire::ids::KeyId;
 
 /// Why a packet was not sealed.
@@ -71,15 +72,15 @@ pub(super) struct SendKeyParts<'a> {
 
 impl SendKey {
     pub(super) fn new(parts: SendKeyParts<'_>) -> Self {
-        let peer = match parts.format {
-            DataFormat::V1 => None,
-            DataFormat::V2(peer) | DataFormat::Epoch(peer) => Some(peer),
+        let header = match parts.format {
+            DataFormat::V1 => DataHeader::v1(parts.key),
+            DataFormat::V2(peer) | DataFormat::Epoch(peer) => DataHeader::v2(parts.key, peer),
         };
         Self {
             aead: Aead::new(parts.cipher, parts.material),
             iv: parts.iv,
             format: parts.format,
-            header: Header { key: parts.key, peer }.to_bytes(),
+            header: header.to_bytes(),
             epoch: parts.epoch,
             last: parts.last,
             next: Padded(AtomicU64::new(1)),
@@ -104,7 +105,6 @@ impl SendKey {
             }
         }
     }
-
 
     /// A permit without ids, to name the key.
     pub(super) fn empty_permit(self: &Arc<Self>) -> SendPermit {

@@ -1,6 +1,6 @@
 //! A packet in the caller's buffer, with room around it for what encryption adds.
 
-use super::{TAG_LEN, Span, front_overhead, tail_overhead};
+use super::{Span, TAG_LEN, front_overhead, tail_overhead};
 use crate::config::params::DataFormat;
 use crate::path::Path;
 use crate::wire::ids::PeerId;
@@ -13,11 +13,7 @@ pub const HEADROOM: usize = 128;
 pub const TAILROOM: usize = 32;
 
 const _: () = {
-    let all = [
-        DataFormat::V1,
-        DataFormat::V2(PeerId::UNDEFINED),
-        DataFormat::Epoch(PeerId::UNDEFINED),
-    ];
+    let all = [DataFormat::V1, DataFormat::V2(PeerId::UNDEFINED), DataFormat::Epoch(PeerId::UNDEFINED)];
     let mut i = 0;
     while i < all.len() {
         // 2 bytes length prefix on a stream, 10 bytes of a SOCKS5 datagram.
@@ -77,7 +73,12 @@ impl<'a> Slot<'a> {
         let packet = self.buf.get_mut(begin..self.start + self.len + tail)?;
         let (front_bytes, rest) = packet.split_at_mut(front);
         let (payload, tail_bytes) = rest.split_at_mut(self.len);
-        Some(Parts { front: front_bytes, payload, tail: tail_bytes, span: begin..begin + front + self.len + tail })
+        Some(Parts {
+            front: front_bytes,
+            payload,
+            tail: tail_bytes,
+            span: begin..begin + front + self.len + tail,
+        })
     }
 }
 

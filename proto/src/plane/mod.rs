@@ -1,5 +1,7 @@
 //! The seam between the control machine and whatever moves the packets.
 
+pub mod local;
+
 use crate::directive::Order;
 use crate::report::Report;
 

@@ -151,8 +151,8 @@ impl Session {
         self.install(now, key);
         self.keepalive.start(now.at, &options);
         for option in &options {
-            if let Pushed::ExitNotify(n) = option {
-                self.exit_notify = Some(*n);
+            if let Pushed::ExitNotify(n) = *option {
+                self.exit_notify = Some(n);
             }
         }
         self.take_token(&options);

@@ -12,9 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::clock::Instant;
 use crate::keys::method2::{ClientMessage, ClientSource, Method2Error, ServerMessage, ServerSource};
 use crate::limits::{MAX_QUEUED_MESSAGES, MAX_TLS_PLAINTEXT};
-use crate::reliable::recv::{Accept, ReliableRecv};
-use crate::reliable::send::ReliableSend;
-use crate::reliable::{AckDebt, recv::Incoming};
+use crate::reliable::{Accept, AckDebt, Incoming, ReliableRecv, ReliableSend};
 use crate::session::negotiate::ServerHello;
 use crate::tls::{TlsFailure, TlsPhase, TlsSession};
 use crate::wire::ack::AckList;
@@ -243,7 +241,7 @@ impl Exchange {
         self.tls.drain(&mut self.backlog);
         let mut sent = 0;
         while sent < self.backlog.len() && self.send.can_push() {
-            let first = self.send.next_id() == MessageId(1);
+            let first = self.send.next_message() == MessageId(1);
             let (opcode, room) = match sizes.resend_wkc.filter(|_| first) {
                 Some(wkc) => (Opcode::ControlWkcV1, sizes.payload.saturating_sub(wkc).max(16)),
                 None => (Opcode::ControlV1, sizes.payload),
@@ -255,13 +253,9 @@ impl Exchange {
         self.backlog.drain(..sent);
     }
 
-    fn is_flushed(&self) -> bool {
-        self.backlog.is_empty() && self.send.is_empty()
-    }
-
     /// Whether everything that was sent has been acknowledged.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.is_flushed()
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.backlog.is_empty() && self.send.is_empty()
     }
 
     /// The next record with control messages; only once active.
@@ -281,10 +275,6 @@ impl Exchange {
 
     pub(crate) fn reliable(&mut self) -> (&mut ReliableSend, &mut AckDebt) {
         (&mut self.send, &mut self.acks)
-    }
-
-    pub(crate) fn owes_acks(&self) -> bool {
-        self.acks.pending()
     }
 
     pub(crate) fn retransmit_at(&self) -> Option<Instant> {

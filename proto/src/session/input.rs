@@ -6,7 +6,7 @@ use super::{Now, Phase, Session};
 use crate::directive::Directive;
 use crate::drops::DropReason;
 use crate::event::{CloseCause, Event};
-use crate::reliable::recv::Accept;
+use crate::reliable::Accept;
 use crate::report::Report;
 use crate::wire::control::{ControlBody, EarlyNegotiation};
 use crate::wire::ids::{KeyId, MessageId};

@@ -36,7 +36,7 @@ use crate::node::ConnectError;
 use crate::options::push_reply::PushAccumulator;
 use crate::path::Path;
 use crate::plane::Capabilities;
-use crate::reliable::send::ReliableSend;
+use crate::reliable::ReliableSend;
 use crate::wire::control::ControlBody;
 use crate::wire::ids::{KeyId, PeerId, SessionId};
 use crate::wire::opcode::Opcode;

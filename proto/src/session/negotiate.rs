@@ -4,8 +4,8 @@ use core::fmt::Write as _;
 
 use crate::config::cipher::DataCipher;
 use crate::config::params::{DataFormat, DataParams};
-use crate::config::{ClientConfig, Mssfix};
-use crate::data::mss::{MssInput, mss_for};
+use crate::config::ClientConfig;
+use crate::data::mss::mss_for;
 use crate::event::CloseCause;
 use crate::options::pushed::Pushed;
 use crate::path::Path;
@@ -184,8 +184,7 @@ pub(crate) fn agree(
         Path::Datagram { remote, .. } => Some(remote.is_ipv6()),
         Path::Stream(_) => None,
     };
-    let input = MssInput { format, cipher, tun_mtu, stream: path.is_stream(), outer_ipv6 };
-    let mss = if config.mssfix == Mssfix::Off { None } else { mss_for(config.mssfix, input) };
+    let mss = mss_for(config.mssfix, format, tun_mtu, path.is_stream(), outer_ipv6);
     let params = DataParams { cipher, format, replay: config.replay, mss, by_path: true, float: config.float };
     Ok((Agreed { params, flags, tun_mtu }, ignored))
 }

@@ -66,6 +66,8 @@ pub struct PeerIdentity {
     pub fingerprint: [u8; 32],
     /// One line for each certificate from the root down: `depth=1, CN=ca`, for the log.
     pub chain: Vec<String>,
+    /// Lines for the log about what was let pass, as `VERIFY WARNING: ...` for a CRL that is missing.
+    pub warnings: Vec<String>,
 }
 
 /// Why TLS failed, for a person: the message names certificate, reason and cure.

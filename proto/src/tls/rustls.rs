@@ -1,18 +1,33 @@
-//! TLS by rustls on memory buffers; the only file that names rustls.
+//! TLS by rustls on memory buffers; with its submodules the only place that names rustls.
+//!
+//! What rustls does not have, and OpenSSL has: DHE and static RSA key exchange, CBC suites, the groups
+//! secp521r1 and secp256k1, Ed448, RSA-PSS keys, TLS below 1.2. A server that has nothing else is refused with a
+//! message that says so.
 
+mod failure;
+mod session;
+mod suites;
+
+use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
+use rustls::client::{ClientConfig, Resumption};
 use rustls::crypto::CryptoProvider;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConnection, SupportedProtocolVersion};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use x509_parser::prelude::FromDer;
+use x509_parser::x509::SubjectPublicKeyInfo;
 use zeroize::Zeroizing;
 
-use super::{TlsFactory, TlsFailure, TlsSession};
-use crate::tls::verify::PeerRules;
+use self::session::{FixedTime, RustlsSession, SessionVerifier};
+use super::{TlsFactory, TlsFailure, TlsFailureKind, TlsSession};
+use crate::tls::verify::{self, PeerRules, Verifier};
 
 /// Material and settings of TLS sessions, not yet checked. Certificates and keys are in DER.
 pub struct TlsOptions {
-    /// Trusted certificates with a name for messages ("ca file, certificate 2"); may be empty if
-    /// `rules.fingerprints` is not.
+    /// Trusted certificates; messages count them from 1. May be empty if `rules.fingerprints` is not.
     pub ca: Vec<Vec<u8>>,
     /// Our own certificate, leaf first, then intermediates; empty if we have none.
     pub certs: Vec<Vec<u8>>,
@@ -41,22 +56,149 @@ pub enum TlsVersion {
     V13,
 }
 
+impl fmt::Debug for TlsOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsOptions")
+            .field("ca", &self.ca.len())
+            .field("certs", &self.certs.len())
+            .field("key", &self.key.as_ref().map(|_| "[redacted]"))
+            .field("rules", &self.rules)
+            .field("min_version", &self.min_version)
+            .field("max_version", &self.max_version)
+            .field("suites12", &self.suites12)
+            .field("suites13", &self.suites13)
+            .field("groups", &self.groups)
+            .finish()
+    }
+}
+
 /// Makes rustls sessions.
 pub struct RustlsFactory {
-    _private: (),
+    provider: Arc<CryptoProvider>,
+    versions: Vec<&'static SupportedProtocolVersion>,
+    verifier: Arc<Verifier>,
+    identity: Option<Arc<SingleCertAndKey>>,
+    notes: Vec<String>,
+}
+
+impl fmt::Debug for RustlsFactory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RustlsFactory").field("versions", &self.versions).finish_non_exhaustive()
+    }
 }
 
 impl RustlsFactory {
     /// Checks `options` and builds a factory with the ciphers, groups and randomness of `provider`.
+    ///
+    /// Hybrid post-quantum groups are offered only if `groups` names them: they would make the first
+    /// flight some 1,200 bytes longer.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsFailureKind::Local`], naming the option and the certificate: no trusted certificate, one that cannot
+    /// be read or is too weak, a key that doesn't fit, no usable version, suite or group.
     pub fn new(options: TlsOptions, provider: Arc<CryptoProvider>) -> Result<Self, TlsFailure> {
-        let _ = (options, provider);
-        todo!()
+        let mut notes = Vec::new();
+        let versions = versions(options.min_version, options.max_version)?;
+        let provider = Arc::new(restrict(&provider, &options, &mut notes)?);
+        let identity = load_identity(&options, &provider)?.map(|key| Arc::new(SingleCertAndKey::from(key)));
+        let algorithms = provider.signature_verification_algorithms.all;
+        let verifier = Arc::new(Verifier::new(options.ca, options.rules, algorithms)?);
+        let factory = Self { provider, versions, verifier, identity, notes };
+        factory.start(Duration::ZERO)?;
+        Ok(factory)
+    }
+
+    /// What was skipped of `tls-cipher`, `tls-ciphersuites` and `tls-groups`, one line each, for the log.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn start(&self, unix: Duration) -> Result<RustlsSession, TlsFailure> {
+        let unusable = |e: rustls::Error| local(format!("TLS settings are unusable: {e}"));
+        let verifier = Arc::new(SessionVerifier::new(self.verifier.clone(), self.provider.clone()));
+        let builder = ClientConfig::builder_with_details(self.provider.clone(), Arc::new(FixedTime::at(unix)))
+            .with_protocol_versions(&self.versions)
+            .map_err(unusable)?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier.clone());
+        let mut config = match &self.identity {
+            Some(identity) => builder.with_client_cert_resolver(identity.clone()),
+            None => builder.with_no_client_auth(),
+        };
+        config.enable_sni = false;
+        config.resumption = Resumption::disabled();
+        // rustls wants a name; it is neither sent nor compared.
+        let name = ServerName::try_from("openvpn.invalid").map_err(|e| local(format!("TLS server name: {e}")))?;
+        let conn = ClientConnection::new(Arc::new(config), name).map_err(unusable)?;
+        RustlsSession::new(conn, verifier)
     }
 }
 
 impl TlsFactory for RustlsFactory {
     fn client(&self, unix: Duration) -> Result<Box<dyn TlsSession>, TlsFailure> {
-        let _ = unix;
-        todo!()
+        Ok(Box::new(self.start(unix)?))
     }
+}
+
+fn local(message: impl Into<String>) -> TlsFailure {
+    TlsFailure { kind: TlsFailureKind::Local, message: message.into() }
+}
+
+fn versions(min: TlsVersion, max: TlsVersion) -> Result<Vec<&'static SupportedProtocolVersion>, TlsFailure> {
+    if min > max {
+        return Err(local("`tls-version-min` is above `tls-version-max`: no TLS version is left"));
+    }
+    let all = [(TlsVersion::V13, &rustls::version::TLS13), (TlsVersion::V12, &rustls::version::TLS12)];
+    Ok(all.into_iter().filter(|(v, _)| (min..=max).contains(v)).map(|(_, version)| version).collect())
+}
+
+/// The provider with the suites and groups that `options` allow.
+fn restrict(
+    provider: &CryptoProvider,
+    options: &TlsOptions,
+    notes: &mut Vec<String>,
+) -> Result<CryptoProvider, TlsFailure> {
+    let mut suites = Vec::new();
+    if options.max_version == TlsVersion::V13 {
+        suites.extend(suites::tls13(&provider.cipher_suites, &options.suites13, notes)?);
+    }
+    if options.min_version == TlsVersion::V12 {
+        suites.extend(suites::tls12(&provider.cipher_suites, &options.suites12, notes)?);
+    }
+    let kx_groups = suites::groups(&provider.kx_groups, &options.groups, notes)?;
+    Ok(CryptoProvider { cipher_suites: suites, kx_groups, ..provider.clone() })
+}
+
+/// Our own chain with its key. Built without rustls' check of the leaf, which refuses version 1.
+fn load_identity(options: &TlsOptions, provider: &CryptoProvider) -> Result<Option<CertifiedKey>, TlsFailure> {
+    let (leaf, der) = match (options.certs.first(), &options.key) {
+        (None, None) => return Ok(None),
+        (Some(_), None) => return Err(local("there is a `cert` but no `key`: give the private key that belongs to it")),
+        (None, Some(_)) => return Err(local("there is a `key` but no `cert`: give the certificate that belongs to it")),
+        (Some(leaf), Some(key)) => (leaf, key),
+    };
+    for (position, der) in options.certs.iter().enumerate() {
+        verify::check_own(der, position)?;
+    }
+    let leaf = verify::check_own(leaf, 0)?;
+    let parsed = PrivateKeyDer::try_from(der.as_slice())
+        .map_err(|why| local(format!("`key` is not a private key in PKCS#8, PKCS#1 or SEC1 form: {why}")))?;
+    let key = provider.key_provider.load_private_key(parsed.clone_key()).map_err(|e| {
+        local(format!(
+            "`key` cannot be used: {e}. RSA of at least 2048 bits, ECDSA P-256, P-384, P-521 and Ed25519 are supported"
+        ))
+    })?;
+    let public = key.public_key();
+    let same = public.as_ref().is_some_and(|spki| {
+        SubjectPublicKeyInfo::from_der(spki).is_ok_and(|(_, spki)| *spki.subject_public_key.data == *leaf.key_bits())
+    });
+    if !same {
+        return Err(local(format!(
+            "`key` does not belong to `cert` ({}): its public key is another one. Take both from the same set",
+            leaf.subject()
+        )));
+    }
+    let chain = options.certs.iter().cloned().map(CertificateDer::from).collect();
+    Ok(Some(CertifiedKey::new(chain, key)))
 }

@@ -1,4 +1,26 @@
 //! OpenVPN's certificate rules over webpki and x509-parser.
+//!
+//! With a CA, webpki builds and checks the chain; what OpenSSL checks beyond that (validity and CA flag of
+//! the trusted certificate itself, key usage of issuers) is added in `chain`. Then OpenVPN's own rules hold
+//! for the leaf (`openvpn: ssl_verify.c`, `verify_cert`, `verify_peer_cert`).
+//!
+//! Two kinds of leaf that webpki refuses are taken where no chain is needed: a version 1 certificate or one
+//! marked as CA, if it is named by `peer-fingerprint` without `ca`, or if it is itself, byte by byte and
+//! self-signed, in `ca`. A version 1 leaf below a CA is refused, because webpki can't check its chain.
+//!
+//! As in OpenVPN, `peer-fingerprint` without `ca` decides alone: neither validity nor issuer nor signature of
+//! the certificate matter, but its key must still be strong enough.
+
+pub(crate) mod cert;
+mod chain;
+
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor};
+use subtle::ConstantTimeEq;
+use webpki::{CertRevocationList, OwnedCertRevocationList};
+use x509_parser::prelude::{CertificateRevocationList, FromDer};
+
+use self::cert::{Cert, purpose_oid};
+use super::{PeerIdentity, TlsFailure, TlsFailureKind};
 
 /// What the peer's leaf certificate must fulfil beside a chain to a trusted certificate.
 #[derive(Clone, Debug, Default)]
@@ -38,4 +60,305 @@ pub enum NameRule {
     Name(String),
     /// `name-prefix`: the start of the common name.
     NamePrefix(String),
+}
+
+/// Longest chain with the leaf (`openvpn: ssl_common.h`, `MAX_CERT_DEPTH`).
+pub(crate) const MAX_CERT_DEPTH: usize = 16;
+
+/// Bits of key usage of which a TLS server needs one: digital signature, key encipherment, key agreement.
+const KU_TLS: u16 = 0x80 | 0x20 | 0x08;
+
+/// Why a peer's certificate was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// For the user: certificate, reason, cure.
+    pub(crate) message: String,
+    /// For the peer.
+    pub(crate) alert: RefusalAlert,
+}
+
+/// What the peer is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RefusalAlert {
+    BadCertificate,
+    Expired,
+    Revoked,
+    UnknownCa,
+    Unsupported,
+    AccessDenied,
+}
+
+impl Refusal {
+    fn new(alert: RefusalAlert, message: impl Into<String>) -> Self {
+        Self { message: message.into(), alert }
+    }
+}
+
+/// [`PeerRules`] and trusted certificates, checked and ready for use in any number of handshakes.
+pub(crate) struct Verifier {
+    /// DER of the trusted certificates, in step with `anchors`.
+    ca: Vec<CertificateDer<'static>>,
+    anchors: Vec<TrustAnchor<'static>>,
+    crls: Vec<CertRevocationList<'static>>,
+    rules: PeerRules,
+    /// Dotted OIDs that the leaf's extended key usage must hold, with the text of the option.
+    purposes: Vec<(String, String)>,
+    algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
+}
+
+impl Verifier {
+    /// Checks rules and trusted certificates. Errors are [`TlsFailureKind::Local`].
+    pub(crate) fn new(
+        ca: Vec<Vec<u8>>,
+        rules: PeerRules,
+        algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
+    ) -> Result<Self, TlsFailure> {
+        if ca.is_empty() && rules.fingerprints.is_empty() {
+            return Err(local(
+                "nothing says which server to trust: give the CA certificate with `ca` or the server's \
+                 certificate with `peer-fingerprint`",
+            ));
+        }
+        let ca: Vec<CertificateDer<'static>> = ca.into_iter().map(CertificateDer::from).collect();
+        let anchors = trust_anchors(&ca)?;
+        let crls = load_crls(&rules.crls)?;
+        if !crls.is_empty() && ca.is_empty() {
+            return Err(local("`crl-verify` needs `ca`: without a CA no revocation list can be checked"));
+        }
+        let purposes = required_purposes(&rules)?;
+        Ok(Self { ca, anchors, crls, rules, purposes, algorithms })
+    }
+
+    /// Judges the peer's certificate as it is at `unix`, in seconds since 1970.
+    pub(crate) fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        unix: u64,
+    ) -> Result<PeerIdentity, Refusal> {
+        let cert = Cert::parse(leaf).map_err(|why| {
+            Refusal::new(
+                RefusalAlert::BadCertificate,
+                format!("VERIFY ERROR: depth=0, the server's certificate cannot be read: {why}"),
+            )
+        })?;
+        if let Some(why) = cert.key().objection() {
+            return Err(chain::unusable(&cert, 0, &why));
+        }
+        let mut warnings = Vec::new();
+        let path = if self.anchors.is_empty() {
+            vec![leaf.clone()]
+        } else {
+            self.build_chain(leaf, intermediates, unix, &mut warnings)?
+        };
+        self.check_fingerprint(&cert)?;
+        let common_name = self.check_leaf(&cert)?;
+        let chain = self.check_serials(&path)?;
+        let (subject, fingerprint) = (cert.subject(), cert.fingerprint());
+        Ok(PeerIdentity { subject, common_name: Some(common_name), fingerprint, chain, warnings })
+    }
+
+    /// `openvpn: ssl_verify.c`, `verify_cert`, verify-hash list.
+    fn check_fingerprint(&self, cert: &Cert<'_>) -> Result<(), Refusal> {
+        let got = cert.fingerprint();
+        let known = |wanted: &[u8; 32]| bool::from(wanted.ct_eq(&got));
+        if self.rules.fingerprints.is_empty() || self.rules.fingerprints.iter().any(known) {
+            return Ok(());
+        }
+        let hex: Vec<String> = got.iter().map(|b| format!("{b:02x}")).collect();
+        Err(Refusal::new(
+            RefusalAlert::AccessDenied,
+            format!(
+                "TLS Error: --tls-verify/--peer-fingerprint certificate hash verification failed. (got certificate \
+                 fingerprint: {}). If the server has a new certificate, compare this with its owner's fingerprint \
+                 and put it into `peer-fingerprint`; else this is another machine",
+                hex.join(":")
+            ),
+        ))
+    }
+
+    /// The rules for the leaf in OpenVPN's order; returns its common name.
+    fn check_leaf(&self, cert: &Cert<'_>) -> Result<String, Refusal> {
+        let denied = |message: String| Refusal::new(RefusalAlert::AccessDenied, message);
+        let subject = cert.subject();
+        let Some(common_name) = cert.common_name().filter(|cn| !cn.is_empty()) else {
+            return Err(denied(format!(
+                "VERIFY ERROR: could not extract CN from X509 subject string ('{subject}') -- note that the field \
+                 length is limited to 64 characters. The server needs a certificate with a common name"
+            )));
+        };
+        self.check_key_usage(cert, &subject).map_err(denied)?;
+        self.check_purposes(cert, &subject).map_err(denied)?;
+        self.check_name(&subject, &common_name).map_err(denied)?;
+        Ok(common_name)
+    }
+
+    /// `remote-cert-ku` and the key usage half of `remote-cert-tls`.
+    fn check_key_usage(&self, cert: &Cert<'_>, subject: &str) -> Result<(), String> {
+        if self.rules.role.is_none() && self.rules.key_usage.is_empty() {
+            return Ok(());
+        }
+        let usage = cert.key_usage().map_err(|why| format!("VERIFY KU ERROR: {subject}: {why}"))?;
+        let Some(usage) = usage else {
+            return Err(format!(
+                "VERIFY KU ERROR: {subject}: Certificate does not have key usage extension, which \
+                 `remote-cert-tls` and `remote-cert-ku` ask for. Issue the server's certificate with key usage, \
+                 as easy-rsa's build-server-full does"
+            ));
+        };
+        let wanted = &self.rules.key_usage;
+        if wanted.is_empty() || wanted.iter().any(|mask| *mask != 0 && usage & mask == *mask) {
+            return Ok(());
+        }
+        let wanted: Vec<String> = wanted.iter().map(|mask| format!("{mask:04x}")).collect();
+        Err(format!(
+            "VERIFY KU ERROR: {subject}: Certificate has key usage {usage:04x}, expected one of: {}. Correct \
+             `remote-cert-ku` or issue the server's certificate anew",
+            wanted.join(", ")
+        ))
+    }
+
+    /// `remote-cert-eku` and the extended key usage half of `remote-cert-tls`.
+    fn check_purposes(&self, cert: &Cert<'_>, subject: &str) -> Result<(), String> {
+        if self.purposes.is_empty() {
+            return Ok(());
+        }
+        let has = cert.extended_key_usage().map_err(|why| format!("VERIFY EKU ERROR: {subject}: {why}"))?;
+        let Some(has) = has else {
+            return Err(format!(
+                "VERIFY EKU ERROR: {subject}: Certificate does not have extended key usage extension, which \
+                 `remote-cert-tls` and `remote-cert-eku` ask for. Issue the server's certificate with it, as \
+                 easy-rsa's build-server-full does"
+            ));
+        };
+        match self.purposes.iter().find(|(oid, _)| !has.contains(oid)) {
+            None => Ok(()),
+            Some((_, wanted)) => Err(format!(
+                "VERIFY EKU ERROR: {subject}: Certificate has EKU {}, expects {wanted}. This may be another \
+                 client's certificate that poses as the server",
+                has.join(", ")
+            )),
+        }
+    }
+
+    /// `verify-x509-name`.
+    fn check_name(&self, subject: &str, common_name: &str) -> Result<(), String> {
+        let (good, got, must, wanted) = match &self.rules.name {
+            None => return Ok(()),
+            Some(NameRule::Subject(name)) => (subject == name, subject, "be", name),
+            Some(NameRule::Name(name)) => (common_name == name, common_name, "be", name),
+            Some(NameRule::NamePrefix(name)) => {
+                (common_name.starts_with(name.as_str()), common_name, "start with", name)
+            }
+        };
+        if good {
+            return Ok(());
+        }
+        Err(format!(
+            "VERIFY X509NAME ERROR: {got}, must {must} {wanted}. Correct `verify-x509-name` if this is the right server"
+        ))
+    }
+
+    /// `crl-verify DIR dir` for each certificate, and the lines for the log.
+    fn check_serials(&self, path: &[CertificateDer<'_>]) -> Result<Vec<String>, Refusal> {
+        let mut lines = Vec::with_capacity(path.len());
+        for (depth, der) in path.iter().enumerate().rev() {
+            let cert =
+                Cert::parse(der).map_err(|why| chain::refuse_unread(depth, &why))?;
+            let (subject, serial) = (cert.subject(), cert.serial());
+            if self.rules.revoked_serials.contains(&serial) {
+                return Err(Refusal::new(
+                    RefusalAlert::Revoked,
+                    format!(
+                        "VERIFY CRL: depth={depth}, {subject}, serial={serial} is revoked. Its owner withdrew this \
+                         certificate; the server needs a new one"
+                    ),
+                ));
+            }
+            lines.push(format!("depth={depth}, {subject}"));
+        }
+        Ok(lines)
+    }
+}
+
+fn local(message: impl Into<String>) -> TlsFailure {
+    TlsFailure { kind: TlsFailureKind::Local, message: message.into() }
+}
+
+/// Reads the trusted certificates. One weak certificate among several may stay, as it is refused when a
+/// server's chain leads to it; if none is of use, that is said at once.
+fn trust_anchors(ca: &[CertificateDer<'static>]) -> Result<Vec<TrustAnchor<'static>>, TlsFailure> {
+    let mut anchors = Vec::with_capacity(ca.len());
+    let mut objections = Vec::new();
+    for (i, der) in ca.iter().enumerate() {
+        let place = format!("`ca`, certificate {}", i + 1);
+        let cert = Cert::parse(der).map_err(|why| local(format!("{place}: {why}")))?;
+        let anchor = webpki::anchor_from_trusted_cert(der)
+            .map_err(|e| local(format!("{place} ({}): not usable as CA: {e}", cert.subject())))?;
+        anchors.push(anchor.to_owned());
+        objections.extend(cert.key().objection().map(|why| format!("{place} ({}): {why}", cert.subject())));
+    }
+    match objections.into_iter().next() {
+        Some(first) if ca.iter().all(|der| has_objection(der)) => Err(local(first)),
+        _ => Ok(anchors),
+    }
+}
+
+fn has_objection(der: &[u8]) -> bool {
+    Cert::parse(der).is_ok_and(|cert| cert.key().objection().is_some())
+}
+
+/// Newest first, since webpki takes the first list that fits an issuer.
+fn load_crls(lists: &[Vec<u8>]) -> Result<Vec<CertRevocationList<'static>>, TlsFailure> {
+    let mut dated = Vec::with_capacity(lists.len());
+    for (i, der) in lists.iter().enumerate() {
+        let bad = |why: String| {
+            local(format!(
+                "`crl-verify`, list {}: {why}. Make the list anew as X.509 CRL version 2, as easy-rsa's gen-crl does",
+                i + 1
+            ))
+        };
+        let (_, parsed) =
+            CertificateRevocationList::from_der(der).map_err(|e| bad(format!("not a DER revocation list ({e})")))?;
+        let issued = parsed.last_update().timestamp();
+        let owned = OwnedCertRevocationList::from_der(der).map_err(|e| bad(format!("not usable: {e}")))?;
+        dated.push((issued, CertRevocationList::from(owned)));
+    }
+    dated.sort_by_key(|(issued, _)| core::cmp::Reverse(*issued));
+    Ok(dated.into_iter().map(|(_, crl)| crl).collect())
+}
+
+fn required_purposes(rules: &PeerRules) -> Result<Vec<(String, String)>, TlsFailure> {
+    let role = rules.role.map(|role| match role {
+        CertRole::Server => "TLS Web Server Authentication",
+        CertRole::Client => "TLS Web Client Authentication",
+    });
+    let wanted = role.into_iter().chain(rules.extended_key_usage.as_deref());
+    wanted
+        .map(|name| match purpose_oid(name) {
+            Some(oid) => Ok((oid, name.to_owned())),
+            None => Err(local(format!(
+                "`remote-cert-eku {name}`: unknown name; write OpenSSL's name, such as \"TLS Web Server \
+                 Authentication\", or a dotted OID"
+            ))),
+        })
+        .collect()
+}
+
+/// Checks one of our own certificates, which the peer will judge by rules like ours. A self-signed one need
+/// not have a strong signature.
+pub(crate) fn check_own(der: &[u8], position: usize) -> Result<Cert<'_>, TlsFailure> {
+    let place = format!("`cert`, certificate {}", position + 1);
+    let cert = Cert::parse(der).map_err(|why| local(format!("{place}: {why}")))?;
+    let subject = cert.subject();
+    if let Some(why) = cert.key().objection() {
+        return Err(local(format!("{place} ({subject}): {why}")));
+    }
+    match cert.weak_digest() {
+        Some(digest) if !cert.is_self_issued() => Err(local(format!(
+            "{place} ({subject}): signed with {digest}, which can be forged; have the certificate issued anew with \
+             SHA-256"
+        ))),
+        _ => Ok(cert),
+    }
 }

@@ -1,0 +1,6 @@
+//! Known answers, to the bit: what other implementations put on the wire for the same keys.
+//!
+//! One module for each topic. The answers were computed with an independent implementation, and most of the
+//! packets were accepted by a real OpenVPN 2.6.14 peer.
+
+mod wrap;
