@@ -10,7 +10,7 @@ mod types;
 #[cfg(test)]
 mod tests;
 
-pub use build::{Built, build};
+pub use build::{Built, PlanError, build};
 pub use options::{
     Gateway, Ifconfig, Ifconfig6, Redirect, RouteGateway, RouteOption, RouteOption6, Surroundings, Topology,
     VpnOptions,

@@ -150,4 +150,7 @@ pub struct Gateway {
     pub ifindex: u32,
     /// Name of the interface.
     pub name: String,
+    /// The next hop is reachable on the interface although no route says so, as with the /32 addresses of many cloud
+    /// providers.
+    pub onlink: bool,
 }
