@@ -66,3 +66,18 @@ pub(crate) fn is_root() -> bool {
     // SAFETY: takes nothing and can't fail.
     unsafe { libc::geteuid() == 0 }
 }
+
+/// Takes over a descriptor that this process inherited. Fails if it is not open, or one of the standard three.
+pub(crate) fn adopt_descriptor(number: i32) -> std::io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd;
+    if number <= libc::STDERR_FILENO {
+        return Err(std::io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // A copy is owned, so that a second use of the number after a reload finds it still open.
+    // SAFETY: takes numbers only.
+    match unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) } {
+        -1 => Err(std::io::Error::last_os_error()),
+        // SAFETY: the kernel made this descriptor for us a moment ago; nobody else knows it.
+        copy => Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(copy) }),
+    }
+}
