@@ -40,13 +40,19 @@ impl Tunnel {
         (seed, anchor): ([u8; 32], Anchor),
     ) -> Result<Self, ConnectError> {
         let plane = LocalPlane::new();
-        let mut node = Node::new(Arc::new(NodeConfig { capabilities: Capabilities::USERSPACE }), seed, anchor);
+        let mut node =
+            Node::new(Arc::new(NodeConfig { capabilities: Capabilities::USERSPACE }), seed, anchor);
         let session = node.connect(now, path, config, credentials)?;
         Ok(Self { node, plane, session, peer: None })
     }
 
     /// Takes a packet from the network; `bytes` is clobbered. An inner packet that was in it is returned.
-    pub fn handle_datagram<'b>(&mut self, now: Instant, path: Path, bytes: &'b mut [u8]) -> Option<&'b mut [u8]> {
+    pub fn handle_datagram<'b>(
+        &mut self,
+        now: Instant,
+        path: Path,
+        bytes: &'b mut [u8],
+    ) -> Option<&'b mut [u8]> {
         if !matches!(peek(bytes), Peek::Data(_)) {
             self.node.handle_datagram(now, path, bytes);
             self.exchange(now);
@@ -133,7 +139,10 @@ impl Tunnel {
 
 impl fmt::Debug for Tunnel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tunnel").field("node", &self.node).field("up", &self.peer.is_some()).finish_non_exhaustive()
+        f.debug_struct("Tunnel")
+            .field("node", &self.node)
+            .field("up", &self.peer.is_some())
+            .finish_non_exhaustive()
     }
 }
 

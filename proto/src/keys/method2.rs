@@ -128,8 +128,7 @@ impl ServerMessage {
         if head[4] & 0x0f != KEY_METHOD {
             return Err(Method2Error::Method);
         }
-        let mut source =
-            ServerSource { random1: Zeroizing::new([0; 32]), random2: Zeroizing::new([0; 32]) };
+        let mut source = ServerSource { random1: Zeroizing::new([0; 32]), random2: Zeroizing::new([0; 32]) };
         source.random1.copy_from_slice(cursor.take(32)?);
         source.random2.copy_from_slice(cursor.take(32)?);
         let options = cursor.string(MAX_OPTIONS_STRING)?;

@@ -17,12 +17,7 @@ pub fn derive_block(
     server_session: SessionId,
 ) -> Zeroizing<[u8; 256]> {
     let mut master = Zeroizing::new([0; 48]);
-    prf(
-        &*client.pre_master,
-        b"OpenVPN master secret",
-        &[&*client.random1, &*server.random1],
-        &mut *master,
-    );
+    prf(&*client.pre_master, b"OpenVPN master secret", &[&*client.random1, &*server.random1], &mut *master);
     let mut block = Zeroizing::new([0; 256]);
     let seeds: [&[u8]; 4] =
         [&*client.random2, &*server.random2, client_session.as_bytes(), server_session.as_bytes()];

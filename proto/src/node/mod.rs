@@ -82,7 +82,9 @@ impl Node {
     /// Takes a control packet from `path`; `bytes` is clobbered. A data packet is counted and dropped.
     pub fn handle_datagram(&mut self, now: Instant, path: Path, bytes: &mut [u8]) {
         match self.endpoint.route(&path, bytes) {
-            Route::Session(handle) => self.with(now, handle, |session, now| session.handle_datagram(now, bytes)),
+            Route::Session(handle) => {
+                self.with(now, handle, |session, now| session.handle_datagram(now, bytes))
+            }
             Route::Data => self.drops.count(DropReason::DataAtControl),
             Route::Drop(reason) => self.drops.count(reason),
         }
@@ -203,8 +205,7 @@ impl Node {
     /// is full is all the backpressure that is needed.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
         debug_assert!(out.len() >= crate::limits::MAX_CONTROL_DATAGRAM, "the buffer is too small");
-        let (now, synchronous, applied) =
-            (self.now(now), self.config.capabilities.synchronous, self.applied);
+        let (now, synchronous, applied) = (self.now(now), self.config.capabilities.synchronous, self.applied);
         let mut from = SessionHandle(0);
         while let Some(&handle) = self.ready.range(from..).next() {
             from = SessionHandle(handle.0 + 1);
@@ -325,6 +326,9 @@ pub enum ConnectError {
     #[error("user name or password is longer than {} bytes", crate::limits::MAX_USER_PASS - 1)]
     CredentialsTooLong,
     /// Peer info (`setenv UV_*`, `push-peer-info`) makes the key exchange message too long.
-    #[error("peer info is too long: the key exchange message exceeds {} bytes", crate::limits::MAX_TLS_PLAINTEXT)]
+    #[error(
+        "peer info is too long: the key exchange message exceeds {} bytes",
+        crate::limits::MAX_TLS_PLAINTEXT
+    )]
     PeerInfoTooLong,
 }

@@ -124,7 +124,9 @@ impl Session {
             Ok(PushState::Complete(reply)) => self.take_token(&reply.options),
             Err(PushError::Rejected(option)) => self.fail(CloseCause::RejectedOption(option)),
             Err(PushError::TooLarge) => {
-                self.fail(CloseCause::Push("the server pushes more options than any client could need".into()));
+                self.fail(CloseCause::Push(
+                    "the server pushes more options than any client could need".into(),
+                ));
             }
         }
     }
@@ -139,7 +141,8 @@ impl Session {
         };
         ignored.extend(not_obeyed);
         self.agreed = Some(agreed);
-        let key = match self.derive().and_then(|data| self.protect_renegotiations(now, agreed).map(|()| data)) {
+        let key = match self.derive().and_then(|data| self.protect_renegotiations(now, agreed).map(|()| data))
+        {
             Ok(data) => data,
             Err(failure) => {
                 self.agreed = None;

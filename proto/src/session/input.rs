@@ -102,7 +102,8 @@ impl Session {
             };
             return if stray_reset { Err(DropReason::UnexpectedOpcode) } else { Ok(()) };
         }
-        let ready = matches!(self.phase, Phase::Up | Phase::Leaving(_)) && self.exchange.state() == State::Active;
+        let ready =
+            matches!(self.phase, Phase::Up | Phase::Leaving(_)) && self.exchange.state() == State::Active;
         let starts = opcode == Opcode::SoftResetV1 && body.message == Some(MessageId(0));
         if !starts || !ready || key != self.exchange.key().next() {
             return Err(DropReason::WrongKeyId);

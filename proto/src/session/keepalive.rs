@@ -103,7 +103,8 @@ impl Keepalive {
             (self.timeout_due, Timer::PingTimeout),
             (self.inactive_due, Timer::Inactive),
         ];
-        let asking = asking.into_iter().filter_map(|(at, why)| at.map(|at| Deadline { at: at.max(self.hold), why }));
+        let asking =
+            asking.into_iter().filter_map(|(at, why)| at.map(|at| Deadline { at: at.max(self.hold), why }));
         asking.chain(self.session_end.map(|at| Deadline { at, why: Timer::SessionTimeout })).min()
     }
 
@@ -205,7 +206,10 @@ mod tests {
         assert_eq!(keepalive.deadline(), Some(Deadline { at: at(19), why: Timer::Ping }));
         assert_eq!(keepalive.handle_timeout(at(19)), Some(Action::Ask));
         assert_eq!(keepalive.on_activity(at(19), at(8), at(9), Totals::default()), Some(Action::Ping));
-        assert_eq!(keepalive.on_activity(at(68), at(8), at(60), Totals::default()), Some(Action::Close(CloseCause::PingRestart)));
+        assert_eq!(
+            keepalive.on_activity(at(68), at(8), at(60), Totals::default()),
+            Some(Action::Close(CloseCause::PingRestart))
+        );
     }
 
     #[test]
@@ -213,7 +217,10 @@ mod tests {
         let mut keepalive = started(&[Pushed::PingExit(secs(60))]);
         keepalive.on_control_received(at(50));
         assert_eq!(keepalive.on_activity(at(60), at(0), at(0), Totals::default()), None);
-        assert_eq!(keepalive.on_activity(at(110), at(0), at(0), Totals::default()), Some(Action::Close(CloseCause::PingExit)));
+        assert_eq!(
+            keepalive.on_activity(at(110), at(0), at(0), Totals::default()),
+            Some(Action::Close(CloseCause::PingExit))
+        );
     }
 
     #[test]
@@ -224,7 +231,10 @@ mod tests {
         assert_eq!(keepalive.on_activity(at(30), at(30), at(30), totals(1000)), None);
         assert_eq!(keepalive.deadline().map(|d| d.at), Some(at(60)));
         assert_eq!(keepalive.handle_timeout(at(60)), Some(Action::Ask));
-        assert_eq!(keepalive.on_activity(at(60), at(60), at(60), totals(1999)), Some(Action::Close(CloseCause::Inactive)));
+        assert_eq!(
+            keepalive.on_activity(at(60), at(60), at(60), totals(1999)),
+            Some(Action::Close(CloseCause::Inactive))
+        );
     }
 
     #[test]

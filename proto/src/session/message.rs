@@ -149,11 +149,15 @@ mod tests {
             parse(b"AUTH_FAILED,TEMP[backoff 7,advance remote]:busy\0"),
             temporary(Some(7), Advance::Remote, "busy")
         );
-        assert_eq!(parse(b"AUTH_FAILED,TEMP[backoff 7, advance addr]:x\0"), temporary(Some(7), Advance::No, "x"));
+        assert_eq!(
+            parse(b"AUTH_FAILED,TEMP[backoff 7, advance addr]:x\0"),
+            temporary(Some(7), Advance::No, "x")
+        );
         assert_eq!(parse(b"AUTH_FAILED\0"), [Some(ControlMessage::AuthFailed(String::new()))]);
-        assert_eq!(parse(b"AUTH_FAILED,SESSION: token expired\0"), [Some(
-            ControlMessage::AuthFailed("SESSION: token expired".into())
-        )]);
+        assert_eq!(
+            parse(b"AUTH_FAILED,SESSION: token expired\0"),
+            [Some(ControlMessage::AuthFailed("SESSION: token expired".into()))]
+        );
         assert_eq!(parse(b"AUTH_PENDING,timeout 30\0"), [Some(ControlMessage::AuthPending(Some(30)))]);
     }
 }

@@ -351,10 +351,9 @@ impl Session {
         let phase = match &self.phase {
             Phase::Dead => return None,
             Phase::Dying(_) => return at(self.started, Timer::Transmit),
-            Phase::Configuring(Configuring { next_request, give_up, .. }) => Deadline::earliest(
-                at(*next_request, Timer::PushRequest),
-                at(*give_up, Timer::PushTimeout),
-            ),
+            Phase::Configuring(Configuring { next_request, give_up, .. }) => {
+                Deadline::earliest(at(*next_request, Timer::PushRequest), at(*give_up, Timer::PushTimeout))
+            }
             Phase::Up => self.renegotiate_at.and_then(|due| at(due, Timer::Renegotiate)),
             Phase::Leaving(Leaving { until, next_exit }) => {
                 at(next_exit.map_or(*until, |due| due.min(*until)), Timer::Leave)
@@ -395,11 +394,6 @@ impl Session {
             _ => &mut self.wrap,
         };
         wrap.seal(now.unix_seconds(), opcode.header(key), self.local, &self.body, &mut self.packet);
-        if opcode.has_wkc()
-            && let WrapConfig::TlsCryptV2 { key } = &self.config.wrap
-        {
-            self.packet.extend_from_slice(key.wrapped());
-        }
         self.keepalive.on_control_sent(now.at);
         out.get_mut(..self.packet.len())?.copy_from_slice(&self.packet);
         Some(self.packet.len())
@@ -444,10 +438,8 @@ impl Session {
         let header = 1 + 8 + (1 + 8 + 4 * MAX_PIGGYBACK_ACKS) + 4;
         let used = outer + header + self.wrap.overhead();
         let payload = usize::from(self.config.max_packet_size).saturating_sub(used).max(16);
-        let resend_wkc = match &self.config.wrap {
-            WrapConfig::TlsCryptV2 { key } if self.resend_wkc => Some(key.wrapped().len()),
-            _ => None,
-        };
+        let resend_wkc =
+            (self.resend_wkc && self.exchange.key() == KeyId::FIRST).then(|| self.wrap.client_key_len());
         Sizes { payload, resend_wkc }
     }
 

@@ -2,9 +2,9 @@
 
 use core::fmt::Write as _;
 
+use crate::config::ClientConfig;
 use crate::config::cipher::DataCipher;
 use crate::config::params::{DataFormat, DataParams};
-use crate::config::ClientConfig;
 use crate::data::mss::mss_for;
 use crate::event::CloseCause;
 use crate::options::pushed::Pushed;
@@ -136,7 +136,10 @@ impl ServerHello {
     /// The peer-id it wants on packets to it (`openvpn: ssl_util.c`, `extract_asymmetric_peer_id`).
     fn peer_id(&self) -> Option<PeerId> {
         let hex = self.peer_info.lines().find_map(|line| line.strip_prefix("ID="))?;
-        u32::from_str_radix(hex, 16).ok().filter(|&id| id < PeerId::UNDEFINED.get()).map(PeerId::from_low_bits)
+        u32::from_str_radix(hex, 16)
+            .ok()
+            .filter(|&id| id < PeerId::UNDEFINED.get())
+            .map(PeerId::from_low_bits)
     }
 }
 
@@ -157,8 +160,10 @@ pub(crate) fn agree(
             Pushed::Cipher(name) => cipher = Some(name.as_str()),
             Pushed::PeerId(id) => peer_id = id.map(PeerId::from_low_bits),
             Pushed::TunMtu(mtu) if *mtu <= config.tun_mtu_max => tun_mtu = *mtu,
-            Pushed::TunMtu(mtu) => ignored
-                .push(format!("tun-mtu {mtu}: larger than tun-mtu-max {}, which can be raised", config.tun_mtu_max)),
+            Pushed::TunMtu(mtu) => ignored.push(format!(
+                "tun-mtu {mtu}: larger than tun-mtu-max {}, which can be raised",
+                config.tun_mtu_max
+            )),
             Pushed::KeyDerivationEkm => flags.tls_ekm = true,
             Pushed::ProtocolFlags(words) => read_flags(words, &mut flags, &mut ignored),
             Pushed::Compression(words) => check_compression(words)?,
@@ -185,7 +190,8 @@ pub(crate) fn agree(
         Path::Stream(_) => None,
     };
     let mss = mss_for(config.mssfix, format, tun_mtu, path.is_stream(), outer_ipv6);
-    let params = DataParams { cipher, format, replay: config.replay, mss, by_path: true, float: config.float };
+    let params =
+        DataParams { cipher, format, replay: config.replay, mss, by_path: true, float: config.float };
     Ok((Agreed { params, flags, tun_mtu }, ignored))
 }
 

@@ -29,6 +29,7 @@ impl Slots {
         Self { peer, sending: None, pending: None, old: None, sending_ends: None }
     }
 
+    #[cfg(test)]
     pub(crate) const fn sending(&self) -> Option<KeyId> {
         self.sending
     }

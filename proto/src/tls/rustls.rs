@@ -117,11 +117,12 @@ impl RustlsFactory {
     fn start(&self, unix: Duration) -> Result<RustlsSession, TlsFailure> {
         let unusable = |e: rustls::Error| local(format!("TLS settings are unusable: {e}"));
         let verifier = Arc::new(SessionVerifier::new(self.verifier.clone(), self.provider.clone()));
-        let builder = ClientConfig::builder_with_details(self.provider.clone(), Arc::new(FixedTime::at(unix)))
-            .with_protocol_versions(&self.versions)
-            .map_err(unusable)?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier.clone());
+        let builder =
+            ClientConfig::builder_with_details(self.provider.clone(), Arc::new(FixedTime::at(unix)))
+                .with_protocol_versions(&self.versions)
+                .map_err(unusable)?
+                .dangerous()
+                .with_custom_certificate_verifier(verifier.clone());
         let mut config = match &self.identity {
             Some(identity) => builder.with_client_cert_resolver(identity.clone()),
             None => builder.with_no_client_auth(),
@@ -129,7 +130,8 @@ impl RustlsFactory {
         config.enable_sni = false;
         config.resumption = Resumption::disabled();
         // rustls wants a name; it is neither sent nor compared.
-        let name = ServerName::try_from("openvpn.invalid").map_err(|e| local(format!("TLS server name: {e}")))?;
+        let name =
+            ServerName::try_from("openvpn.invalid").map_err(|e| local(format!("TLS server name: {e}")))?;
         let conn = ClientConnection::new(Arc::new(config), name).map_err(unusable)?;
         RustlsSession::new(conn, verifier)
     }
@@ -171,11 +173,18 @@ fn restrict(
 }
 
 /// Our own chain with its key. Built without rustls' check of the leaf, which refuses version 1.
-fn load_identity(options: &TlsOptions, provider: &CryptoProvider) -> Result<Option<CertifiedKey>, TlsFailure> {
+fn load_identity(
+    options: &TlsOptions,
+    provider: &CryptoProvider,
+) -> Result<Option<CertifiedKey>, TlsFailure> {
     let (leaf, der) = match (options.certs.first(), &options.key) {
         (None, None) => return Ok(None),
-        (Some(_), None) => return Err(local("there is a `cert` but no `key`: give the private key that belongs to it")),
-        (None, Some(_)) => return Err(local("there is a `key` but no `cert`: give the certificate that belongs to it")),
+        (Some(_), None) => {
+            return Err(local("there is a `cert` but no `key`: give the private key that belongs to it"));
+        }
+        (None, Some(_)) => {
+            return Err(local("there is a `key` but no `cert`: give the certificate that belongs to it"));
+        }
         (Some(leaf), Some(key)) => (leaf, key),
     };
     for (position, der) in options.certs.iter().enumerate() {
@@ -191,7 +200,8 @@ fn load_identity(options: &TlsOptions, provider: &CryptoProvider) -> Result<Opti
     })?;
     let public = key.public_key();
     let same = public.as_ref().is_some_and(|spki| {
-        SubjectPublicKeyInfo::from_der(spki).is_ok_and(|(_, spki)| *spki.subject_public_key.data == *leaf.key_bits())
+        SubjectPublicKeyInfo::from_der(spki)
+            .is_ok_and(|(_, spki)| *spki.subject_public_key.data == *leaf.key_bits())
     });
     if !same {
         return Err(local(format!(

@@ -263,8 +263,7 @@ impl Verifier {
     fn check_serials(&self, path: &[CertificateDer<'_>]) -> Result<Vec<String>, Refusal> {
         let mut lines = Vec::with_capacity(path.len());
         for (depth, der) in path.iter().enumerate().rev() {
-            let cert =
-                Cert::parse(der).map_err(|why| chain::refuse_unread(depth, &why))?;
+            let cert = Cert::parse(der).map_err(|why| chain::refuse_unread(depth, &why))?;
             let (subject, serial) = (cert.subject(), cert.serial());
             if self.rules.revoked_serials.contains(&serial) {
                 return Err(Refusal::new(
@@ -318,8 +317,8 @@ fn load_crls(lists: &[Vec<u8>]) -> Result<Vec<CertRevocationList<'static>>, TlsF
                 i + 1
             ))
         };
-        let (_, parsed) =
-            CertificateRevocationList::from_der(der).map_err(|e| bad(format!("not a DER revocation list ({e})")))?;
+        let (_, parsed) = CertificateRevocationList::from_der(der)
+            .map_err(|e| bad(format!("not a DER revocation list ({e})")))?;
         let issued = parsed.last_update().timestamp();
         let owned = OwnedCertRevocationList::from_der(der).map_err(|e| bad(format!("not usable: {e}")))?;
         dated.push((issued, CertRevocationList::from(owned)));

@@ -12,8 +12,6 @@ pub mod tls_crypt_v2;
 use core::fmt;
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 use crate::clock::Instant;
 use crate::config::params::ReplayWindow;
 use crate::drops::DropReason;
@@ -131,7 +129,7 @@ impl Wrap {
     ) -> Self {
         let key = match config.static_key() {
             Some(base) => base.xor(exported),
-            None => StaticKey::new(Zeroizing::new(*exported)),
+            None => StaticKey::from_slice(exported),
         };
         Self {
             mode: Mode::TlsCrypt(Box::new(TlsCrypt::new(&key, role))),

@@ -40,6 +40,7 @@ impl Label {
 /// The lines between BEGIN and END of the section, each with its number in the text, from 1. Text around
 /// the section is ignored.
 pub(super) fn section(text: &str, label: Label) -> Result<Vec<(usize, &str)>, KeyFileError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let begin = format!("-----BEGIN {}-----", label.text());
     let mut lines = text.lines().enumerate().map(|(i, line)| (i + 1, line.trim()));
     if !lines.any(|(_, line)| line == begin) {

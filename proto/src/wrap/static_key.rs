@@ -56,6 +56,13 @@ impl StaticKey {
         }
     }
 
+    /// Copies key bytes without a trace elsewhere.
+    pub(super) fn from_slice(key: &[u8; KEY_LEN]) -> Self {
+        let mut bytes = Zeroizing::new([0; KEY_LEN]);
+        bytes.copy_from_slice(key);
+        Self { bytes }
+    }
+
     /// Bytes `cipher<n>[64]`; `n` is 0 or 1.
     pub(super) fn cipher_slot(&self, n: usize) -> &[u8; 64] {
         self.slot(2 * n)

@@ -41,7 +41,7 @@ impl TlsAuth {
         out.extend_from_slice(body);
     }
 
-    pub(super) fn open<'d>(&self, datagram: &'d mut [u8]) -> Result<Opened<'d>, DropReason> {
+    pub(super) fn open<'d>(&self, datagram: &'d [u8]) -> Result<Opened<'d>, DropReason> {
         let (head, rest) = datagram.split_first_chunk::<HEAD>().ok_or(DropReason::Malformed)?;
         let (tag, rest) = rest.split_at_checked(self.digest.output_len()).ok_or(DropReason::Malformed)?;
         let (id, body) = rest.split_first_chunk::<REPLAY_ID_LEN>().ok_or(DropReason::Malformed)?;

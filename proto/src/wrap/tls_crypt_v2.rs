@@ -46,7 +46,7 @@ impl ClientKeyV2 {
                 wrapped.len()
             )));
         }
-        Ok(Self { key: StaticKey::new(Zeroizing::new(*key)), wrapped: wrapped.to_vec() })
+        Ok(Self { key: StaticKey::from_slice(key), wrapped: wrapped.to_vec() })
     }
 
     /// The client key.
@@ -127,7 +127,7 @@ impl ServerKeyV2 {
             return Err(DropReason::WrapAuthentication);
         }
         let (key, metadata) = text.split_first_chunk::<KEY_LEN>().ok_or(DropReason::Malformed)?;
-        Ok(UnwrappedKey { key: StaticKey::new(Zeroizing::new(*key)), metadata: metadata.to_vec() })
+        Ok(UnwrappedKey { key: StaticKey::from_slice(key), metadata: metadata.to_vec() })
     }
 }
 

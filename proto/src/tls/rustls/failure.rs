@@ -28,9 +28,10 @@ pub(super) fn describe(error: &Error) -> TlsFailure {
              certificate's private key, or the connection is tampered with"
                 .into(),
         ),
-        Error::InvalidCertificate(why) => {
-            (TlsFailureKind::Certificate, format!("TLS Error: the server's certificate cannot be used: {why:?}"))
-        }
+        Error::InvalidCertificate(why) => (
+            TlsFailureKind::Certificate,
+            format!("TLS Error: the server's certificate cannot be used: {why:?}"),
+        ),
         Error::NoCertificatesPresented => (
             TlsFailureKind::Certificate,
             "TLS Error: the server sent no certificate; it must be configured with `cert` and `key`".into(),
@@ -39,7 +40,9 @@ pub(super) fn describe(error: &Error) -> TlsFailure {
             TlsFailureKind::Protocol,
             "TLS Error: a TLS record cannot be decrypted; bytes were lost or changed on the way".into(),
         ),
-        Error::FailedToGetRandomBytes => (TlsFailureKind::Local, "TLS Error: no randomness from the system".into()),
+        Error::FailedToGetRandomBytes => {
+            (TlsFailureKind::Local, "TLS Error: no randomness from the system".into())
+        }
         Error::EncryptError => (TlsFailureKind::Local, "TLS Error: this TLS key is used up".into()),
         other => (TlsFailureKind::Protocol, format!("TLS Error: the server broke the TLS protocol: {other}")),
     };

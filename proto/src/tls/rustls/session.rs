@@ -7,10 +7,13 @@ use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature, verify_tls13_signature_with_raw_key};
+use rustls::crypto::{
+    CryptoProvider, verify_tls12_signature, verify_tls13_signature, verify_tls13_signature_with_raw_key,
+};
 use rustls::time_provider::TimeProvider;
 use rustls::{
-    CertificateError, ClientConnection, DigitallySignedStruct, Error, PeerMisbehaved, ProtocolVersion, SignatureScheme,
+    CertificateError, ClientConnection, DigitallySignedStruct, Error, PeerMisbehaved, ProtocolVersion,
+    SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use webpki::{EndEntityCert, RawPublicKeyEntity};
@@ -173,7 +176,9 @@ impl TlsSession for RustlsSession {
             return Err(failure.clone());
         }
         if self.phase() != TlsPhase::Ready {
-            return Err(local("TLS Error: nothing can be sent before the handshake is done or after the end"));
+            return Err(local(
+                "TLS Error: nothing can be sent before the handshake is done or after the end",
+            ));
         }
         if bytes.is_empty() || bytes.len() > MAX_TLS_PLAINTEXT {
             return Err(local("TLS Error: a message must have 1 to 2,048 bytes"));
@@ -220,7 +225,9 @@ impl TlsSession for RustlsSession {
         };
         let suite = suites::openssl_name(self.conn.negotiated_cipher_suite()?.suite());
         let mut text = format!("{version}, cipher {version} {suite}");
-        if let Some(Ok(cert)) = self.conn.peer_certificates().and_then(<[_]>::first).map(|der| Cert::parse(der)) {
+        if let Some(Ok(cert)) =
+            self.conn.peer_certificates().and_then(<[_]>::first).map(|der| Cert::parse(der))
+        {
             let (key, signature) = (cert.key().describe(), cert.signature_name());
             text.push_str(&format!(", peer certificate: {key}, signature: {signature}"));
         }

@@ -13,9 +13,8 @@ struct Named12 {
 }
 
 /// Keywords that select every suite we have.
-const ALL12: &[&str] = &[
-    "DEFAULT", "ALL", "HIGH", "FIPS", "ECDH", "EECDH", "ECDHE", "KEECDH", "KECDHE", "TLSV1.2", "AEAD",
-];
+const ALL12: &[&str] =
+    &["DEFAULT", "ALL", "HIGH", "FIPS", "ECDH", "EECDH", "ECDHE", "KEECDH", "KECDHE", "TLSV1.2", "AEAD"];
 
 const TABLE12: &[Named12] = &[
     Named12 {
@@ -104,7 +103,9 @@ pub(super) fn tls13(
         match have.iter().find(|s| Some(s.suite()) == id) {
             Some(suite) if chosen.iter().any(|s| s.suite() == suite.suite()) => {}
             Some(suite) => chosen.push(*suite),
-            None => notes.push(format!("`tls-ciphersuites`: {name} is unknown or not supported and was skipped")),
+            None => {
+                notes.push(format!("`tls-ciphersuites`: {name} is unknown or not supported and was skipped"))
+            }
         }
     }
     if chosen.is_empty() {
@@ -150,7 +151,8 @@ pub(super) fn tls12(
         match action {
             None => {
                 let add = matches.iter().filter(|m| !killed.contains(&m.suite));
-                let add: Vec<_> = add.filter(|m| !chosen.iter().any(|n| n.suite == m.suite)).copied().collect();
+                let add: Vec<_> =
+                    add.filter(|m| !chosen.iter().any(|n| n.suite == m.suite)).copied().collect();
                 chosen.extend(add);
             }
             Some(b'+') => {
@@ -199,7 +201,8 @@ pub(super) fn groups(
         }
     }
     if chosen.is_empty() {
-        let names = GROUPS.iter().filter(|(id, _)| have.iter().any(|g| g.name() == *id)).map(|(_, names)| names[0]);
+        let names =
+            GROUPS.iter().filter(|(id, _)| have.iter().any(|g| g.name() == *id)).map(|(_, names)| names[0]);
         return Err(local(format!(
             "`tls-groups {}` leaves no group. Supported are {}",
             wanted.join(":"),
@@ -230,6 +233,8 @@ fn check_directive(directive: &str) -> Result<(), TlsFailure> {
              SHA-1 signatures"
         ))),
         None if directive == "STRENGTH" => Ok(()),
-        None => Err(local(format!("`tls-cipher`: @{directive} is unknown; write @SECLEVEL=0 to 2, or leave it out"))),
+        None => Err(local(format!(
+            "`tls-cipher`: @{directive} is unknown; write @SECLEVEL=0 to 2, or leave it out"
+        ))),
     }
 }

@@ -166,8 +166,10 @@ impl<'a> Cert<'a> {
 
     /// Basic constraints: whether it is a CA, and its path length. `None` without the extension.
     pub(crate) fn basic_constraints(&self) -> Result<Option<(bool, Option<u32>)>, String> {
-        let found =
-            self.x509.basic_constraints().map_err(|e| format!("unreadable basic constraints extension ({e})"))?;
+        let found = self
+            .x509
+            .basic_constraints()
+            .map_err(|e| format!("unreadable basic constraints extension ({e})"))?;
         Ok(found.map(|ext| (ext.value.ca, ext.value.path_len_constraint)))
     }
 }

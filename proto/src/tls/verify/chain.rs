@@ -93,7 +93,10 @@ impl Verifier {
     /// The certificates of a path from the leaf up. `None` if the anchor is not one of ours.
     fn path_certs(&self, path: &VerifiedPath<'_>) -> Option<Vec<CertificateDer<'static>>> {
         let anchor = self.anchors.iter().position(|a| {
-            core::ptr::eq(core::ptr::from_ref(a).cast::<()>(), core::ptr::from_ref(path.anchor()).cast::<()>())
+            core::ptr::eq(
+                core::ptr::from_ref(a).cast::<()>(),
+                core::ptr::from_ref(path.anchor()).cast::<()>(),
+            )
         })?;
         let mut certs = vec![path.end_entity().der().into_owned()];
         certs.extend(path.intermediate_certificates().map(|cert| cert.der().into_owned()));
@@ -141,9 +144,8 @@ impl Verifier {
             if !self.crls.iter().any(|crl| crl.issuer() == cert.issuer()) {
                 let der = cert.der();
                 let subject = Cert::parse(&der).map_or_else(|why| why, |cert| cert.subject());
-                warnings.push(format!(
-                    "VERIFY WARNING: depth={depth}, unable to get certificate CRL: {subject}"
-                ));
+                warnings
+                    .push(format!("VERIFY WARNING: depth={depth}, unable to get certificate CRL: {subject}"));
             }
         }
     }
@@ -187,7 +189,8 @@ impl Verifier {
             if chain.len() >= MAX_CERT_DEPTH || last.is_self_issued() {
                 break;
             }
-            let trusted = self.ca.iter().filter_map(|der| Cert::parse(der).ok()).find(|ca| last.issued_by(ca));
+            let trusted =
+                self.ca.iter().filter_map(|der| Cert::parse(der).ok()).find(|ca| last.issued_by(ca));
             if let Some(ca) = trusted {
                 chain.push(ca);
                 break;
@@ -212,7 +215,11 @@ impl Verifier {
             }
             Error::UnknownIssuer => self.explain_unknown_issuer(chain),
             Error::CertRevoked => (
-                finding(RefusalAlert::Revoked, "certificate revoked", "Its owner withdrew it; the server needs a new one"),
+                finding(
+                    RefusalAlert::Revoked,
+                    "certificate revoked",
+                    "Its owner withdrew it; the server needs a new one",
+                ),
                 first(&|cert| self.is_listed(cert)),
             ),
             Error::CrlExpired { next_update, .. } => (
@@ -282,9 +289,9 @@ impl Verifier {
     fn is_listed(&self, cert: &Cert<'_>) -> bool {
         let der = CertificateDer::from(cert.der);
         EndEntityCert::try_from(&der).is_ok_and(|cert| {
-            self.crls
-                .iter()
-                .any(|crl| crl.issuer() == cert.issuer() && matches!(crl.find_serial(cert.serial()), Ok(Some(_))))
+            self.crls.iter().any(|crl| {
+                crl.issuer() == cert.issuer() && matches!(crl.find_serial(cert.serial()), Ok(Some(_)))
+            })
         })
     }
 }
@@ -311,7 +318,10 @@ pub(super) fn unusable(cert: &Cert<'_>, depth: usize, why: &str) -> Refusal {
 }
 
 pub(super) fn refuse_unread(depth: usize, why: &str) -> Refusal {
-    Refusal::new(RefusalAlert::BadCertificate, format!("VERIFY ERROR: depth={depth}, certificate cannot be used: {why}"))
+    Refusal::new(
+        RefusalAlert::BadCertificate,
+        format!("VERIFY ERROR: depth={depth}, certificate cannot be used: {why}"),
+    )
 }
 
 fn finding(alert: RefusalAlert, error: &'static str, cure: impl Into<String>) -> Finding {
@@ -325,7 +335,9 @@ fn other(error: &Error) -> Finding {
         Error::UnsupportedCriticalExtension => "unhandled critical extension",
         Error::InvalidCrlSignatureForPublicKey => "CRL signature failure",
         Error::IssuerNotCrlSigner => "key usage does not include CRL signing",
-        Error::UnsupportedCrlSignatureAlgorithmContext(_) => "CRL signed with an algorithm that is too weak or unknown",
+        Error::UnsupportedCrlSignatureAlgorithmContext(_) => {
+            "CRL signed with an algorithm that is too weak or unknown"
+        }
         Error::UnsupportedSignatureAlgorithmContext(_)
         | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => "unsupported signature algorithm",
         Error::InvalidCertValidity => "format error in certificate's validity",
