@@ -6,7 +6,9 @@ use std::io;
 pub fn seed() -> io::Result<[u8; 32]> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| {
-        io::Error::other(format!("the system gives no randomness ({error}); nothing can be kept secret without it"))
+        io::Error::other(format!(
+            "the system gives no randomness ({error}); nothing can be kept secret without it"
+        ))
     })?;
     Ok(seed)
 }

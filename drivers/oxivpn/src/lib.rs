@@ -21,9 +21,11 @@ compile_error!("oxivpn supports Linux only so far");
 pub mod adapt;
 pub mod client;
 pub mod clock;
+pub mod demo;
 pub mod entropy;
 pub mod link;
 pub mod log;
+pub mod process;
 pub mod retry;
 #[expect(unsafe_code, reason = "calls of the C library without a safe wrapper")]
 mod sys;

@@ -153,7 +153,9 @@ fn next_frame(
     let deframer = Deframer::new(MAX_FRAME);
     loop {
         let unread = &buffer[*start..*end];
-        if let Some(frame) = deframer.first(unread).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))? {
+        if let Some(frame) =
+            deframer.first(unread).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?
+        {
             let at = *start;
             *start += frame.end;
             return Ok(at + frame.start..at + frame.end);

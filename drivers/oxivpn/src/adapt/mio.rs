@@ -2,7 +2,6 @@
 
 use core::time::Duration;
 use std::io;
-use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -12,7 +11,7 @@ use oxivpn_profile::Profile;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook_mio::v1_0::Signals;
 
-use crate::client::{Client, Next, Outcome, Signal};
+use crate::client::{Client, Descriptors, Next, Outcome, Signal};
 use crate::clock;
 use crate::log::Log;
 use crate::turn::Ready;
@@ -56,9 +55,7 @@ impl Loop {
                 // Rounded up, so that a deadline has passed when the poll returns.
                 Next::Wait(Some(at)) => Some((at - clock::now()) + Duration::from_millis(1)),
             };
-            let descriptors = client.descriptors();
-            watched.link.follow(&self.poll, descriptors.link, LINK)?;
-            watched.device.follow(&self.poll, descriptors.device, DEVICE)?;
+            watched.follow(&self.poll, client.descriptors())?;
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => result.context("cannot wait for events")?,
@@ -100,33 +97,33 @@ impl Loop {
     }
 }
 
+/// What the poll watches at the moment.
 #[derive(Default)]
 struct Watched {
-    link: Slot,
-    device: Slot,
+    now: Descriptors,
 }
 
-/// A descriptor that is watched. The number alone doesn't tell descriptors apart: a closed one is reused, and
-/// closing took it out of the poll, so each look registers anew unless the same file is still registered.
-#[derive(Default)]
-struct Slot {
-    fd: Option<RawFd>,
-}
-
-impl Slot {
-    fn follow(&mut self, poll: &Poll, fd: Option<RawFd>, token: Token) -> Result<()> {
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Some(old) = self.fd
-            && fd != Some(old)
-        {
+impl Watched {
+    /// Follows the client. Descriptors are told apart by the serial number, because a closed one's number is
+    /// given out again.
+    fn follow(&mut self, poll: &Poll, wanted: Descriptors) -> Result<()> {
+        if self.now == wanted {
+            return Ok(());
+        }
+        for old in [self.now.link, self.now.device].into_iter().flatten() {
             // Fails if it is closed already, which is as good.
             let _ = poll.registry().deregister(&mut SourceFd(&old));
         }
-        self.fd = fd;
-        let Some(fd) = fd else { return Ok(()) };
-        match poll.registry().register(&mut SourceFd(&fd), token, interest) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            result => result.context("cannot watch a descriptor"),
+        self.now = wanted;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        for (fd, token, interest) in [(wanted.link, LINK, both), (wanted.device, DEVICE, Interest::READABLE)]
+        {
+            if let Some(fd) = fd {
+                poll.registry()
+                    .register(&mut SourceFd(&fd), token, interest)
+                    .context("cannot watch a descriptor")?;
+            }
         }
+        Ok(())
     }
 }

@@ -152,11 +152,18 @@ impl Client {
 
     fn on_unresolved(&mut self, now: Instant, since: Instant, error: &ResolveError) {
         let remote = self.remote();
-        say!(self.log, Error, "RESOLVE: Cannot resolve host address: {}:{} ({error})", remote.host, remote.port);
+        say!(
+            self.log,
+            Error,
+            "RESOLVE: Cannot resolve host address: {}:{} ({error})",
+            remote.host,
+            remote.port
+        );
         match self.profile.retry.resolve {
             // `resolv-retry n`: go on with this name for a while.
             Some(limit) if now - since + RESOLVE_WAIT < limit => {
-                self.phase = Phase::Resolving { ticket: None::<Ticket>, since, again: Some(now + RESOLVE_WAIT) };
+                self.phase =
+                    Phase::Resolving { ticket: None::<Ticket>, since, again: Some(now + RESOLVE_WAIT) };
             }
             _ => self.act(now, Action::Restart, "soft", "host name not resolved"),
         }
@@ -165,6 +172,7 @@ impl Client {
     /// Opens a socket to the present address.
     fn open(&mut self, now: Instant) -> Result<()> {
         let Some(address) = self.servers.address() else { bail!("no address to connect to") };
+        self.serial += 1;
         say!(self.log, Info, "TCP/UDP: Preserving recently used remote address: {}", text(address));
         match self.remote().protocol {
             Protocol::Udp => self.open_udp(now, address),
@@ -272,7 +280,8 @@ impl Client {
             (Protocol::Tcp, false) => "TCPv6_CLIENT",
         };
         let bound = local(self.remote(), remote).and(transport.local().ok());
-        let near = bound.map_or_else(|| "(not bound)".to_owned(), |address| format!("(bound) {}", text(address)));
+        let near =
+            bound.map_or_else(|| "(not bound)".to_owned(), |address| format!("(bound) {}", text(address)));
         say!(self.log, Info, "{kind} link local: {near}");
         say!(self.log, Info, "{kind} link remote: {}", text(remote));
         if self.log.shows(Level::Debug) {

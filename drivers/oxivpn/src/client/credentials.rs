@@ -69,11 +69,9 @@ impl Vault {
         }
         let fresh = match &self.options.source {
             CredentialSource::None => return Ok(None),
-            CredentialSource::Given { username, password: Some(password) } if !self.ask => Credentials {
-                username: username.clone(),
-                password: password.clone(),
-                is_token: false,
-            },
+            CredentialSource::Given { username, password: Some(password) } if !self.ask => {
+                Credentials { username: username.clone(), password: password.clone(), is_token: false }
+            }
             CredentialSource::Given { username, .. } if !self.ask => {
                 let password = prompt.secret("Enter Auth Password: ")?;
                 Credentials { username: username.clone(), password, is_token: false }

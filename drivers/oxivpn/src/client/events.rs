@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
+use oxivpn_host::plan::PlanError;
 use oxivpn_proto::config::params::{DataFormat, DataParams};
 use oxivpn_proto::event::{CloseCause, Event};
 use oxivpn_proto::options::pushed::Pushed;
@@ -11,7 +12,7 @@ use oxivpn_proto::wire::ids::KeyId;
 use oxivpn_proto::{Instant, Path, PeerRef, SessionHandle};
 
 use super::connect::text;
-use super::{Client, Phase, explain};
+use super::{Client, Phase, Then, explain};
 use crate::say;
 
 /// What was negotiated, as [`Event::Established`] brings it.
@@ -105,8 +106,22 @@ impl Client {
             news.tun_mtu,
             address.ip(),
             self.path.device(),
-        )?;
+        );
+        let opened = match opened {
+            // What a server pushes must not end the program.
+            Err(error) if error.is::<PlanError>() => {
+                say!(
+                    self.log,
+                    Error,
+                    "ERROR: Failed to apply push options: {error}. Tell the server's administrator"
+                );
+                self.end_session(now, Then::Restart);
+                return Ok(());
+            }
+            opened => opened?,
+        };
         if let Some(device) = opened.device {
+            self.serial += 1;
             self.path.set_device(device, news.tun_mtu);
         }
         self.path.set_peer(Some(news.peer));
@@ -197,4 +212,3 @@ impl Client {
         new
     }
 }
-

@@ -90,7 +90,8 @@ fn auth_failed(reason: &str, was_token: bool) -> Vec<String> {
     let detail = if reason.is_empty() { String::new() } else { format!(",{reason}") };
     let mut lines = vec![format!("AUTH: Received control message: AUTH_FAILED{detail}")];
     lines.push(if was_token {
-        "The server does not take its session token any more; logging in with user name and password again".into()
+        "The server does not take its session token any more; logging in with user name and password again"
+            .into()
     } else {
         "The server refused the login: user name or password is wrong, or the account may not connect. Check \
          `auth-user-pass`; `auth-retry interact` asks again instead of leaving"

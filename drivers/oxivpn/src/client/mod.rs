@@ -3,8 +3,8 @@
 //! [`Client`] owns the packet path and reacts to its events. Like the path it never waits: a loop calls
 //! [`Client::work`] when something is ready or due and sleeps as it says.
 
-pub mod credentials;
 mod connect;
+pub mod credentials;
 mod events;
 pub mod explain;
 pub mod options;
@@ -32,8 +32,8 @@ use crate::turn::{Ready, Turn};
 use crate::{clock, entropy, say};
 use connect::Servers;
 use credentials::{Prompt, Terminal, Vault};
-pub use tunnel::{Tun, recover};
 use tunnel::HostSide;
+pub use tunnel::{Tun, recover};
 
 /// How long leaving may take beyond what `explicit-exit-notify` asks for.
 const LEAVE_GRACE: Duration = Duration::from_secs(3);
@@ -81,8 +81,6 @@ pub enum Next {
 pub enum Outcome {
     /// As asked for, or as the server or the profile wants it: exit code 0, as in OpenVPN.
     Left,
-    /// Nothing more to try: exit code 1.
-    Failed,
     /// Read the profile again and start over.
     Reload,
 }
@@ -94,9 +92,11 @@ pub struct Descriptors {
     pub link: Option<RawFd>,
     /// The device: to be read.
     pub device: Option<RawFd>,
+    /// Changes whenever one of them was opened anew, perhaps under the number of the one before.
+    pub serial: u64,
 }
 
-type Path = Turn<Transport, Tun, LocalPlane, Node>;
+type PacketPath = Turn<Transport, Tun, LocalPlane, Node>;
 
 /// A client with all that belongs to it.
 pub struct Client {
@@ -108,11 +108,12 @@ pub struct Client {
     vault: Vault,
     prompt: Box<dyn Prompt>,
     resolver: Resolver,
-    path: Path,
+    path: PacketPath,
     host: HostSide,
     phase: Phase,
     attempt: Attempt,
     links: u64,
+    serial: u64,
     up_since: Option<Instant>,
 }
 
@@ -159,14 +160,17 @@ impl Client {
     pub fn new(profile: Profile, log: Arc<Log>, wake: impl Fn() + Send + Sync + 'static) -> Result<Self> {
         let mut prompt: Box<dyn Prompt> = Box::new(Terminal);
         let passphrase = match profile.needs_passphrase() {
-            true => Some(prompt.secret("Enter Private Key Password: ").context("the private key is encrypted")?),
+            true => {
+                Some(prompt.secret("Enter Private Key Password: ").context("the private key is encrypted")?)
+            }
             false => None,
         };
         let material = profile.tls_options(passphrase.as_ref().map(|text| text.as_str()))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = Arc::new(RustlsFactory::new(material, provider).map_err(|failure| {
-            anyhow::anyhow!("Options error: {failure}")
-        })?);
+        let tls = Arc::new(
+            RustlsFactory::new(material, provider)
+                .map_err(|failure| anyhow::anyhow!("Options error: {failure}"))?,
+        );
         let configs = profile
             .remotes
             .iter()
@@ -192,6 +196,7 @@ impl Client {
             phase: Phase::Idle,
             attempt: Attempt::default(),
             links: 0,
+            serial: 0,
             up_since: None,
             profile,
             log,
@@ -205,7 +210,7 @@ impl Client {
             Phase::Connecting { connecting: Some(connecting), .. } => Some(connecting.as_raw_fd()),
             _ => self.path.link().map(Transport::as_raw_fd),
         };
-        Descriptors { link, device: self.path.device().and_then(Tun::as_raw_fd) }
+        Descriptors { link, device: self.path.device().and_then(Tun::as_raw_fd), serial: self.serial }
     }
 
     /// Does what is ready and due. An error is fatal; its text is for the user.
@@ -240,7 +245,9 @@ impl Client {
     fn own_deadline(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Idle => Some(Instant::ZERO),
-            Phase::Pausing { until } | Phase::Connecting { until, .. } | Phase::Closing { until, .. } => Some(*until),
+            Phase::Pausing { until } | Phase::Connecting { until, .. } | Phase::Closing { until, .. } => {
+                Some(*until)
+            }
             Phase::Resolving { again, .. } => *again,
             Phase::Session { .. } | Phase::Over(_) => None,
         }
@@ -272,7 +279,8 @@ impl Client {
                 };
                 self.path.control.close(now, handle);
                 let until = now + Duration::from_secs(seconds.into()) + LEAVE_GRACE;
-                self.phase = Phase::Closing { handle, then: Then::Leave { signal: signal.name(), words }, until };
+                self.phase =
+                    Phase::Closing { handle, then: Then::Leave { signal: signal.name(), words }, until };
             }
             _ => self.leave("hard,", signal.name()),
         }

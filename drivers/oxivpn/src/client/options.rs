@@ -3,7 +3,8 @@
 use core::net::{IpAddr, Ipv4Addr};
 
 use oxivpn_host::plan::{
-    Ifconfig, Ifconfig6, Redirect, RouteGateway, RouteOption, RouteOption6, Surroundings, Topology, VpnOptions,
+    Ifconfig, Ifconfig6, Redirect, RouteGateway, RouteOption, RouteOption6, Surroundings, Topology,
+    VpnOptions,
 };
 use oxivpn_profile::profile::HostOptions;
 use oxivpn_proto::options::pushed::{self, Gateway, Pushed, RedirectFlags, Route4, Route6, Target};
@@ -56,8 +57,7 @@ pub fn wanted(local: &HostOptions, pushed: &[Pushed], around: &Surroundings) -> 
 impl Wanted {
     fn take_local(&mut self, local: &HostOptions) {
         let options = &mut self.options;
-        options.ifconfig =
-            local.ifconfig.map(|(local, remote_or_mask)| Ifconfig { local, remote_or_mask });
+        options.ifconfig = local.ifconfig.map(|(local, remote_or_mask)| Ifconfig { local, remote_or_mask });
         options.ifconfig6 =
             local.ifconfig_ipv6.map(|(local, prefix, remote)| Ifconfig6 { local, prefix, remote });
         options.topology = local.topology.map(topology).unwrap_or_default();
@@ -81,7 +81,8 @@ impl Wanted {
             Pushed::Topology(value) => options.topology = topology(*value),
             Pushed::RouteGateway(Some(gateway)) => options.route_gateway = Some(*gateway),
             Pushed::RouteGateway(None) => self.warnings.push(
-                "route-gateway dhcp has no meaning for a layer 3 tunnel; routes go to the tunnel itself".into(),
+                "route-gateway dhcp has no meaning for a layer 3 tunnel; routes go to the tunnel itself"
+                    .into(),
             ),
             Pushed::RouteMetric(metric) => options.route_metric = Some(*metric),
             Pushed::RedirectGateway(flags) => options.redirect = Some(redirect(*flags)),
@@ -92,7 +93,8 @@ impl Wanted {
 
     fn warn_block_ipv6(&mut self) {
         self.warnings.push(
-            "block-ipv6 is not done: IPv6 traffic may leave beside the tunnel. Block it with a firewall rule".into(),
+            "block-ipv6 is not done: IPv6 traffic may leave beside the tunnel. Block it with a firewall rule"
+                .into(),
         );
     }
 
@@ -127,7 +129,8 @@ impl Wanted {
 
     fn take_route6(&mut self, route: &Route6) {
         let Ok(network) = ipnet::Ipv6Net::new(route.network, route.bits) else {
-            self.warnings.push(format!("route-ipv6 {}/{} is left out: no such prefix", route.network, route.bits));
+            self.warnings
+                .push(format!("route-ipv6 {}/{} is left out: no such prefix", route.network, route.bits));
             return;
         };
         if matches!(route.gateway, Gateway::Net | Gateway::RemoteHost) {

@@ -120,7 +120,11 @@ impl HostSide {
         };
         let around = Surroundings {
             remote: Some(remote),
-            to_remote: if remote.is_ipv4() { host.gateway_to(remote)? } else { host.default_gateway(IpVersion::V4)? },
+            to_remote: if remote.is_ipv4() {
+                host.gateway_to(remote)?
+            } else {
+                host.default_gateway(IpVersion::V4)?
+            },
             to_remote6: if remote.is_ipv6() { host.gateway_to(remote)? } else { None },
             default: host.default_gateway(IpVersion::V4)?,
         };
@@ -128,7 +132,7 @@ impl HostSide {
         wanted.options.interface = interface.to_owned();
         wanted.options.mtu = Some(mtu.into());
         wanted.options.txqueuelen = profile.device.queue_len;
-        let built = build(&wanted.options, &around);
+        let built = build(&wanted.options, &around)?;
         for warning in wanted.warnings.iter().chain(&built.warnings) {
             say!(self.log, Warn, "WARNING: {warning}");
         }
@@ -159,7 +163,13 @@ impl HostSide {
         say!(self.log, Info, "Closing TUN/TAP interface");
         for address in &plan.addresses {
             let number = if address.ip.is_ipv4() { 4 } else { 6 };
-            say!(self.log, Detail, "net_addr_v{number}_del: {} dev {}", address_text(address), plan.interface);
+            say!(
+                self.log,
+                Detail,
+                "net_addr_v{number}_del: {} dev {}",
+                address_text(address),
+                plan.interface
+            );
         }
         let undone = host.undo();
         for change in &undone.changes {
@@ -225,7 +235,7 @@ fn address_text(address: &Address) -> String {
     format!("{}/{}", address.ip, address.prefix)
 }
 
-const fn version(route: &Route) -> u8 {
+fn version(route: &Route) -> u8 {
     if route.dest.addr().is_ipv4() { 4 } else { 6 }
 }
 

@@ -105,7 +105,10 @@ impl Log {
                 let mut how = OpenOptions::new();
                 how.create(true).write(true).append(file.append).truncate(!file.append);
                 Box::new(how.open(&file.path).map_err(|error| {
-                    io::Error::new(error.kind(), format!("cannot open log file {}: {error}", file.path.display()))
+                    io::Error::new(
+                        error.kind(),
+                        format!("cannot open log file {}: {error}", file.path.display()),
+                    )
                 })?)
             }
         };

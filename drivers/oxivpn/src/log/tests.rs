@@ -57,10 +57,7 @@ fn machine_readable_lines_have_seconds_and_flags() {
     log.write_at(AT, Level::Info, format_args!("a"));
     log.write_at(AT, Level::Fatal, format_args!("b"));
     log.write_at(AT, Level::Warn, format_args!("c"));
-    assert_eq!(
-        memory.text(),
-        "1795230000.000042 1 a\n1795230000.000042 10 b\n1795230000.000042 40 c\n"
-    );
+    assert_eq!(memory.text(), "1795230000.000042 1 a\n1795230000.000042 10 b\n1795230000.000042 40 c\n");
 }
 
 #[test]

@@ -80,9 +80,11 @@ fn restart_with_n_goes_to_the_next_remote() {
 
 #[test]
 fn temporary_refusal_says_where_to_go() {
-    for (advance, expected) in
-        [(Advance::No, Next::SameAddress), (Advance::Address, Next::NextAddress), (Advance::Remote, Next::Remote(1))]
-    {
+    for (advance, expected) in [
+        (Advance::No, Next::SameAddress),
+        (Advance::Address, Next::NextAddress),
+        (Advance::Remote, Next::Remote(1)),
+    ] {
         let mut retry = Retry::new(rules(2, None));
         retry.next(false);
         let verdict = retry.judge(&temporary(Some(7), advance));

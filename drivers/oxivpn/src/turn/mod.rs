@@ -281,7 +281,8 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
     fn collect_transmits(&mut self, now: Instant) {
         while let Some((at, cell)) = self.free_cell() {
             let Some(room) = self.outbound.get_mut(at + HEADROOM..at + cell) else { return };
-            let transmit = self.control.poll_transmit(now, room).or_else(|| self.plane.poll_transmit(now, room));
+            let transmit =
+                self.control.poll_transmit(now, room).or_else(|| self.plane.poll_transmit(now, room));
             let Some(transmit) = transmit else { return };
             self.queue.push(Packet { path: transmit.path, start: at + HEADROOM, len: transmit.len });
         }

@@ -2,8 +2,12 @@
 
 use std::io;
 
+use oxivpn_proto::data::{self, SealError, Slot};
 use oxivpn_proto::plane::DataPlane;
-use oxivpn_proto::{Deadline, DropReason, Instant, Order, Path, PeerRef, Report, StreamChange, StreamId, Transmit};
+use oxivpn_proto::plane::local::LocalPlane;
+use oxivpn_proto::{
+    Deadline, DropReason, Instant, Order, Path, PeerRef, Report, StreamChange, StreamId, Transmit,
+};
 
 /// A packet in a slab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,3 +139,39 @@ impl Control for oxivpn_proto::Node {
     }
 }
 
+impl Plane for LocalPlane {
+    #[inline]
+    fn seal(
+        &mut self,
+        now: Instant,
+        peer: PeerRef,
+        cell: &mut [u8],
+        start: usize,
+        len: usize,
+    ) -> Result<Sealed, DropReason> {
+        match self.seal(now, peer, &mut Slot::new(cell, start, len)) {
+            Ok(sealed) => Ok(Sealed { path: sealed.path, start: sealed.start, len: sealed.len }),
+            Err(SealError::NoPeer) => Err(DropReason::UnknownPeer),
+            Err(SealError::NoKey) => Err(DropReason::NoKey),
+            Err(SealError::Spent(_)) => Err(DropReason::KeyWorn),
+            Err(_) => Err(DropReason::Malformed),
+        }
+    }
+
+    #[inline]
+    fn open<'b>(
+        &mut self,
+        now: Instant,
+        from: Path,
+        datagram: &'b mut [u8],
+    ) -> Result<Payload<'b>, DropReason> {
+        match self.open(now, from, datagram)?.payload {
+            data::Payload::Packet(packet) => Ok(Payload::Packet(packet)),
+            data::Payload::Handled => Ok(Payload::Handled),
+        }
+    }
+
+    fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
+        self.poll_transmit(now, out)
+    }
+}
