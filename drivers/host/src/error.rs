@@ -48,9 +48,9 @@ impl HostError {
         }
     }
 
-    /// Whether the process lacks the privilege (`EPERM`, `EACCES`).
+    /// Whether the process lacks the privilege (`EPERM`).
     pub fn is_permission(&self) -> bool {
-        self.io().is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        self.errno() == Some(libc::EPERM)
     }
 
     fn errno(&self) -> Option<i32> {

@@ -50,9 +50,9 @@ pub fn seconds(word: &str) -> Result<Duration, OptionError> {
     integer(word).map(|number| Duration::from_secs(number.into()))
 }
 
-/// A `tun-mtu`: 68 to 65,535 (`openvpn: mtu.h`, `TUN_MTU_MIN`).
+/// A `tun-mtu`: 100 to 65,535 (`openvpn: mtu.h`, `TUN_MTU_MIN`).
 pub fn mtu(word: &str) -> Result<u16, OptionError> {
-    number(word, 68, u16::MAX.into()).map(|number| number as u16)
+    number(word, 100, u16::MAX.into()).map(|number| number as u16)
 }
 
 /// A dotted IPv4 address.

@@ -1,7 +1,12 @@
 //! TLS as memory buffers behind a small trait.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fake;
 pub mod rustls;
 pub mod verify;
+
+#[cfg(test)]
+mod tests;
 
 use core::fmt;
 use core::time::Duration;

@@ -5,4 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+mod data;
+mod epoch;
+mod keys;
 mod wrap;

@@ -1,8 +1,19 @@
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+//! Linux: rtnetlink, and journals keyed by process and network namespace.
 
+mod host;
+mod item;
+mod journal;
+mod kernel;
+mod netlink;
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+pub use host::Host;
+
+use self::journal::{Owner, Verdict};
+use self::netlink::Netlink;
 use crate::HostError;
-use crate::plan::{Gateway, Plan};
 
 /// An IP version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,18 +29,18 @@ pub enum IpVersion {
 pub struct Applied {
     /// Things added, changed or taken away, as text for the log, in order.
     pub changes: Vec<String>,
-    /// Number of things that were as wanted already by an earlier `apply`.
+    /// Number of things that held already from an earlier `apply`.
     pub unchanged: usize,
-    /// Things that somebody else had set up already: they count as success, and stay after an undo.
+    /// Things that were there without our doing: they count as success, and stay after an undo.
     pub foreign: Vec<String>,
     /// Routes that the kernel refused. The rest of the plan holds.
     pub failed: Vec<HostError>,
 }
 
-/// What [`Host::undo`] did.
+/// What [`Host::undo`] or [`recover`] did.
 #[derive(Debug, Default)]
 pub struct Undone {
-    /// Changes taken back, as text for the log, in order.
+    /// Changes taken back, as text for the log, in order. What had vanished by itself is not among them.
     pub changes: Vec<String>,
     /// What could not be taken back.
     pub failed: Vec<HostError>,
@@ -38,7 +49,7 @@ pub struct Undone {
 /// One journal that [`recover`] dealt with.
 #[derive(Debug)]
 pub struct Recovered {
-    /// The journal, which is deleted.
+    /// The journal. It is deleted unless the privilege to obey it was missing.
     pub journal: PathBuf,
     /// The process that died.
     pub pid: u32,
@@ -46,64 +57,48 @@ pub struct Recovered {
     pub undone: Undone,
 }
 
-/// The host's network configuration.
-#[derive(Debug)]
-pub struct Host {}
-
-impl Host {
-    /// Opens rtnetlink in the calling thread's network namespace; keeps a journal in `journal_dir` (made if missing)
-    /// from the first change on, or none.
-    ///
-    /// # Errors
-    ///
-    /// [`HostError::Netlink`], [`HostError::Journal`].
-    pub fn new(journal_dir: Option<&Path>) -> Result<Self, HostError> {
-        let _ = journal_dir;
-        todo!()
-    }
-
-    /// Brings the host to `plan`.
-    ///
-    /// # Errors
-    ///
-    /// Interface, address and journal errors end it; routes that fail are listed in [`Applied::failed`].
-    pub fn apply(&mut self, plan: &Plan) -> Result<Applied, HostError> {
-        let _ = plan;
-        todo!()
-    }
-
-    /// Takes back every change made by `apply`.
-    pub fn undo(&mut self) -> Undone {
-        todo!()
-    }
-
-    /// The default route outside the tunnel.
-    ///
-    /// # Errors
-    ///
-    /// [`HostError::Netlink`].
-    pub fn default_gateway(&mut self, version: IpVersion) -> Result<Option<Gateway>, HostError> {
-        let _ = version;
-        todo!()
-    }
-
-    /// The way to `dest` outside the tunnel.
-    ///
-    /// # Errors
-    ///
-    /// [`HostError::Netlink`].
-    pub fn gateway_to(&mut self, dest: IpAddr) -> Result<Option<Gateway>, HostError> {
-        let _ = dest;
-        todo!()
-    }
-}
-
-/// Undoes what dead processes left in this network namespace, from their journals in `dir`.
+/// Takes back what dead processes left behind in this thread's network namespace, by their journals in `dir`.
+///
+/// To be called at start, before the first [`Host::apply`]. Journals of living processes, of other namespaces and of
+/// other users are left alone; those from before a reboot are deleted. A change that a process announced and did not
+/// live to make is not distinguished from one it made: of a route that somebody else added at the very moment of the
+/// crash, this would remove the somebody else's.
 ///
 /// # Errors
 ///
-/// [`HostError::Netlink`], [`HostError::Journal`].
+/// [`HostError::Netlink`], [`HostError::Journal`]. What cannot be taken back is listed in [`Undone::failed`].
 pub fn recover(dir: &Path) -> Result<Vec<Recovered>, HostError> {
-    let _ = dir;
-    todo!()
+    let found = journal::read_all(dir)?;
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let failed = |path: &Path, source| HostError::Journal { path: path.to_owned(), source };
+    let current = Owner::current().map_err(|source| failed(dir, source))?;
+    let mut netlink = Netlink::open()?;
+    let mut recovered = Vec::new();
+    for found in found {
+        match found.owner.verdict(&current).map_err(|source| failed(&found.path, source))? {
+            Verdict::Leave => continue,
+            Verdict::Stale => {}
+            Verdict::Undo => {
+                let mut undone = Undone::default();
+                for item in found.items.iter().rev() {
+                    let error = undone.take_back(item, &mut netlink);
+                    undone.failed.extend(error);
+                }
+                let keep = undone.failed.iter().any(HostError::is_permission);
+                recovered.push(Recovered { journal: found.path.clone(), pid: found.owner.pid, undone });
+                if keep {
+                    continue;
+                }
+            }
+        }
+        match fs::remove_file(&found.path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(failed(&found.path, source));
+            }
+            _ => {}
+        }
+    }
+    Ok(recovered)
 }

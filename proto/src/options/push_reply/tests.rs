@@ -188,7 +188,7 @@ fn what_is_wrong_is_told() {
         ("ping x", "non-negative"),
         ("ping 99999999999999999999", "not a number from 0 to 2147483647"),
         ("ping 1 2", "missing or extra"),
-        ("tun-mtu 20", "not a number from 68 to 65535"),
+        ("tun-mtu 20", "not a number from 100 to 65535"),
         ("peer-id 16777215", "not a number from 0 to 16777214"),
         ("peer-id -2", "non-negative"),
         ("key-derivation prf", "unknown key-derivation"),
