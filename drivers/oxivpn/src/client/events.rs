@@ -26,9 +26,14 @@ struct Established {
 impl Client {
     pub(super) fn on_event(&mut self, now: Instant, event: Event) -> Result<()> {
         match event {
-            Event::Reached(_) => {
+            Event::Reached { remote, .. } => {
                 self.attempt.reached = true;
-                say!(self.log, Detail, "TLS: Initial packet from {}", self.remote_text());
+                let sid = format!("{remote:?}");
+                let (front, back) = sid.split_at(sid.len() / 2);
+                say!(self.log, Detail, "TLS: Initial packet from {}, sid={front} {back}", self.remote_text());
+            }
+            Event::PushReply { text, .. } => {
+                say!(self.log, Detail, "PUSH: Received control message: '{text}'");
             }
             Event::TlsReady { peer, description, key, .. } => self.on_tls(peer, &description, key),
             Event::AwaitingConfig(_) => {
