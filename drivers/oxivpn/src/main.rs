@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         Err(arg) => return fail(&format!("Options error: the argument {arg:?} is not UTF-8")),
     };
     match args.first().map(String::as_str) {
-        Some("demo") if args.len() == 1 => match demo::run() {
+        Some("demo") => match demo::run(&args[1..]) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&format!("demo: {error:#}")),
         },
