@@ -223,12 +223,15 @@ impl KeySlot {
         nudge || self.bounds.usage_over(self.send.used())
     }
 
-    /// A peer holds [`FUTURE`] keys beyond the epoch it has seen from us. That its own epoch is at least the
-    /// one it has seen is all we know of it, so this is the bound.
+    /// A peer holds [`FUTURE`] keys beyond the newest epoch it has seen from us, and what it has seen it
+    /// doesn't tell. As it follows us, the epoch it sends with is the measure for that; and an epoch in which
+    /// we sent nothing is not left, since following the peer there may have been a leap already.
     fn may_roll(&self) -> bool {
         let RecvSide::Epoch(receiver) = &self.recv else { return false };
         let epoch = self.send.permit.key().epoch();
-        epoch < self.bounds.epoch_last && epoch < receiver.epoch().saturating_add(FUTURE)
+        self.send.permit.last_used() > 0
+            && epoch < self.bounds.epoch_last
+            && epoch < receiver.epoch().saturating_add(FUTURE)
     }
 
     /// True once, after the first packet that authenticated.

@@ -88,7 +88,7 @@ fn clamp_segment(tcp: &mut [u8], mss: u16) {
             kind => {
                 let Some(&len) = tcp[..end].get(at + 1) else { return };
                 let len = usize::from(len);
-                // A length below 2 would not get on; C stops at 0 only, and then reads it as a kind.
+                // A length below 2 doesn't even cover itself.
                 if len < 2 || len > end - at {
                     return;
                 }
@@ -110,7 +110,7 @@ fn lower(tcp: &mut [u8], at: usize, mss: u16) {
     tcp[at..at + 2].copy_from_slice(&mss.to_be_bytes());
     // In an odd place the two bytes belong to two words of the checksum; with swapped bytes the one's
     // complement sum is the same.
-    let (old, new) = if at % 2 == 0 { (old, mss) } else { (old.swap_bytes(), mss.swap_bytes()) };
+    let (old, new) = if at.is_multiple_of(2) { (old, mss) } else { (old.swap_bytes(), mss.swap_bytes()) };
     // RFC 1624, equation 3.
     let mut sum = u32::from(!be16(tcp, 16)) + u32::from(!old) + u32::from(new);
     sum = (sum & 0xffff) + (sum >> 16);

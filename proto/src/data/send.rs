@@ -240,3 +240,6 @@ impl SendPermit {
         self.next - 1
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,7 +40,7 @@ impl Bounds {
     }
 
     /// Whether this usage is so near to the limit that a classic key should be replaced
-    /// (`openvpn: ssl.c`, `should_trigger_renegotiation`: 7/8).
+    /// (`openvpn: ssl.c`, `tls_get_limit_aead`: 7/8).
     pub(super) fn usage_worn(&self, used: u64) -> bool {
         self.usage.is_some_and(|limit| used >= limit / 8 * 7)
     }

@@ -3,8 +3,14 @@
 
 pub mod control_packet;
 pub mod push_reply;
+pub(crate) mod server;
+pub mod data_packet;
+pub mod replay_vs_model;
+pub mod seal_open;
 pub mod stream_frames;
 pub mod wrap_open;
 
+#[cfg(test)]
+mod data_tests;
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::clock::{Anchor, Instant};
 use crate::config::{ClientConfig, Credentials, NodeConfig};
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Timer};
 use crate::directive::{Directive, Order, PeerRef};
 use crate::drops::{DropCounters, DropReason};
 use crate::endpoint::{Endpoint, Route};
@@ -284,7 +284,11 @@ impl Node {
             self.events.push_back(event);
         }
         if !entry.session.is_dead() {
-            self.schedule.set(handle, entry.session.deadline());
+            let held = !self.config.capabilities.synchronous && entry.gate > self.applied;
+            let sends = |deadline: &Deadline| matches!(deadline.why, Timer::Transmit | Timer::Retransmit);
+            // What can't be sent yet must not wake anybody; `on_applied` comes back to it.
+            let deadline = entry.session.deadline().filter(|deadline| !(held && sends(deadline)));
+            self.schedule.set(handle, deadline);
             return;
         }
         self.schedule.set(handle, None);
@@ -301,8 +305,12 @@ impl Node {
     }
 
     fn on_applied(&mut self, seq: u64) {
+        let opened = self.applied + 1..=seq;
         self.applied = self.applied.max(seq);
         self.peer_ids.on_applied(seq);
+        let released: Vec<SessionHandle> =
+            self.sessions.iter().filter(|(_, entry)| opened.contains(&entry.gate)).map(|(&h, _)| h).collect();
+        released.into_iter().for_each(|handle| self.settle(handle));
     }
 }
 

@@ -82,3 +82,69 @@ impl DataPlane for LocalPlane {
         Capabilities::USERSPACE
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::net::{Ipv4Addr, SocketAddr};
+
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::config::cipher::DataCipher;
+    use crate::config::params::{DataFormat, DataParams, ReplayWindow};
+    use crate::data::table::MAX_OWN_PACKET;
+    use crate::data::{HEADROOM, Payload, TAILROOM};
+    use crate::directive::Directive;
+    use crate::keys::data_key::{DataKey, KeyLimits, TlsRole};
+    use crate::wire::ids::{KeyId, PeerId};
+
+    const PEER: PeerRef = PeerRef { id: PeerId::from_low_bits(0), generation: 1 };
+    const KEY: KeyId = KeyId::FIRST;
+
+    fn path() -> Path {
+        Path::Datagram { socket: 0, remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 1194)) }
+    }
+
+    fn order(plane: &mut LocalPlane, directive: Directive) {
+        plane.apply(Instant::ZERO, Order { seq: 1, directive });
+    }
+
+    fn plane(role: TlsRole) -> LocalPlane {
+        let mut plane = LocalPlane::new();
+        let params = DataParams {
+            cipher: DataCipher::ChaCha20Poly1305,
+            format: DataFormat::V2(PEER.id),
+            replay: ReplayWindow::DEFAULT,
+            mss: None,
+            by_path: true,
+            float: false,
+        };
+        let data = DataKey::new(Zeroizing::new([3; 256]), role, KeyLimits::default());
+        order(&mut plane, Directive::AddPeer { peer: PEER, path: path(), params });
+        order(&mut plane, Directive::InstallKey { peer: PEER, key: KEY, data });
+        order(&mut plane, Directive::PromoteKey { peer: PEER, key: KEY });
+        plane
+    }
+
+    #[test]
+    fn packets_pings_and_news_pass_through() {
+        let (mut a, mut b) = (plane(TlsRole::Client), plane(TlsRole::Server));
+        let mut buf = [0; HEADROOM + 20 + TAILROOM];
+        buf[HEADROOM] = 0x45;
+        assert_eq!(a.lookup(&buf[HEADROOM..HEADROOM + 20]), Some(PEER));
+        let sealed = a.seal(Instant::ZERO, PEER, &mut Slot::new(&mut buf, HEADROOM, 20)).unwrap();
+        let opened =
+            b.open(Instant::ZERO, path(), &mut buf[sealed.start..sealed.start + sealed.len]).unwrap();
+        assert!(matches!(opened.payload, Payload::Packet(p) if p[0] == 0x45 && p.len() == 20));
+        order(&mut a, Directive::SendPing { peer: PEER });
+        let mut out = [0; MAX_OWN_PACKET];
+        let ping = a.poll_transmit(Instant::ZERO, &mut out).unwrap();
+        assert_eq!(ping.path, path());
+        let opened = b.open(Instant::ZERO, path(), &mut out[..ping.len]).unwrap();
+        assert!(matches!(opened.payload, Payload::Handled));
+        assert_eq!(b.poll_report(), Some(Report::FirstReceive { peer: PEER, key: KEY }));
+        assert_eq!(b.poll_report(), None);
+        b.count_drop(DropReason::NoRoute);
+        assert_eq!(b.drops().get(DropReason::NoRoute), 1);
+    }
+}

@@ -180,12 +180,12 @@ mod tests {
         send.acknowledge(&acks(&[1, 2]));
         send.acknowledge(&acks(&[2, 1]));
         send.acknowledge(&acks(&[2, 1, 99]));
-        assert_eq!(polled(&mut send, at(1)), []);
+        assert_eq!(polled(&mut send, at(1)), [0_u32; 0]);
         send.acknowledge(&acks(&[3, 2, 1]));
         assert!(send.deadline().unwrap() <= at(1));
         assert_eq!(polled(&mut send, at(1)), [0]);
         send.acknowledge(&acks(&[4, 5]));
-        assert_eq!(polled(&mut send, at(1)), []);
+        assert_eq!(polled(&mut send, at(1)), [0_u32; 0]);
     }
 
     #[test]

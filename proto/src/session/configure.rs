@@ -22,6 +22,9 @@ use crate::wrap::Wrap;
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 const NEXT_REQUEST: Duration = Duration::from_secs(5);
 
+/// Time for our last ack of an exchange to arrive, with one retransmission.
+const LAST_ACK: Duration = Duration::from_secs(3);
+
 impl Session {
     /// The current exchange became active.
     pub(super) fn on_exchange_active(&mut self, now: Now) {
@@ -198,7 +201,8 @@ impl Session {
     }
 
     /// Installs the key of the current exchange. By `promote_at` the server must have it, too
-    /// (`openvpn: ssl.c`, `auth_deferred_expire_window`).
+    /// (`openvpn: ssl.c`, `auth_deferred_expire_window`); a little later if the exchange itself took as long,
+    /// as the server has the key only when our last ack has reached it.
     fn install(&mut self, now: Now, data: DataKey) {
         debug_assert_eq!(self.exchange.state(), State::Active);
         let timing = self.config.timing;
@@ -207,7 +211,7 @@ impl Session {
         } else {
             timing.hand_window.min(timing.reneg / 2)
         };
-        let promote_at = (self.exchange.started() + window).max(now.at);
+        let promote_at = (self.exchange.started() + window).max(now.at + window.min(LAST_ACK));
         self.slots.install(self.exchange.key(), data, promote_at, &mut self.directives);
     }
 

@@ -15,8 +15,6 @@ mod keepalive;
 mod message;
 mod negotiate;
 mod slots;
-#[cfg(test)]
-mod tests;
 
 use core::time::Duration;
 use std::collections::VecDeque;

@@ -91,7 +91,7 @@ impl End {
     }
 
     fn is_mine(&self, flight: usize) -> bool {
-        (flight % 2 == 0) == self.client
+        flight.is_multiple_of(2) == self.client
     }
 
     fn push(&mut self, kind: u8, payload: &[u8]) {
@@ -116,7 +116,7 @@ impl End {
     }
 
     fn fail(&mut self, kind: TlsFailureKind, message: &str) -> TlsFailure {
-        self.failure.get_or_insert(TlsFailure { kind, message: message.into() }).clone()
+        self.failure.get_or_insert_with(|| TlsFailure { kind, message: message.into() }).clone()
     }
 
     fn record(&mut self, kind: u8, payload: &[u8]) -> Result<(), TlsFailure> {

@@ -1,8 +1,11 @@
 //! TLS by rustls on memory buffers; with its submodules the only place that names rustls.
 //!
 //! What rustls does not have, and OpenSSL has: DHE and static RSA key exchange, CBC suites, the groups
-//! secp521r1 and secp256k1, Ed448, RSA-PSS keys, TLS below 1.2. A server that has nothing else is refused with a
-//! message that says so.
+//! secp521r1 and secp256k1, Ed448, RSA-PSS keys, TLS below 1.2. A server that has nothing else is refused with
+//! a message that says so. For want of the group, P-521 certificates of either side work with OpenSSL in
+//! TLS 1.3 only.
+//!
+//! Our own certificate may be of version 1; the server's only as [`verify`] says.
 
 mod failure;
 mod session;

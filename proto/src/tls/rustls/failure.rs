@@ -93,12 +93,16 @@ fn alert_text(alert: AlertDescription) -> String {
              sides, at least TLS 1.2 is needed"
         }
         AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => {
-            "the server shares no cipher suite, group or signature algorithm with us; look at `tls-cipher` and \
-             `tls-groups` on both sides (only ECDHE with AES-GCM or ChaCha20-Poly1305 is supported), or it demands a \
-             client certificate"
+            "the server shares no cipher suite, group or signature algorithm with us, or it demands a client \
+             certificate; look at `tls-cipher` and `tls-groups` on both sides (only ECDHE with AES-GCM or \
+             ChaCha20-Poly1305 is supported, and P-521 certificates only with TLS 1.3)"
         }
         AlertDescription::DecryptError => {
             "the server could not verify our handshake signature; do `cert` and `key` belong together?"
+        }
+        AlertDescription::IllegalParameter => {
+            "the server refused a value in our handshake; with a P-521 key in `cert` it needs TLS 1.3, or take another \
+             kind of key"
         }
         AlertDescription::InternalError => "the server has a fault of its own; its log says more",
         _ => "the server ended the TLS session; its log says more",

@@ -13,6 +13,9 @@ use x509_parser::x509::{AttributeTypeAndValue, X509Name, X509Version};
 /// Shortest RSA key that is trusted, in bits.
 pub(crate) const MIN_RSA_BITS: usize = 2048;
 
+/// Longest RSA key that the TLS library takes, in bits.
+const MAX_RSA_BITS: usize = 8192;
+
 /// Longest common name in bytes (`openvpn: ssl_common.h`, `TLS_USERNAME_LEN`).
 const MAX_COMMON_NAME: usize = 64;
 
@@ -191,6 +194,9 @@ impl Key {
             Self::Rsa(bits) if *bits < MIN_RSA_BITS => Some(format!(
                 "RSA key of {bits} bits is too short; make a new key of at least {MIN_RSA_BITS} bits and have a new \
                  certificate issued for it"
+            )),
+            Self::Rsa(bits) if *bits > MAX_RSA_BITS => Some(format!(
+                "RSA key of {bits} bits is too long; the longest supported has {MAX_RSA_BITS} bits"
             )),
             Self::Other(name) => Some(format!(
                 "key type {name} is not supported; issue the certificate for an RSA, ECDSA P-256, P-384, P-521 or \
