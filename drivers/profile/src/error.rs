@@ -17,6 +17,23 @@ pub struct ProfileError {
     pub warnings: Vec<Warning>,
 }
 
+impl ProfileError {
+    /// About one line; file and line are put in front of the text.
+    pub(crate) fn at(origin: &Origin, text: String) -> Self {
+        let message = format!("In {origin}: {text}");
+        Self { origin: Some(origin.clone()), message, cure: None, warnings: Vec::new() }
+    }
+
+    /// About the profile as a whole.
+    pub(crate) fn whole(message: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self { origin: None, message: message.into(), cure: Some(cure.into()), warnings: Vec::new() }
+    }
+
+    pub(crate) fn cure(self, cure: impl Into<String>) -> Self {
+        Self { cure: Some(cure.into()), ..self }
+    }
+}
+
 impl fmt::Display for ProfileError {
     /// `Options error: MESSAGE. CURE.` with file and line inside of the message.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -22,15 +22,25 @@
 
 #![forbid(unsafe_code)]
 
+mod draft;
 pub mod error;
+mod finish;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+mod grammar;
+mod keys;
 pub mod load;
 pub mod profile;
+mod reader;
+mod table;
 pub mod warn;
 
 pub use error::ProfileError;
 pub use load::{Disk, Files};
 pub use profile::Profile;
 pub use warn::Warning;
+
+use reader::{Flow, Reader};
 
 /// What a command line asks for.
 #[derive(Debug)]
@@ -47,6 +57,27 @@ pub enum Command {
 /// otherwise each `--option` is followed by its parameters. Options count in the order they come, those in
 /// a `config` file where the `config` stands.
 pub fn parse_args(args: &[String], files: &dyn Files) -> Result<Command, ProfileError> {
-    let _ = (args, files);
-    todo!()
+    if args.is_empty() {
+        return Ok(Command::Help);
+    }
+    let mut reader = Reader::new(files);
+    match read_args(args, &mut reader) {
+        Ok(Flow::Help) => Ok(Command::Help),
+        Ok(Flow::Version) => Ok(Command::Version),
+        Ok(Flow::Next) => finish::finish(reader.draft, files).map(|profile| Command::Run(Box::new(profile))),
+        Err(error) => Err(ProfileError { warnings: reader.draft.warnings, ..error }),
+    }
 }
+
+fn read_args(args: &[String], reader: &mut Reader<'_>) -> Result<Flow, ProfileError> {
+    for line in grammar::command_line(args)? {
+        let flow = reader.line(line, 0)?;
+        if flow != Flow::Next {
+            return Ok(flow);
+        }
+    }
+    Ok(Flow::Next)
+}
+
+#[cfg(test)]
+mod tests;

@@ -63,3 +63,18 @@ fn bounded(source: impl Read) -> io::Result<Vec<u8>> {
     }
     Ok(bytes)
 }
+
+/// What happened to a file, and what to do about it.
+pub(crate) fn reason(error: &io::Error) -> (String, &'static str) {
+    match error.kind() {
+        io::ErrorKind::NotFound => (
+            "No such file or directory".into(),
+            "Check the name; relative names begin at the current directory, or at that of `cd`",
+        ),
+        io::ErrorKind::PermissionDenied => {
+            ("Permission denied".into(), "Let this user read the file, or run as its owner or as root")
+        }
+        io::ErrorKind::IsADirectory => ("Is a directory".into(), "Name a file"),
+        _ => (error.to_string(), "Check the file"),
+    }
+}

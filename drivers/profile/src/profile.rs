@@ -9,7 +9,7 @@ use std::sync::Arc;
 use oxivpn_proto::config::ClientConfig;
 use oxivpn_proto::config::cipher::DataCipher;
 use oxivpn_proto::config::params::ReplayWindow;
-use oxivpn_proto::config::{Keepalive, Mssfix, PullPolicy, Timing};
+use oxivpn_proto::config::{Keepalive, Mssfix, PeerInfo, PullPolicy, Timing};
 use oxivpn_proto::options::pushed::{RedirectFlags, Route4, Route6, Topology};
 use oxivpn_proto::tls::TlsFactory;
 use oxivpn_proto::tls::rustls::{TlsOptions, TlsVersion};
@@ -18,7 +18,11 @@ use oxivpn_proto::wrap::WrapConfig;
 use zeroize::Zeroizing;
 
 use crate::error::ProfileError;
+use crate::finish::finish;
+use crate::grammar::Lines;
+use crate::keys;
 use crate::load::Files;
+use crate::reader::{Flow, Reader};
 use crate::warn::{Origin, Warning};
 
 /// Everything that one client needs to know.
@@ -28,8 +32,6 @@ pub struct Profile {
     pub remotes: Vec<Remote>,
     /// How to go through them.
     pub retry: RetryPolicy,
-    /// `pull` or `client`: ask the server for options. `false` for a point-to-point `tls-client`.
-    pub pull: bool,
     /// Where packets come from and go to.
     pub device: Device,
     /// The outer socket.
@@ -77,6 +79,8 @@ pub struct Remote {
     pub tun_mtu_max: u16,
     /// `mssfix`.
     pub mssfix: Mssfix,
+    /// `max-packet-size`, 1,250.
+    pub max_packet_size: u16,
     /// `explicit-exit-notify`; always `None` for TCP.
     pub exit_notify: Option<u8>,
     /// `float`.
@@ -318,8 +322,6 @@ pub struct TunnelOptions {
     pub timing: Timing,
     /// Keepalive before anything is pushed.
     pub keepalive: Keepalive,
-    /// `max-packet-size`.
-    pub max_packet_size: u16,
     /// `replay-window`.
     pub replay: ReplayWindow,
     /// `pull-filter`, `route-nopull`.
@@ -391,15 +393,40 @@ impl Profile {
     /// Reads a profile from memory. `name` stands in messages as the file's name; files that the profile
     /// names are read by `files`, relative to the current directory or `cd`, as OpenVPN does.
     pub fn from_text(name: &str, text: &str, files: &dyn Files) -> Result<Self, ProfileError> {
-        let _ = (name, text, files);
-        todo!()
+        let mut reader = Reader::new(files);
+        match reader.text(Lines::new(name, text), 1) {
+            Ok(Flow::Next) => finish(reader.draft, files),
+            Ok(Flow::Help | Flow::Version) => {
+                Err(ProfileError::whole("`help` and `version` belong to the command line", "Remove the line"))
+            }
+            Err(error) => Err(ProfileError { warnings: reader.draft.warnings, ..error }),
+        }
     }
 
     /// What the core needs for a connection to `remote`, one of `remotes`. `peer_info.version` is this
     /// crate's, `platform` the system's; a caller with a name of its own changes them.
     pub fn client_config(&self, remote: &Remote, tls: Arc<dyn TlsFactory>) -> ClientConfig {
-        let _ = (remote, tls);
-        todo!()
+        ClientConfig {
+            ciphers: self.tunnel.ciphers.clone(),
+            fallback: self.tunnel.fallback,
+            auth_name: self.tunnel.auth_name.clone(),
+            timing: Timing { server_poll: remote.poll_timeout, ..self.tunnel.timing },
+            keepalive: self.tunnel.keepalive,
+            max_packet_size: remote.max_packet_size,
+            replay: self.tunnel.replay,
+            pull: self.tunnel.pull.clone(),
+            peer_info: PeerInfo {
+                version: env!("CARGO_PKG_VERSION").into(),
+                platform: platform().into(),
+                extra: self.tunnel.peer_info.clone(),
+            },
+            tun_mtu: remote.tun_mtu,
+            tun_mtu_max: remote.tun_mtu_max,
+            mssfix: remote.mssfix,
+            exit_notify: remote.exit_notify,
+            float: remote.float,
+            ..ClientConfig::new(remote.wrap.clone(), tls)
+        }
     }
 
     /// Whether the private key is encrypted and `askpass` doesn't say how to open it: ask for the
@@ -411,7 +438,52 @@ impl Profile {
     /// Material for `RustlsFactory`. `passphrase` opens an encrypted private key; without it that of
     /// `askpass` is used. Fails if the passphrase is missing or wrong, or the encryption is unknown.
     pub fn tls_options(&self, passphrase: Option<&str>) -> Result<TlsOptions, ProfileError> {
-        let _ = passphrase;
-        todo!()
+        let own = self.tls.passphrase.as_ref().map(|own| own.as_str());
+        let key = match (&self.tls.key, passphrase.or(own)) {
+            (PrivateKey::None, _) => None,
+            (PrivateKey::Plain(der), _) => Some(der.clone()),
+            (PrivateKey::Encrypted(der), Some(passphrase)) => {
+                let opened = keys::decrypt(der, passphrase);
+                Some(opened.map_err(|(why, cure)| ProfileError::whole(format!("key: {why}"), cure))?)
+            }
+            (PrivateKey::Encrypted(_), None) => {
+                return Err(ProfileError::whole(
+                    "key: the private key is encrypted and there is no passphrase",
+                    "Write it into a file and name it with `askpass FILE`, or start from a terminal",
+                ));
+            }
+        };
+        Ok(TlsOptions {
+            ca: self.tls.ca.clone(),
+            certs: self.tls.certs.clone(),
+            key,
+            rules: self.tls.rules.clone(),
+            min_version: self.tls.min_version,
+            max_version: self.tls.max_version,
+            suites12: self.tls.suites12.clone(),
+            suites13: self.tls.suites13.clone(),
+            groups: self.tls.groups.clone(),
+        })
+    }
+}
+
+/// `IV_PLAT` of this system.
+const fn platform() -> &'static str {
+    if cfg!(target_os = "linux") {
+        "linux"
+    } else if cfg!(target_os = "macos") {
+        "mac"
+    } else if cfg!(windows) {
+        "win"
+    } else if cfg!(target_os = "freebsd") {
+        "freebsd"
+    } else if cfg!(target_os = "openbsd") {
+        "openbsd"
+    } else if cfg!(target_os = "netbsd") {
+        "netbsd"
+    } else if cfg!(target_os = "android") {
+        "android"
+    } else {
+        "unknown"
     }
 }

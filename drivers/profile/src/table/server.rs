@@ -1,0 +1,67 @@
+//! Options of servers (man section server).
+
+use super::{Entry, not_built, quiet, refused, warned};
+
+const fn server(name: &'static str) -> Entry {
+    not_built(
+        name,
+        "the server side",
+        "This program is a client so far; remove the line, or run the server with OpenVPN",
+    )
+}
+
+pub(super) const ENTRIES: &[Entry] = &[
+    server("tls-server"),
+    server("server"),
+    server("server-ipv6"),
+    server("server-bridge"),
+    server("push"),
+    server("push-reset"),
+    server("push-remove"),
+    server("ifconfig-pool"),
+    server("ifconfig-pool-persist"),
+    server("ifconfig-ipv6-pool"),
+    server("ifconfig-push"),
+    server("ifconfig-push-constraint"),
+    server("ifconfig-ipv6-push"),
+    server("iroute"),
+    server("iroute-ipv6"),
+    server("client-config-dir"),
+    server("ccd-exclusive"),
+    server("client-to-client"),
+    server("duplicate-cn"),
+    server("disable"),
+    server("max-clients"),
+    server("max-routes-per-client"),
+    server("stale-routes-check"),
+    server("client-connect"),
+    server("client-disconnect"),
+    server("client-crresponse"),
+    server("learn-address"),
+    server("port-share"),
+    server("connect-freq"),
+    server("connect-freq-initial"),
+    server("tls-crypt-v2-verify"),
+    server("tls-crypt-v2-max-age"),
+    server("auth-gen-token"),
+    server("auth-gen-token-secret"),
+    server("auth-user-pass-verify"),
+    server("auth-user-pass-optional"),
+    server("verify-client-cert"),
+    server("username-as-common-name"),
+    server("override-username"),
+    server("force-tls-key-material-export"),
+    server("vlan-tagging"),
+    server("vlan-accept"),
+    server("vlan-pvid"),
+    quiet("tmp-dir"),
+    quiet("hash-size"),
+    quiet("bcast-buffers"),
+    warned("tcp-queue-limit", "is ignored: only servers queue packets for many clients; remove the line"),
+    refused(
+        "client-cert-not-required",
+        "it was removed in OpenVPN 2.5",
+        "A server writes `verify-client-cert none`",
+    ),
+    refused("ifconfig-pool-linear", "it was removed in OpenVPN 2.5", "A server writes `topology p2p`"),
+];
