@@ -9,14 +9,19 @@ use crate::directive::PeerRef;
 use crate::options::pushed::Pushed;
 use crate::session::SessionHandle;
 use crate::tls::{PeerIdentity, TlsFailure};
-use crate::wire::ids::KeyId;
+use crate::wire::ids::{KeyId, SessionId};
 
 /// News from a session.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
     /// The first valid answer of the server arrived.
-    Reached(SessionHandle),
+    Reached {
+        /// Which session.
+        session: SessionHandle,
+        /// The server's session id, for the log.
+        remote: SessionId,
+    },
     /// The server's certificate was accepted and TLS is up, for the first or a further key.
     TlsReady {
         /// Which session.
@@ -30,6 +35,13 @@ pub enum Event {
     },
     /// Key exchange done, the configuration is being asked for.
     AwaitingConfig(SessionHandle),
+    /// A PUSH_REPLY arrived, the only one or a part: its text for the log, session tokens left out.
+    PushReply {
+        /// Which session.
+        session: SessionHandle,
+        /// The whole message.
+        text: String,
+    },
     /// The whole PUSH_REPLY arrived: set the host up with it. Data flows as soon as the device exists.
     Configure {
         /// Which session.

@@ -1,1 +1,32 @@
+//! The parts of the `oxivpn` program: an OpenVPN client for Linux around the pure core of `oxivpn-proto`.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`turn`] | moves a batch of packets between socket, core, data plane and device; no runtime |
+//! | [`link`] | UDP socket or TCP connection as the outer side of a turn |
+//! | [`client`] | the life of a client: servers, retries, credentials, device, addresses and routes |
+//! | [`retry`] | what happens after a connection ended, as a pure table |
+//! | [`adapt`] | event loops that drive a client |
+//! | [`log`] | OpenVPN's log lines |
+//! | [`clock`], [`entropy`] | the only readers of the clock and of the system's randomness |
+//!
+//! A program with a loop of its own drives [`client::Client`] as [`adapt::mio`] does, or goes one layer deeper
+//! and drives [`turn::Turn`]; the examples `std_sockets` and `tokio_client` go deepest and drive the core alone.
 
+#![deny(unsafe_code)]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("oxivpn supports Linux only so far");
+
+pub mod adapt;
+pub mod client;
+pub mod clock;
+pub mod demo;
+pub mod entropy;
+pub mod link;
+pub mod log;
+pub mod process;
+pub mod retry;
+#[expect(unsafe_code, reason = "calls of the C library without a safe wrapper")]
+mod sys;
+pub mod turn;

@@ -1,1 +1,114 @@
-fn main() {}
+//! `oxivpn`: connects to OpenVPN servers with the profiles and command lines of OpenVPN.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use oxivpn::adapt::mio::Loop;
+use oxivpn::client::{self, Outcome};
+use oxivpn::log::Log;
+use oxivpn::{demo, process, say};
+use oxivpn_profile::{Command, Disk, Profile, parse_args};
+
+const USAGE: &str = "\
+Connects to an OpenVPN server.
+
+  oxivpn client.ovpn                       use this profile
+  oxivpn --config client.ovpn --verb 4     OpenVPN's own command line, any option
+  oxivpn demo                              show a tunnel without any set-up
+  oxivpn --version, oxivpn --help
+
+Common options, on the command line (with --) or in the profile (without):
+  --remote HOST [PORT] [udp|tcp]           the server; may be repeated
+  --auth-user-pass [FILE]                  log in with user name and password
+  --verb N                                 log 0 (errors) to 11 (everything), 3 is usual
+  --log FILE, --log-append FILE            log into a file
+  --connect-retry-max N                    give up after N rounds of all servers
+  --dev NAME|null                          name of the tunnel device, or none
+
+Signals: TERM and INT leave, USR1 connects anew, HUP reads the profile again, USR2 logs statistics.
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = match std::env::args_os().skip(1).map(std::ffi::OsString::into_string).collect() {
+        Ok(args) => args,
+        Err(arg) => return fail(&format!("Options error: the argument {arg:?} is not UTF-8")),
+    };
+    match args.first().map(String::as_str) {
+        Some("demo") => match demo::run(&args[1..]) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&format!("demo: {error:#}")),
+        },
+        None => {
+            print(USAGE);
+            ExitCode::FAILURE
+        }
+        Some(_) => run(&args),
+    }
+}
+
+/// Runs clients until one ends other than by SIGHUP.
+fn run(args: &[String]) -> ExitCode {
+    let mut events: Option<Loop> = None;
+    loop {
+        let profile = match parse_args(args, &Disk) {
+            Ok(Command::Run(profile)) => profile,
+            Ok(Command::Help) => {
+                print(USAGE);
+                return ExitCode::SUCCESS;
+            }
+            Ok(Command::Version) => {
+                print(&format!("{}\n", process::version_line()));
+                return ExitCode::SUCCESS;
+            }
+            Err(error) => {
+                let log = Log::standard();
+                for warning in &error.warnings {
+                    say!(log, Warn, "{warning}");
+                }
+                return fail(&format!("{error}\nUse --help for more information."));
+            }
+        };
+        let log = match Log::open(&profile.log) {
+            Ok(log) => Arc::new(log),
+            Err(error) => return fail(&format!("Options error: {error}")),
+        };
+        match run_once(*profile, &log, &mut events) {
+            Ok(Outcome::Left) => return ExitCode::SUCCESS,
+            Ok(Outcome::Reload) => {}
+            Err(error) => {
+                for line in format!("{error:#}").lines() {
+                    say!(log, Fatal, "{line}");
+                }
+                say!(log, Fatal, "Exiting due to fatal error");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+}
+
+fn run_once(profile: Profile, log: &Arc<Log>, events: &mut Option<Loop>) -> Result<Outcome> {
+    for warning in &profile.warnings {
+        say!(log, Warn, "{warning}");
+    }
+    say!(log, Info, "{}", process::version_line());
+    process::prepare(&profile.process)?;
+    let _pid_file = process::PidFile::write(profile.process.pid_file.as_deref())?;
+    client::recover(log);
+    let events = match events {
+        Some(events) => events,
+        none => none.insert(Loop::new().context("cannot take over signals")?),
+    };
+    events.run(profile, log.clone())
+}
+
+#[expect(clippy::print_stdout, reason = "what the user asked to see")]
+fn print(text: &str) {
+    print!("{text}");
+}
+
+/// Errors before there is a log go where OpenVPN sends them: to the standard output, with a status of 1.
+fn fail(text: &str) -> ExitCode {
+    print(&format!("{text}\n"));
+    ExitCode::FAILURE
+}

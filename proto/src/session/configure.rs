@@ -115,6 +115,7 @@ impl Session {
     }
 
     fn handle_push_reply(&mut self, now: Now, text: &str) {
+        self.inform(Event::PushReply { session: self.handle, text: without_tokens(text) });
         // A later one brings a renewed token and nothing else that could still be taken.
         let mut late = PushAccumulator::new();
         let (push, configuring) = match &mut self.phase {
@@ -231,4 +232,11 @@ impl Session {
         }
         self.events.push_back(Event::Token { session: self.handle, username, token });
     }
+}
+
+/// A control message without the values of `auth-token` options (`openvpn: ssl_verify.c`,
+/// `sanitize_control_message`).
+fn without_tokens(text: &str) -> String {
+    let hide = |option: &str| if option.starts_with("auth-token ") { "auth-token".into() } else { option.to_owned() };
+    text.split(',').map(hide).collect::<Vec<_>>().join(",")
 }

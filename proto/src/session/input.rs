@@ -106,7 +106,7 @@ impl Session {
         self.resend_wkc = early.resend_wkc;
         self.remote = Some(remote);
         self.keepalive.on_control_received(now.at);
-        self.events.push_back(Event::Reached(self.handle));
+        self.events.push_back(Event::Reached { session: self.handle, remote });
         Ok(())
     }
 

@@ -1,0 +1,129 @@
+//! The program's own loop, on `mio`.
+
+use core::time::Duration;
+use std::io;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use oxivpn_profile::Profile;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook_mio::v1_0::Signals;
+
+use crate::client::{Client, Descriptors, Next, Outcome, Signal};
+use crate::clock;
+use crate::log::Log;
+use crate::turn::Ready;
+
+const SIGNALS: Token = Token(0);
+const WAKER: Token = Token(1);
+const LINK: Token = Token(2);
+const DEVICE: Token = Token(3);
+
+/// The loop, which outlives a client: after SIGHUP the next one runs in it.
+pub struct Loop {
+    poll: Poll,
+    signals: Signals,
+    waker: Arc<Waker>,
+    leaving: bool,
+}
+
+impl Loop {
+    /// Takes the process's signals over.
+    pub fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
+        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        Ok(Self { poll, signals, waker, leaving: false })
+    }
+
+    /// Runs a client to its end.
+    pub fn run(&mut self, profile: Profile, log: Arc<Log>) -> Result<Outcome> {
+        let waker = self.waker.clone();
+        let mut client = Client::new(profile, log, move || drop(waker.wake()))?;
+        let mut watched = Watched::default();
+        let mut events = Events::with_capacity(16);
+        let mut ready = Ready::default();
+        loop {
+            let next = client.work(clock::now(), core::mem::take(&mut ready))?;
+            let timeout = match next {
+                Next::Over(outcome) => return Ok(outcome),
+                Next::Again => Some(Duration::ZERO),
+                Next::Wait(None) => None,
+                // Rounded up, so that a deadline has passed when the poll returns.
+                Next::Wait(Some(at)) => Some((at - clock::now()) + Duration::from_millis(1)),
+            };
+            watched.follow(&self.poll, client.descriptors())?;
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => result.context("cannot wait for events")?,
+            }
+            for event in &events {
+                match event.token() {
+                    LINK => {
+                        ready.link_read |= event.is_readable() || event.is_read_closed() || event.is_error();
+                        ready.link_write |= event.is_writable() || event.is_write_closed();
+                    }
+                    DEVICE => ready.device_read = true,
+                    _ => {}
+                }
+            }
+            if let Some(outcome) = self.take_signals(&mut client)? {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    fn take_signals(&mut self, client: &mut Client) -> Result<Option<Outcome>> {
+        for number in self.signals.pending() {
+            let signal = match number {
+                SIGINT => Signal::Int,
+                SIGTERM => Signal::Term,
+                SIGHUP => Signal::Hup,
+                SIGUSR1 => Signal::Usr1,
+                _ => Signal::Usr2,
+            };
+            if matches!(signal, Signal::Int | Signal::Term) {
+                if self.leaving {
+                    return Ok(Some(Outcome::Left));
+                }
+                self.leaving = true;
+            }
+            client.signal(clock::now(), signal)?;
+        }
+        Ok(None)
+    }
+}
+
+/// What the poll watches at the moment.
+#[derive(Default)]
+struct Watched {
+    now: Descriptors,
+}
+
+impl Watched {
+    /// Follows the client. Descriptors are told apart by the serial number, because a closed one's number is
+    /// given out again.
+    fn follow(&mut self, poll: &Poll, wanted: Descriptors) -> Result<()> {
+        if self.now == wanted {
+            return Ok(());
+        }
+        for old in [self.now.link, self.now.device].into_iter().flatten() {
+            // Fails if it is closed already, which is as good.
+            let _ = poll.registry().deregister(&mut SourceFd(&old));
+        }
+        self.now = wanted;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        for (fd, token, interest) in [(wanted.link, LINK, both), (wanted.device, DEVICE, Interest::READABLE)]
+        {
+            if let Some(fd) = fd {
+                poll.registry()
+                    .register(&mut SourceFd(&fd), token, interest)
+                    .context("cannot watch a descriptor")?;
+            }
+        }
+        Ok(())
+    }
+}

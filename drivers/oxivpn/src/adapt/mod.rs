@@ -1,0 +1,3 @@
+//! Loops that drive a [`Client`](crate::client::Client): one file for each kind of event loop.
+
+pub mod mio;

@@ -1,0 +1,385 @@
+//! The life of a client: which server to try, what to do with what comes back, when to leave.
+//!
+//! [`Client`] owns the packet path and reacts to its events. Like the path it never waits: a loop calls
+//! [`Client::work`] when something is ready or due and sleeps as it says.
+
+mod connect;
+pub mod credentials;
+mod events;
+pub mod explain;
+pub mod options;
+mod tunnel;
+
+use core::time::Duration;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use oxivpn_net::tcp::Connecting;
+use oxivpn_net::{Resolver, Ticket};
+use oxivpn_profile::Profile;
+use oxivpn_proto::config::{ClientConfig, NodeConfig};
+use oxivpn_proto::options::pushed::Pushed;
+use oxivpn_proto::plane::Capabilities;
+use oxivpn_proto::plane::local::LocalPlane;
+use oxivpn_proto::tls::rustls::RustlsFactory;
+use oxivpn_proto::{DropCounters, Instant, Node, SessionHandle};
+
+use crate::link::Transport;
+use crate::log::Log;
+use crate::retry::{Action, Retry, Rules};
+use crate::turn::{Ready, Turn};
+use crate::{clock, entropy, say};
+use connect::Servers;
+use credentials::{Prompt, Terminal, Vault};
+use tunnel::HostSide;
+pub use tunnel::{Tun, recover};
+
+/// How long leaving may take beyond what `explicit-exit-notify` asks for.
+const LEAVE_GRACE: Duration = Duration::from_secs(3);
+
+/// A request from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT: leave.
+    Int,
+    /// SIGTERM: leave.
+    Term,
+    /// SIGHUP: read the profile again and connect anew.
+    Hup,
+    /// SIGUSR1: connect anew.
+    Usr1,
+    /// SIGUSR2: write statistics to the log.
+    Usr2,
+}
+
+impl Signal {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Int => "SIGINT",
+            Self::Term => "SIGTERM",
+            Self::Hup => "SIGHUP",
+            Self::Usr1 => "SIGUSR1",
+            Self::Usr2 => "SIGUSR2",
+        }
+    }
+}
+
+/// What a loop does after [`Client::work`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Call again when a descriptor is ready, the resolver wakes, or at this time.
+    Wait(Option<Instant>),
+    /// Call again at once.
+    Again,
+    /// The client is done.
+    Over(Outcome),
+}
+
+/// How a client ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As asked for, or as the server or the profile wants it: exit code 0, as in OpenVPN.
+    Left,
+    /// Read the profile again and start over.
+    Reload,
+}
+
+/// Descriptors to watch; they change over time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Descriptors {
+    /// The outer socket: to be read and written.
+    pub link: Option<RawFd>,
+    /// The device: to be read.
+    pub device: Option<RawFd>,
+    /// Changes whenever one of them was opened anew, perhaps under the number of the one before.
+    pub serial: u64,
+}
+
+type PacketPath = Turn<Transport, Tun, LocalPlane, Node>;
+
+/// A client with all that belongs to it.
+pub struct Client {
+    profile: Profile,
+    log: Arc<Log>,
+    configs: Vec<Arc<ClientConfig>>,
+    servers: Servers,
+    retry: Retry,
+    vault: Vault,
+    prompt: Box<dyn Prompt>,
+    resolver: Resolver,
+    path: PacketPath,
+    host: HostSide,
+    phase: Phase,
+    attempt: Attempt,
+    links: u64,
+    serial: u64,
+    up_since: Option<Instant>,
+}
+
+/// Where the client is.
+enum Phase {
+    /// Before the first attempt.
+    Idle,
+    /// Until the next attempt may begin.
+    Pausing { until: Instant },
+    /// A name is being looked up; `again` is the time of the next try after a failure.
+    Resolving { ticket: Option<Ticket>, since: Instant, again: Option<Instant> },
+    /// A TCP connection is being made.
+    Connecting { connecting: Option<Connecting>, until: Instant },
+    /// The core is at work.
+    Session { handle: SessionHandle },
+    /// A session is ending because we want it to.
+    Closing { handle: SessionHandle, then: Then, until: Instant },
+    /// Done.
+    Over(Outcome),
+}
+
+/// What comes after a session that we ended.
+#[derive(Clone, Copy)]
+enum Then {
+    Leave { signal: &'static str, words: &'static str },
+    Restart,
+    Reload,
+}
+
+/// What is known about the present attempt, for messages.
+#[derive(Default)]
+struct Attempt {
+    reached: bool,
+    tls_done: bool,
+    server: Option<String>,
+    username: Option<String>,
+    complaint: Option<String>,
+    drops: DropCounters,
+    pushed: Vec<Pushed>,
+}
+
+impl Client {
+    /// A client for `profile`. `wake` is called from another thread when the resolver has an answer.
+    pub fn new(profile: Profile, log: Arc<Log>, wake: impl Fn() + Send + Sync + 'static) -> Result<Self> {
+        let mut prompt: Box<dyn Prompt> = Box::new(Terminal);
+        let passphrase = match profile.needs_passphrase() {
+            true => {
+                Some(prompt.secret("Enter Private Key Password: ").context("the private key is encrypted")?)
+            }
+            false => None,
+        };
+        let material = profile.tls_options(passphrase.as_ref().map(|text| text.as_str()))?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = Arc::new(
+            RustlsFactory::new(material, provider)
+                .map_err(|failure| anyhow::anyhow!("Options error: {failure}"))?,
+        );
+        let configs = profile
+            .remotes
+            .iter()
+            .map(|remote| Arc::new(profile.client_config(remote, tls.clone())))
+            .collect::<Vec<_>>();
+        let rules = Rules {
+            remotes: u32::try_from(profile.remotes.len()).unwrap_or(u32::MAX),
+            rounds: profile.retry.rounds,
+            auth: profile.auth.retry,
+            tls_exit: profile.process.tls_exit,
+            remap: profile.process.remap_usr1,
+        };
+        let config = Arc::new(NodeConfig { capabilities: Capabilities::USERSPACE });
+        let node = Node::new(config, entropy::seed()?, clock::anchor());
+        Ok(Self {
+            servers: Servers::new(profile.remotes.len(), profile.retry.shuffle, entropy::seed()?),
+            retry: Retry::new(rules),
+            vault: Vault::new(profile.auth.clone()),
+            prompt,
+            resolver: Resolver::new(wake),
+            path: Turn::new(node, LocalPlane::new()),
+            host: HostSide::new(log.clone()),
+            phase: Phase::Idle,
+            attempt: Attempt::default(),
+            links: 0,
+            serial: 0,
+            up_since: None,
+            profile,
+            log,
+            configs,
+        })
+    }
+
+    /// What to watch.
+    pub fn descriptors(&self) -> Descriptors {
+        let link = match &self.phase {
+            Phase::Connecting { connecting: Some(connecting), .. } => Some(connecting.as_raw_fd()),
+            _ => self.path.link().map(Transport::as_raw_fd),
+        };
+        Descriptors { link, device: self.path.device().and_then(Tun::as_raw_fd), serial: self.serial }
+    }
+
+    /// Does what is ready and due. An error is fatal; its text is for the user.
+    pub fn work(&mut self, now: Instant, ready: Ready) -> Result<Next> {
+        self.advance(now)?;
+        let mut turned = self.path.turn(now, ready);
+        if let Some(failure) = turned.failure.take() {
+            self.on_failure(now, failure)?;
+        }
+        let mut busy = turned.again;
+        while let Some(event) = self.path.control.poll_event() {
+            self.on_event(now, event)?;
+            busy = true;
+        }
+        if let Phase::Over(outcome) = self.phase {
+            return Ok(Next::Over(outcome));
+        }
+        if busy {
+            return Ok(Next::Again);
+        }
+        let own = self.own_deadline();
+        if own.is_some_and(|at| at <= now) {
+            return Ok(Next::Again);
+        }
+        let core = turned.deadline.map(|deadline| deadline.at);
+        Ok(Next::Wait(match (own, core) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }))
+    }
+
+    fn own_deadline(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Idle => Some(Instant::ZERO),
+            Phase::Pausing { until } | Phase::Connecting { until, .. } | Phase::Closing { until, .. } => {
+                Some(*until)
+            }
+            Phase::Resolving { again, .. } => *again,
+            Phase::Session { .. } | Phase::Over(_) => None,
+        }
+    }
+
+    /// Takes a signal.
+    pub fn signal(&mut self, now: Instant, signal: Signal) -> Result<()> {
+        match signal {
+            Signal::Usr2 => self.statistics(),
+            Signal::Int | Signal::Term => self.on_leave(now, signal),
+            Signal::Hup | Signal::Usr1 => {
+                say!(self.log, Info, "{}[hard,] received, process restarting", signal.name());
+                self.end_session(now, if signal == Signal::Hup { Then::Reload } else { Then::Restart });
+            }
+        }
+        Ok(())
+    }
+
+    fn on_leave(&mut self, now: Instant, signal: Signal) {
+        match self.phase {
+            Phase::Session { handle } => {
+                let notify = self.current_config().exit_notify.filter(|_| self.up_since.is_some());
+                let seconds = notify.unwrap_or(0);
+                let words = if notify.is_some() {
+                    say!(self.log, Info, "{} received, sending exit notification to peer", signal.name());
+                    "soft,exit-with-notification"
+                } else {
+                    "hard,"
+                };
+                self.path.control.close(now, handle);
+                let until = now + Duration::from_secs(seconds.into()) + LEAVE_GRACE;
+                self.phase =
+                    Phase::Closing { handle, then: Then::Leave { signal: signal.name(), words }, until };
+            }
+            _ => self.leave("hard,", signal.name()),
+        }
+    }
+
+    /// Ends the session without a word to the server, or whatever else is under way.
+    fn end_session(&mut self, now: Instant, then: Then) {
+        match self.phase {
+            Phase::Session { handle } => {
+                self.path.control.abort(now, handle);
+                self.phase = Phase::Closing { handle, then, until: now + LEAVE_GRACE };
+            }
+            _ => self.after(now, then),
+        }
+    }
+
+    /// What was planned for the end of the session.
+    fn after(&mut self, now: Instant, then: Then) {
+        match then {
+            Then::Leave { signal, words } => self.leave(words, signal),
+            Then::Restart => self.restart(now),
+            Then::Reload => self.over(Outcome::Reload),
+        }
+    }
+
+    fn leave(&mut self, words: &str, signal: &str) {
+        self.host.tear_down();
+        say!(self.log, Info, "{signal}[{words}] received, process exiting");
+        self.over(Outcome::Left);
+    }
+
+    fn over(&mut self, outcome: Outcome) {
+        self.stop_attempt();
+        self.host.tear_down();
+        self.path.take_device();
+        self.phase = Phase::Over(outcome);
+    }
+
+    /// Gives up what belongs to one attempt only.
+    fn stop_attempt(&mut self) {
+        if let Phase::Resolving { ticket: Some(ticket), .. } = self.phase {
+            self.resolver.cancel(ticket);
+        }
+        self.path.take_link();
+        self.path.set_peer(None);
+        self.up_since = None;
+    }
+
+    /// After a connection ended: waits, then tries again. Without `persist-tun` the device goes meanwhile.
+    fn restart(&mut self, now: Instant) {
+        self.stop_attempt();
+        if !self.profile.device.persist {
+            self.host.tear_down();
+            self.path.take_device();
+        }
+        let remote = &self.profile.remotes[self.servers.current()];
+        let pause = self.retry.pause(remote.retry_wait, remote.retry_wait_max);
+        if !pause.is_zero() {
+            say!(self.log, Notice, "Restart pause, {} second(s)", pause.as_secs());
+        }
+        self.phase = Phase::Pausing { until: now + pause };
+    }
+
+    fn act(&mut self, now: Instant, action: Action, source: &str, reason: &str) {
+        match action {
+            Action::Leave => {
+                self.host.tear_down();
+                say!(self.log, Info, "SIGTERM[{source},{reason}] received, process exiting");
+                self.over(Outcome::Left);
+            }
+            Action::Restart => {
+                say!(self.log, Info, "SIGUSR1[{source},{reason}] received, process restarting");
+                self.restart(now);
+            }
+            Action::Reload => {
+                say!(self.log, Info, "SIGHUP[{source},{reason}] received, process restarting");
+                self.over(Outcome::Reload);
+            }
+        }
+    }
+
+    fn current_config(&self) -> &Arc<ClientConfig> {
+        &self.configs[self.servers.current()]
+    }
+
+    /// SIGUSR2: the sums, as OpenVPN prints them.
+    fn statistics(&self) {
+        let traffic = self.path.traffic();
+        say!(self.log, Info, "OpenVPN STATISTICS");
+        say!(self.log, Info, "TUN/TAP read bytes,{}", traffic.device_read);
+        say!(self.log, Info, "TUN/TAP write bytes,{}", traffic.device_write);
+        say!(self.log, Info, "TCP/UDP read bytes,{}", traffic.link_read);
+        say!(self.log, Info, "TCP/UDP write bytes,{}", traffic.link_write);
+        say!(self.log, Info, "Auth read bytes,{}", traffic.authentic);
+        let mut drops = self.path.control.drops();
+        drops.merge(self.path.drops());
+        for (reason, count) in drops.iter() {
+            say!(self.log, Info, "dropped {reason:?},{count}");
+        }
+        say!(self.log, Info, "END");
+    }
+}

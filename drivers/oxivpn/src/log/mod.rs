@@ -1,0 +1,203 @@
+//! Log lines as OpenVPN writes them, because other programs read them.
+
+use core::fmt;
+use core::time::Duration;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::sync::Mutex;
+
+use oxivpn_profile::profile::LogOptions;
+
+use crate::{clock, sys};
+
+/// Writes `$text` to `$log` if its verbosity asks for `$level`.
+#[macro_export]
+macro_rules! say {
+    ($log:expr, $level:ident, $($text:tt)*) => {
+        $log.write($crate::log::Level::$level, ::core::format_args!($($text)*))
+    };
+}
+
+/// How much a line matters: the least `verb` that shows it, and its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// The program ends because of it.
+    Fatal,
+    /// An error that it survives.
+    Error,
+    /// Something looks wrong.
+    Warn,
+    /// What a user wants to know.
+    Info,
+    /// Progress of the connection.
+    Notice,
+    /// Details of the connection.
+    Detail,
+    /// Settings and decisions.
+    Debug,
+    /// Every timer and order.
+    Trace,
+}
+
+impl Level {
+    /// The least `verb` at which it is shown.
+    pub const fn verb(self) -> u8 {
+        match self {
+            Self::Fatal | Self::Error | Self::Warn => 0,
+            Self::Info => 1,
+            Self::Notice => 2,
+            Self::Detail => 3,
+            Self::Debug => 4,
+            Self::Trace => 7,
+        }
+    }
+
+    /// Flags in machine-readable output: the level and one bit for the kind (`openvpn: error.h`).
+    const fn flags(self) -> u32 {
+        match self {
+            Self::Fatal => 0x10,
+            Self::Error => 0x20,
+            Self::Warn => 0x40,
+            Self::Debug | Self::Trace => self.verb() as u32 | 0x80,
+            Self::Info | Self::Notice | Self::Detail => self.verb() as u32,
+        }
+    }
+
+    /// Lines of these kinds in a row are cut by `mute`; what a user must see never is.
+    const fn may_be_muted(self) -> bool {
+        matches!(self, Self::Warn | Self::Notice | Self::Detail | Self::Debug | Self::Trace)
+    }
+}
+
+/// Where lines go and how they look.
+pub struct Log {
+    state: Mutex<State>,
+    style: Style,
+    verb: u8,
+    mute: u32,
+}
+
+struct State {
+    sink: Box<dyn Write + Send>,
+    last: Option<Level>,
+    run: u32,
+}
+
+/// What stands in front of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Style {
+    Plain,
+    Dated { micros: bool },
+    Machine,
+}
+
+impl Log {
+    /// A log to the standard output with the settings that hold before a profile is read.
+    pub fn standard() -> Self {
+        Self::to(Box::new(io::stdout()), Style::Dated { micros: false }, 1, 0)
+    }
+
+    /// The log that a profile asks for. The error names the file.
+    pub fn open(options: &LogOptions) -> io::Result<Self> {
+        let sink: Box<dyn Write + Send> = match &options.file {
+            None => Box::new(io::stdout()),
+            Some(file) => {
+                let mut how = OpenOptions::new();
+                how.create(true).write(true).append(file.append).truncate(!file.append);
+                Box::new(how.open(&file.path).map_err(|error| {
+                    io::Error::new(
+                        error.kind(),
+                        format!("cannot open log file {}: {error}", file.path.display()),
+                    )
+                })?)
+            }
+        };
+        let style = if options.machine_readable {
+            Style::Machine
+        } else if options.no_timestamps {
+            Style::Plain
+        } else {
+            Style::Dated { micros: options.verbosity >= 4 }
+        };
+        Ok(Self::to(sink, style, options.verbosity, options.mute))
+    }
+
+    /// A log into `sink`, without time stamps.
+    pub fn plain(sink: Box<dyn Write + Send>, verb: u8) -> Self {
+        Self::to(sink, Style::Plain, verb, 0)
+    }
+
+    fn to(sink: Box<dyn Write + Send>, style: Style, verb: u8, mute: u32) -> Self {
+        Self { state: Mutex::new(State { sink, last: None, run: 0 }), style, verb, mute }
+    }
+
+    /// Whether lines of this level are shown.
+    pub const fn shows(&self, level: Level) -> bool {
+        level.verb() <= self.verb
+    }
+
+    /// Writes one line; see [`say!`](crate::say).
+    pub fn write(&self, level: Level, text: fmt::Arguments<'_>) {
+        if self.shows(level) {
+            self.write_at(clock::unix(), level, text);
+        }
+    }
+
+    fn write_at(&self, unix: Duration, level: Level, text: fmt::Arguments<'_>) {
+        let Ok(mut state) = self.state.lock() else { return };
+        let mut line = String::new();
+        if state.last == Some(level) && self.mute > 0 && level.may_be_muted() {
+            state.run += 1;
+            if state.run > self.mute {
+                return;
+            }
+        } else {
+            let muted = state.run.saturating_sub(self.mute);
+            if self.mute > 0 && muted > 0 {
+                let note = format_args!(
+                    "{muted} variation(s) on previous {} message(s) suppressed by --mute",
+                    self.mute
+                )
+                .to_string();
+                self.render(unix, Level::Info, &note, &mut line);
+            }
+            state.last = Some(level);
+            state.run = 1;
+        }
+        self.render(unix, level, &text.to_string(), &mut line);
+        // A log that can't be written (a full disk, a closed pipe) must not end a tunnel.
+        let _ = state.sink.write_all(line.as_bytes()).and_then(|()| state.sink.flush());
+    }
+
+    /// Appends one finished line; control characters from remote text become `?` so that nobody can forge
+    /// lines or drive a terminal.
+    fn render(&self, unix: Duration, level: Level, text: &str, out: &mut String) {
+        use fmt::Write;
+        let (seconds, micros) = (unix.as_secs(), unix.subsec_micros());
+        // Writing to a string can't fail.
+        let _ = match self.style {
+            Style::Plain => Ok(()),
+            Style::Machine => write!(out, "{seconds}.{micros:06} {:x} ", level.flags()),
+            Style::Dated { micros: with_micros } => {
+                let t = sys::local_time(seconds);
+                let _ = write!(
+                    out,
+                    "{:04}-{:02}-{:02} {:02}:{:02}:{:02} ",
+                    t.year, t.month, t.day, t.hour, t.minute, t.second
+                );
+                if with_micros { write!(out, "us={micros} ") } else { Ok(()) }
+            }
+        };
+        out.extend(text.chars().map(|c| if c.is_control() && c != '\t' { '?' } else { c }));
+        out.push('\n');
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("style", &self.style).field("verb", &self.verb).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
