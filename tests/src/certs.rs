@@ -2,6 +2,8 @@
 
 use std::{
     fs,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -27,6 +29,18 @@ pub enum KeyKind {
 }
 
 impl KeyKind {
+    /// A new key pair with its PEM text, PKCS#8.
+    fn generate(self) -> Result<(KeyPair, String)> {
+        // The crypto library writes Ed25519 keys in PKCS#8 version 2, which OpenSSL 3.0 doesn't read.
+        if self == Self::Ed25519 {
+            let pem = run("openssl", &["genpkey", "-algorithm", "ed25519"])?;
+            return Ok((KeyPair::from_pem(&pem)?, pem));
+        }
+        let pair = KeyPair::generate_for(self.algorithm())?;
+        let pem = pair.serialize_pem();
+        Ok((pair, pem))
+    }
+
     fn algorithm(self) -> &'static SignatureAlgorithm {
         match self {
             Self::EcdsaP256 => &PKCS_ECDSA_P256_SHA256,
@@ -91,13 +105,13 @@ impl Pki {
     /// Makes an authority and both certificates, all with keys of one kind.
     pub fn new(kind: KeyKind) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("oxivpn-pki-").tempdir()?;
-        let key = KeyPair::generate_for(kind.algorithm())?;
+        let (key, key_pem) = kind.generate()?;
         let mut params = named("Test CA")?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let ca = dir.path().join("ca.crt");
         fs::write(&ca, params.self_signed(&key)?.pem())?;
-        fs::write(dir.path().join("ca.key"), key.serialize_pem())?;
+        write_key(&dir.path().join("ca.key"), &key_pem)?;
         let issuer = Issuer::from_params(&params, &key);
         let day = Duration::days(1);
         let valid =
@@ -190,6 +204,11 @@ fn named(name: &str) -> Result<CertificateParams> {
     Ok(params)
 }
 
+fn write_key(path: &Path, pem: &str) -> Result<()> {
+    let mut file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    Ok(file.write_all(pem.as_bytes())?)
+}
+
 fn issue(
     dir: &Path,
     issuer: &Issuer<'_, &KeyPair>,
@@ -206,12 +225,12 @@ fn issue(
         Usage::Server => ExtendedKeyUsagePurpose::ServerAuth,
         Usage::Client => ExtendedKeyUsagePurpose::ClientAuth,
     }];
-    let key = KeyPair::generate_for(kind.algorithm())?;
+    let (key, key_pem) = kind.generate()?;
     let identity = Identity {
         cert: dir.join(format!("{}.crt", usage.name())),
         key: dir.join(format!("{}.key", usage.name())),
     };
     fs::write(&identity.cert, params.signed_by(&key, issuer)?.pem())?;
-    fs::write(&identity.key, key.serialize_pem())?;
+    write_key(&identity.key, &key_pem)?;
     Ok(identity)
 }

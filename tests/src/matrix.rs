@@ -77,11 +77,11 @@ pub fn main(cells: Vec<Cell>) -> ExitCode {
         }
         announce();
     }
-    // Cells wait for timers most of their time, so that several of them share a core.
+    // Cells wait for timers most of their time, so that many of them share a core.
     if arguments.test_threads.is_none() {
         let cores = thread::available_parallelism().map_or(2, usize::from);
         let wanted = env::var("OXIVPN_TEST_JOBS").ok().and_then(|v| v.parse().ok());
-        arguments.test_threads = Some(wanted.unwrap_or(4 * cores));
+        arguments.test_threads = Some(wanted.unwrap_or(8 * cores));
     }
     libtest_mimic::run(&arguments, trials(cells, obstacle)).exit_code()
 }

@@ -82,18 +82,19 @@ impl Lab {
         }
         let (s, c) = (&self.server, &self.client);
         ip(&format!("link add eth0 netns {s} type veth peer name eth0 netns {c}"))?;
+        // Of several IPv6 addresses the kernel sends from the one that was added last.
         batch(
             s,
             "link set lo up\nlink set eth0 up\n\
              addr add 10.9.0.1/24 dev eth0\naddr add 10.9.0.254/24 dev eth0\n\
-             addr add fd09::1/64 dev eth0 nodad\naddr add fd09::fe/64 dev eth0 nodad\n\
+             addr add fd09::fe/64 dev eth0 nodad\naddr add fd09::1/64 dev eth0 nodad\n\
              addr add 203.0.113.1/32 dev lo\naddr add 2001:db8:113::1/128 dev lo nodad\n",
         )?;
         batch(
             c,
             "link set lo up\nlink set eth0 up\n\
              addr add 10.9.0.2/24 dev eth0\naddr add fd09::2/64 dev eth0 nodad\n\
-             route add default via 10.9.0.254\n-6 route add default via fd09::fe\n",
+             route add default via 10.9.0.254\nroute add ::/0 via fd09::fe\n",
         )?;
         Ok(())
     }

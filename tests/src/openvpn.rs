@@ -296,9 +296,15 @@ impl Server {
         let mut process = Process::spawn("server", command, &log)?;
         process
             .wait_for_count(READY, before + 1, START)
-            .with_context(|| format!("server's log:\n{}", process.log()))?;
+            .with_context(|| format!("server's log:\n{}", without_settings(&process.log())))?;
         Ok(Self { process })
     }
+}
+
+/// Drops the hundred lines of settings, `name = value`, that OpenVPN prints first at `verb 4`.
+pub fn without_settings(log: &str) -> String {
+    let setting = |line: &str| line.contains("   ") && line.contains(" = ") || line.contains(" [UNDEF]");
+    log.lines().filter(|line| !setting(line)).map(|line| format!("{line}\n")).collect()
 }
 
 /// The line that OpenVPN prints when it is ready, as a client and as a server.

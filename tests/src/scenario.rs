@@ -9,7 +9,7 @@ use crate::{
     certs::{Identity, KeyKind, Pki},
     client::{self, Client, ClientSpec, Program},
     netns::{HostState, Lab, Side},
-    openvpn::{READY, Release, Server, ServerSpec, Tls, Transport, Wrap},
+    openvpn::{READY, Release, Server, ServerSpec, Tls, Transport, Wrap, without_settings},
     ping::Ping,
     process::poll,
 };
@@ -257,7 +257,10 @@ impl Tunnel {
 
     /// Both logs, for a failure's message.
     pub fn logs(&self) -> String {
-        let read = |name: &str| std::fs::read_to_string(self.lab.dir().join(name)).unwrap_or_default();
+        let read = |name: &str| {
+            let text = std::fs::read(self.lab.dir().join(name)).unwrap_or_default();
+            without_settings(&String::from_utf8_lossy(&text))
+        };
         format!("----- client's log\n{}----- server's log\n{}-----", read("client.log"), read("server.log"))
     }
 }
