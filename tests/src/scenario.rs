@@ -20,7 +20,6 @@ pub const CONNECT: Duration = Duration::from_secs(25);
 pub const LEAVE: Duration = Duration::from_secs(10);
 
 /// What is to be set up; plain UDP over IPv4 with ECDSA certificates unless changed.
-#[derive(Debug)]
 pub struct Scenario {
     /// The authority; its certificates are what the next fields begin with.
     pub pki: Pki,
@@ -42,6 +41,21 @@ pub struct Scenario {
     tls: Option<Tls>,
     server_lines: Vec<String>,
     client_lines: Vec<String>,
+    files: Vec<WriteFiles>,
+}
+
+type WriteFiles = Box<dyn Fn(&Lab) -> Result<()>>;
+
+impl std::fmt::Debug for Scenario {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scenario")
+            .field("release", &self.release)
+            .field("wrap", &self.wrap)
+            .field("transport", &self.transport)
+            .field("server_lines", &self.server_lines)
+            .field("client_lines", &self.client_lines)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Scenario {
@@ -68,6 +82,7 @@ impl Scenario {
             tls: None,
             server_lines: Vec::new(),
             client_lines: Vec::new(),
+            files: Vec::new(),
         })
     }
 
@@ -113,6 +128,12 @@ impl Scenario {
         self
     }
 
+    /// Puts files into the lab's folder, which is the working directory of both, before anything starts.
+    pub fn files(mut self, write: impl Fn(&Lab) -> Result<()> + 'static) -> Self {
+        self.files.push(Box::new(write));
+        self
+    }
+
     /// Leaves `ca` out of the client's profile.
     pub fn without_client_ca(mut self) -> Self {
         self.client_ca = None;
@@ -135,6 +156,9 @@ impl Scenario {
 
     fn start(self) -> Result<Tunnel> {
         let lab = Lab::new()?;
+        for write in &self.files {
+            write(&lab)?;
+        }
         let program = match self.program {
             Some(program) => program,
             None => client::program()?.clone(),
