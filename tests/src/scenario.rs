@@ -33,6 +33,7 @@ pub struct Scenario {
     pub foreign_wrap_key: bool,
     /// Whether the server is left out.
     pub without_server: bool,
+    without_client_wrap: bool,
     server_wrap_option: Option<&'static str>,
     program: Option<Program>,
     release: Release,
@@ -41,10 +42,10 @@ pub struct Scenario {
     tls: Option<Tls>,
     server_lines: Vec<String>,
     client_lines: Vec<String>,
-    files: Vec<WriteFiles>,
+    preparations: Vec<Prepare>,
 }
 
-type WriteFiles = Box<dyn Fn(&Lab) -> Result<()>>;
+type Prepare = Box<dyn Fn(&Lab) -> Result<()>>;
 
 impl std::fmt::Debug for Scenario {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -74,6 +75,7 @@ impl Scenario {
             pki,
             foreign_wrap_key: false,
             without_server: false,
+            without_client_wrap: false,
             server_wrap_option: None,
             program: None,
             release,
@@ -82,7 +84,7 @@ impl Scenario {
             tls: None,
             server_lines: Vec::new(),
             client_lines: Vec::new(),
-            files: Vec::new(),
+            preparations: Vec::new(),
         })
     }
 
@@ -128,9 +130,16 @@ impl Scenario {
         self
     }
 
-    /// Puts files into the lab's folder, which is the working directory of both, before anything starts.
-    pub fn files(mut self, write: impl Fn(&Lab) -> Result<()> + 'static) -> Self {
-        self.files.push(Box::new(write));
+    /// Does something with the lab before anything starts in it, such as to put a file into its folder, which is the
+    /// working directory of both ends.
+    pub fn prepare(mut self, prepare: impl Fn(&Lab) -> Result<()> + 'static) -> Self {
+        self.preparations.push(Box::new(prepare));
+        self
+    }
+
+    /// Leaves the control channel's key out of the client's profile.
+    pub fn without_client_wrap(mut self) -> Self {
+        self.without_client_wrap = true;
         self
     }
 
@@ -156,8 +165,8 @@ impl Scenario {
 
     fn start(self) -> Result<Tunnel> {
         let lab = Lab::new()?;
-        for write in &self.files {
-            write(&lab)?;
+        for prepare in &self.preparations {
+            prepare(&lab)?;
         }
         let program = match self.program {
             Some(program) => program,
@@ -167,7 +176,9 @@ impl Scenario {
         if let (Some(word), Some(line)) = (self.server_wrap_option, wrap.server.first_mut()) {
             *line = format!("{line} {word}");
         }
-        let client_wrap = if self.foreign_wrap_key {
+        let client_wrap = if self.without_client_wrap {
+            Vec::new()
+        } else if self.foreign_wrap_key {
             self.wrap.generate(&lab.dir().join("foreign-keys"))?.client
         } else {
             wrap.client

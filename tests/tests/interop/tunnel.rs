@@ -55,7 +55,7 @@ pub(crate) fn cells() -> Vec<Cell> {
 fn static_address(release: Release) -> Result<()> {
     Scenario::new(release)?
         .server("client-config-dir .")
-        .files(|lab| {
+        .prepare(|lab| {
             fs::write(
                 lab.dir().join("client"),
                 "ifconfig-push 10.8.0.77 255.255.255.0\npush \"route 192.0.2.1\"\n",
@@ -88,7 +88,7 @@ fn user_password(release: Release, inlined: bool) -> Result<()> {
         if inlined { inline("auth-user-pass", CREDENTIALS) } else { "auth-user-pass credentials".into() };
     with_verify_script(Scenario::new(release)?)
         .client(option)
-        .files(|lab| Ok(fs::write(lab.dir().join("credentials"), CREDENTIALS)?))
+        .prepare(|lab| Ok(fs::write(lab.dir().join("credentials"), CREDENTIALS)?))
         .connected(|tunnel| {
             let line = "(?i)username/password authentication (deferred|succeeded).*'alice'";
             tunnel.server()?.process.wait_for(line, Duration::from_secs(2))?;
@@ -102,7 +102,7 @@ fn user_password(release: Release, inlined: bool) -> Result<()> {
 
 /// A server that asks for the user name `alice` and the password `correct horse`.
 pub(crate) fn with_verify_script(scenario: Scenario) -> Scenario {
-    scenario.server("script-security 3").server("auth-user-pass-verify ./verify.sh via-env").files(|lab| {
+    scenario.server("script-security 3").server("auth-user-pass-verify ./verify.sh via-env").prepare(|lab| {
         let script = lab.dir().join("verify.sh");
         fs::write(&script, VERIFY)?;
         Ok(fs::set_permissions(&script, fs::Permissions::from_mode(0o700))?)
