@@ -1,10 +1,17 @@
 //! `ping` with its statistics read.
 
-use anyhow::{Context, Result, ensure};
+use std::{
+    collections::BTreeSet,
+    process::{Child, Stdio},
+};
+
+use anyhow::{Context, Result, bail, ensure};
 use regex::Regex;
 
 use crate::process::{command_in, output_in};
-use std::process::{Child, Stdio};
+
+/// How long an answer may take, in seconds.
+const PATIENCE: f32 = 5.0;
 
 /// What to send: `ping -c count -i interval -s size destination`.
 #[derive(Clone, Copy, Debug)]
@@ -55,13 +62,16 @@ impl<'a> Ping<'a> {
     }
 
     fn words(&self) -> Vec<String> {
+        // With `-c` alone, ping leaves two round-trip times after the last request, which on a busy host makes late
+        // answers lost ones. With a deadline as well it goes on until `count` answers are in; see `parse`.
+        let deadline = self.count as f32 * self.interval + PATIENCE;
         let numbers = [
             ("-c", self.count.to_string()),
             ("-i", self.interval.to_string()),
             ("-s", self.size.to_string()),
-            ("-W", "2".into()),
+            ("-w", deadline.ceil().to_string()),
         ];
-        let mut words = vec!["ping".to_owned(), "-n".into(), "-q".into()];
+        let mut words = vec!["ping".to_owned(), "-n".into()];
         for (flag, value) in numbers {
             words.extend([flag.to_owned(), value]);
         }
@@ -71,13 +81,14 @@ impl<'a> Ping<'a> {
 
     fn parse(&self, stdout: &[u8], stderr: &[u8]) -> Result<u32> {
         let text = String::from_utf8_lossy(stdout);
-        let regex = Regex::new(r"(\d+) packets transmitted, (\d+) received")?;
-        let found = regex.captures(&text).with_context(|| {
-            format!("ping {}: no statistics: {text}{}", self.to, String::from_utf8_lossy(stderr))
-        })?;
-        let received: u32 = found[2].parse()?;
-        // Counted against what was asked for: a request that could not be sent is lost as well.
-        Ok(self.count.saturating_sub(received))
+        if !text.contains("packets transmitted") {
+            bail!("ping {}: no statistics: {text}{}", self.to, String::from_utf8_lossy(stderr));
+        }
+        // Only the first `count` requests matter: more are sent when an answer is missing or late.
+        let regex = Regex::new(r"icmp_seq=(\d+) ttl=")?;
+        let numbers = regex.captures_iter(&text).filter_map(|found| found[1].parse().ok());
+        let answered: BTreeSet<u32> = numbers.filter(|number| (1..=self.count).contains(number)).collect();
+        Ok(self.count - u32::try_from(answered.len())?)
     }
 }
 
@@ -102,5 +113,25 @@ impl Drop for Running<'_> {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_answers_count_and_extra_requests_do_not() {
+        let ping = Ping::new("ns", "10.8.0.1");
+        let answer = |n: u32| format!("64 bytes from 10.8.0.1: icmp_seq={n} ttl=64 time=0.1 ms\n");
+        let lost = |seen: &[u32]| {
+            let text: String = seen.iter().map(|&n| answer(n)).collect();
+            ping.parse(format!("{text}\n4 packets transmitted, 3 received\n").as_bytes(), b"").unwrap()
+        };
+        assert_eq!(lost(&[1, 2, 3]), 0);
+        assert_eq!(lost(&[1, 3, 4]), 1);
+        assert_eq!(lost(&[2, 1, 1, 3]), 0);
+        assert_eq!(lost(&[]), 3);
+        assert!(ping.parse(b"", b"ping: unknown host").is_err());
     }
 }
