@@ -18,7 +18,8 @@ pub enum TlsRole {
 /// It is neither `Clone` nor printable, and ends in exactly one data plane: if each worker built its own
 /// cipher from shared key bytes, each would start its packet counter at the same value and repeat nonces.
 pub struct DataKey {
-    block: Zeroizing<[u8; 256]>,
+    /// Boxed, so that moving the key doesn't leave copies of it on the stack.
+    block: Box<Zeroizing<[u8; 256]>>,
     role: TlsRole,
     limits: KeyLimits,
 }
@@ -34,8 +35,8 @@ pub struct KeyLimits {
 
 impl DataKey {
     /// Takes a derived key block over. Layout: `cipher0[64] hmac0[64] cipher1[64] hmac1[64]`.
-    pub const fn new(block: Zeroizing<[u8; 256]>, role: TlsRole, limits: KeyLimits) -> Self {
-        Self { block, role, limits }
+    pub fn new(block: Zeroizing<[u8; 256]>, role: TlsRole, limits: KeyLimits) -> Self {
+        Self { block: Box::new(block), role, limits }
     }
 
     /// Configured limits.

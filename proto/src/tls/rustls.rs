@@ -26,6 +26,7 @@ use zeroize::Zeroizing;
 
 use self::session::{FixedTime, RustlsSession, SessionVerifier};
 use super::{TlsFactory, TlsFailure, TlsFailureKind, TlsSession};
+use crate::tls::verify::cert::{Cert, date};
 use crate::tls::verify::{self, PeerRules, Verifier};
 
 /// Material and settings of TLS sessions, not yet checked. Certificates and keys are in DER.
@@ -82,6 +83,8 @@ pub struct RustlsFactory {
     verifier: Arc<Verifier>,
     identity: Option<Arc<SingleCertAndKey>>,
     notes: Vec<String>,
+    /// When our own certificate becomes valid and when it expires, in seconds since 1970.
+    validity: Option<(i64, i64)>,
 }
 
 impl fmt::Debug for RustlsFactory {
@@ -104,17 +107,33 @@ impl RustlsFactory {
         let mut notes = Vec::new();
         let versions = versions(options.min_version, options.max_version)?;
         let provider = Arc::new(restrict(&provider, &options, &mut notes)?);
+        let own = options.certs.first().and_then(|der| Cert::parse(der).ok());
+        let validity = own.map(|cert| (cert.not_before(), cert.not_after()));
         let identity = load_identity(&options, &provider)?.map(|key| Arc::new(SingleCertAndKey::from(key)));
         let algorithms = provider.signature_verification_algorithms.all;
         let verifier = Arc::new(Verifier::new(options.ca, options.rules, algorithms)?);
-        let factory = Self { provider, versions, verifier, identity, notes };
+        let factory = Self { provider, versions, verifier, identity, notes, validity };
         factory.start(Duration::ZERO)?;
         Ok(factory)
     }
 
-    /// What was skipped of `tls-cipher`, `tls-ciphersuites` and `tls-groups`, one line each, for the log.
-    pub fn notes(&self) -> &[String] {
-        &self.notes
+    /// Warnings for the log, one line each: what was skipped of `tls-cipher`, `tls-ciphersuites` and
+    /// `tls-groups`, and whether our own certificate is out of its time at `unix`
+    /// (`openvpn: ssl_openssl.c`, `tls_ctx_check_cert_time`).
+    pub fn notes(&self, unix: Duration) -> Vec<String> {
+        let mut notes = self.notes.clone();
+        let now = i64::try_from(unix.as_secs()).unwrap_or(i64::MAX);
+        match self.validity {
+            Some((from, _)) if now < from => notes.push(format!(
+                "WARNING: Your certificate is not yet valid! It begins on {}; is this host's clock right?",
+                date(from)
+            )),
+            Some((_, until)) if now > until => {
+                notes.push(format!("WARNING: Your certificate has expired! It ended on {}; renew `cert`", date(until)));
+            }
+            _ => {}
+        }
+        notes
     }
 
     fn start(&self, unix: Duration) -> Result<RustlsSession, TlsFailure> {

@@ -169,7 +169,7 @@ impl Verifier {
         Err(Refusal::new(
             RefusalAlert::AccessDenied,
             format!(
-                "TLS Error: --tls-verify/--peer-fingerprint certificate hash verification failed. (got certificate \
+                "--tls-verify/--peer-fingerprint certificate hash verification failed. (got certificate \
                  fingerprint: {}). If the server has a new certificate, compare this with its owner's fingerprint \
                  and put it into `peer-fingerprint`; else this is another machine",
                 hex.join(":")

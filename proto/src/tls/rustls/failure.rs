@@ -24,27 +24,27 @@ pub(super) fn describe(error: &Error) -> TlsFailure {
         Error::PeerIncompatible(why) => (TlsFailureKind::Incompatible, incompatible_text(why)),
         Error::InvalidCertificate(CertificateError::BadSignature) => (
             TlsFailureKind::Certificate,
-            "TLS Error: the server's handshake signature does not fit its certificate; it does not have the \
+            "the server's handshake signature does not fit its certificate; it does not have the \
              certificate's private key, or the connection is tampered with"
                 .into(),
         ),
         Error::InvalidCertificate(why) => (
             TlsFailureKind::Certificate,
-            format!("TLS Error: the server's certificate cannot be used: {why:?}"),
+            format!("the server's certificate cannot be used: {why:?}"),
         ),
         Error::NoCertificatesPresented => (
             TlsFailureKind::Certificate,
-            "TLS Error: the server sent no certificate; it must be configured with `cert` and `key`".into(),
+            "the server sent no certificate; it must be configured with `cert` and `key`".into(),
         ),
         Error::DecryptError => (
             TlsFailureKind::Protocol,
-            "TLS Error: a TLS record cannot be decrypted; bytes were lost or changed on the way".into(),
+            "a TLS record cannot be decrypted; bytes were lost or changed on the way".into(),
         ),
         Error::FailedToGetRandomBytes => {
-            (TlsFailureKind::Local, "TLS Error: no randomness from the system".into())
+            (TlsFailureKind::Local, "no randomness from the system".into())
         }
-        Error::EncryptError => (TlsFailureKind::Local, "TLS Error: this TLS key is used up".into()),
-        other => (TlsFailureKind::Protocol, format!("TLS Error: the server broke the TLS protocol: {other}")),
+        Error::EncryptError => (TlsFailureKind::Local, "this TLS key is used up".into()),
+        other => (TlsFailureKind::Protocol, format!("the server broke the TLS protocol: {other}")),
     };
     TlsFailure { kind, message }
 }
@@ -52,16 +52,16 @@ pub(super) fn describe(error: &Error) -> TlsFailure {
 fn incompatible_text(why: &PeerIncompatible) -> String {
     match why {
         PeerIncompatible::ServerDoesNotSupportTls12Or13 => {
-            "TLS Error: the server speaks only TLS below 1.2, which is not supported; update the server or remove its \
+            "the server speaks only TLS below 1.2, which is not supported; update the server or remove its \
              `tls-version-max`"
                 .into()
         }
         PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig => {
-            "TLS Error: the server chose a TLS version outside `tls-version-min` and `tls-version-max`; widen them or \
+            "the server chose a TLS version outside `tls-version-min` and `tls-version-max`; widen them or \
              update the server"
                 .into()
         }
-        other => format!("TLS Error: no common TLS parameters with the server: {other:?}"),
+        other => format!("no common TLS parameters with the server: {other:?}"),
     }
 }
 
@@ -107,5 +107,19 @@ fn alert_text(alert: AlertDescription) -> String {
         AlertDescription::InternalError => "the server has a fault of its own; its log says more",
         _ => "the server ended the TLS session; its log says more",
     };
-    format!("TLS Error: received fatal alert {alert:?}: {hint}")
+    format!("received fatal SSL alert: {}: {hint}", words(&format!("{alert:?}")))
+}
+
+/// `CertificateExpired` as `certificate expired`, OpenSSL's way.
+fn words(name: &str) -> String {
+    let mut words = String::with_capacity(name.len() + 4);
+    let mut in_capitals = true;
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !in_capitals {
+            words.push(' ');
+        }
+        in_capitals = c.is_ascii_uppercase();
+        words.push(c.to_ascii_lowercase());
+    }
+    words
 }

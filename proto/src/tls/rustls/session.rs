@@ -82,7 +82,7 @@ impl RustlsSession {
         }
         if self.outgoing.len() > MAX_TLS_BUFFER {
             self.outgoing.clear();
-            return Err(self.protocol("TLS Error: the server makes us send more than it reads"));
+            return Err(self.protocol("the server makes us send more than it reads"));
         }
         Ok(())
     }
@@ -93,7 +93,7 @@ impl RustlsSession {
             match self.conn.read_tls(&mut record) {
                 Ok(0) => self.closed = true,
                 Ok(_) => {}
-                Err(e) => return Err(self.protocol(format!("TLS Error: {e}"))),
+                Err(e) => return Err(self.protocol(format!("{e}"))),
             }
             let result = self.conn.process_new_packets();
             let flushed = self.collect_outgoing();
@@ -117,11 +117,11 @@ impl RustlsSession {
             return Ok(());
         }
         if self.records.len() >= MAX_TLS_RECORDS || self.unread + len > MAX_TLS_BUFFER {
-            return Err(self.protocol("TLS Error: the server sends records faster than it may"));
+            return Err(self.protocol("the server sends records faster than it may"));
         }
         let mut plain = Zeroizing::new(vec![0; len]);
         if let Err(e) = self.conn.reader().read_exact(&mut plain) {
-            return Err(self.protocol(format!("TLS Error: {e}")));
+            return Err(self.protocol(format!("{e}")));
         }
         self.unread += len;
         self.records.push_back(plain);
@@ -151,7 +151,7 @@ impl TlsSession for RustlsSession {
             let record = core::mem::take(&mut self.partial);
             self.process_record(&record)?;
             if too_long {
-                return Err(self.protocol("TLS Error: the server sent a record longer than TLS allows"));
+                return Err(self.protocol("the server sent a record longer than TLS allows"));
             }
         }
         Ok(())
@@ -177,14 +177,14 @@ impl TlsSession for RustlsSession {
         }
         if self.phase() != TlsPhase::Ready {
             return Err(local(
-                "TLS Error: nothing can be sent before the handshake is done or after the end",
+                "nothing can be sent before the handshake is done or after the end",
             ));
         }
         if bytes.is_empty() || bytes.len() > MAX_TLS_PLAINTEXT {
-            return Err(local("TLS Error: a message must have 1 to 2,048 bytes"));
+            return Err(local("a message must have 1 to 2,048 bytes"));
         }
         if self.conn.writer().write_all(bytes).is_err() {
-            return Err(local("TLS Error: the TLS library takes no more bytes"));
+            return Err(local("the TLS library takes no more bytes"));
         }
         self.collect_outgoing()
     }
@@ -194,7 +194,7 @@ impl TlsSession for RustlsSession {
             Ok(_) => Ok(()),
             Err(e) => Err(TlsFailure {
                 kind: TlsFailureKind::Local,
-                message: format!("TLS Error: keying material cannot be exported: {e}"),
+                message: format!("keying material cannot be exported: {e}"),
             }),
         }
     }

@@ -141,7 +141,7 @@ fn cipher_strings_select_suites() {
         let factory = RustlsFactory::new(options, provider()).unwrap();
         let hello = drained(factory.client(Duration::ZERO).unwrap().as_mut());
         assert_eq!(offered(&hello), [&TLS13[..], suites].concat(), "{words:?}");
-        assert_eq!(factory.notes().len(), *notes, "{words:?}: {:?}", factory.notes());
+        assert_eq!(factory.notes(Duration::from_secs(NOW)).len(), *notes, "{words:?}: {:?}", factory.notes(Duration::from_secs(NOW)));
     }
 }
 
@@ -176,8 +176,8 @@ fn suites_of_tls_1_3_are_chosen_in_order() {
     let factory = RustlsFactory::new(options, provider()).unwrap();
     let hello = drained(factory.client(Duration::ZERO).unwrap().as_mut());
     assert_eq!(offered(&hello), [0x1303, 0x1301]);
-    assert_eq!(factory.notes().len(), 1);
-    holds(&factory.notes()[0], &["TLS_AES_128_CCM_SHA256", "skipped"]);
+    assert_eq!(factory.notes(Duration::from_secs(NOW)).len(), 1);
+    holds(&factory.notes(Duration::from_secs(NOW))[0], &["TLS_AES_128_CCM_SHA256", "skipped"]);
 }
 
 #[test]
@@ -213,4 +213,13 @@ fn debug_shows_no_key() {
     assert!(!text.contains(&format!("{:?}", &secret[..8]).replace(['[', ']'], "")));
     let factory = RustlsFactory::new(options, provider()).unwrap();
     assert!(format!("{factory:?}").len() < 300);
+}
+
+#[test]
+fn our_own_certificate_out_of_its_time_is_pointed_out() {
+    let factory = RustlsFactory::new(with_identity(options(&["ca"]), "client-p256"), provider()).unwrap();
+    let at = |unix| factory.notes(Duration::from_secs(unix));
+    assert!(at(NOW).is_empty());
+    holds(&at(0)[0], &["WARNING: Your certificate is not yet valid!", "clock"]);
+    holds(&at(u64::from(u32::MAX) * 2)[0], &["WARNING: Your certificate has expired!", "renew `cert`"]);
 }

@@ -111,7 +111,7 @@ impl Verifier {
             return Err(Refusal::new(
                 RefusalAlert::BadCertificate,
                 format!(
-                    "TLS Error: Convoluted certificate chain detected with depth [{}] greater than {MAX_CERT_DEPTH}",
+                    "Convoluted certificate chain detected with depth [{}] greater than {MAX_CERT_DEPTH}",
                     certs.len() - 1
                 ),
             ));
