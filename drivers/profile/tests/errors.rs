@@ -1,4 +1,4 @@
-//! What is refused: each message names place, reason and cure.
+//! What is refused: each message names PLACE, reason and cure.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -6,86 +6,108 @@ mod common;
 use common::{BASE, Memory, PKI, error, read, static_key, warnings, with};
 use oxivpn_profile::{Profile, parse_args};
 
+const UNRECOGNIZED: &str =
+    "Options error: Unrecognized option or missing or extra parameter(s) in client.ovpn:7: ";
+const PLACE: &str = "Options error: In client.ovpn:7: ";
+
+/// Rows: lines after the base profile, start of the message, what it must contain.
+fn refuses(table: &[(&str, &str, &str)]) {
+    let mut files = Memory::usual();
+    files.add("empty", "\n");
+    for &(lines, start, rest) in table {
+        let Err(error) = Profile::from_text("client.ovpn", &format!("{BASE}{lines}\n"), &files) else {
+            panic!("accepted: {lines}")
+        };
+        let text = error.to_string();
+        assert!(text.starts_with(start), "{lines}: {text}");
+        assert!(text.contains(rest), "{lines}: {text}");
+        assert!(error.cure.is_some_and(|cure| !cure.is_empty()), "{lines}: no cure");
+    }
+}
+
 #[test]
-fn messages() {
-    let unrecognized =
-        "Options error: Unrecognized option or missing or extra parameter(s) in client.ovpn:7: ";
-    let place = "Options error: In client.ovpn:7: ";
-    let table = [
-        ("remot a", unrecognized, "remot. Did you mean `remote`?"),
+fn values_and_words() {
+    refuses(&[
+        ("remot a", UNRECOGNIZED, "remot. Did you mean `remote`?"),
         (
             "frobnicate",
-            unrecognized,
+            UNRECOGNIZED,
             "frobnicate. Remove the line, or skip it with `ignore-unknown-option frobnicate`",
         ),
-        ("remote", unrecognized, "remote. Write `remote HOST [PORT] [PROTO]`"),
-        ("remote a 1 udp x", unrecognized, "remote. Write `remote HOST"),
-        ("nobind x", unrecognized, "nobind. Write `nobind`"),
-        ("verb x", place, "verb: cannot parse 'x' as non-negative integer. Write `verb LEVEL`"),
-        ("remote a 99999", place, "remote: Bad port: '99999'. A port is a number from 1 to 65535"),
-        ("remote a 1 sctp", place, "Bad protocol: 'sctp'. Allowed are udp, udp4"),
-        ("proto tcp-server", place, "`tcp-server` is not built yet. A client writes `tcp-client`"),
-        ("mssfix 20", place, "mssfix needs to be >= 154, not 20"),
-        ("keepalive 0 10", place, "'0' is not a number from 1 to 86400"),
-        ("key-direction 2", place, "Unknown key direction '2', must be '0' or '1'"),
-        ("replay-window 70000", place, "'70000' is not a number from 0 to 65536"),
-        ("local host.example.com", place, "'host.example.com' is not an address of this host"),
-        ("route 10.0.0.0 255.0.255.0", place, "route: '255.0.255.0' is not a netmask. Write `route NETWORK"),
-        ("topology ring", place, "topology 'ring' must be net30, p2p, or subnet"),
-        ("ifconfig 10.0.0.1 10.0.0.1", place, "addresses must be different"),
-        ("pull-filter drop x", place, "Unknown --pull-filter type: drop"),
-        ("nice 40", place, "'40' is not a number from -20 to 19"),
-        ("remap-usr1 SIGINT", place, "--remap-usr1 parm must be 'SIGHUP' or 'SIGTERM'"),
-        ("auth-retry maybe", place, "'maybe' must be none, nointeract, or interact"),
-        ("peer-fingerprint AB:CD", place, "is not a SHA-256 fingerprint of 32 hex bytes"),
-        ("tls-version-max 1.1", place, "TLS 1.1 is broken and not supported. Remove the line"),
-        ("tls-version-min 2.0", place, "unknown tls-version-min parameter: 2.0"),
-        ("dev tap", place, "tap devices (`dev tap`) are not built yet. Use `dev tun`"),
-        ("dev wlan0", place, "I don't recognize device wlan0"),
-        ("dev fd:x", place, "'x' is not a file descriptor"),
-        ("dev tun0123456789abcdef", place, "is not an interface name"),
+        ("remote", UNRECOGNIZED, "remote. Write `remote HOST [PORT] [PROTO]`"),
+        ("remote a 1 udp x", UNRECOGNIZED, "remote. Write `remote HOST"),
+        ("nobind x", UNRECOGNIZED, "nobind. Write `nobind`"),
+        ("verb x", PLACE, "verb: cannot parse 'x' as non-negative integer. Write `verb LEVEL`"),
+        ("remote a 99999", PLACE, "remote: Bad port: '99999'. A port is a number from 1 to 65535"),
+        ("remote a 1 sctp", PLACE, "Bad protocol: 'sctp'. Allowed are udp, udp4"),
+        ("proto tcp-server", PLACE, "`tcp-server` is not built yet. A client writes `tcp-client`"),
+        ("mssfix 20", PLACE, "mssfix needs to be >= 154, not 20"),
+        ("keepalive 0 10", PLACE, "'0' is not a number from 1 to 86400"),
+        ("key-direction 2", PLACE, "Unknown key direction '2', must be '0' or '1'"),
+        ("replay-window 70000", PLACE, "'70000' is not a number from 0 to 65536"),
+        ("local host.example.com", PLACE, "'host.example.com' is not an address of this host"),
+        ("route 10.0.0.0 255.0.255.0", PLACE, "route: '255.0.255.0' is not a netmask. Write `route NETWORK"),
+        ("topology ring", PLACE, "topology 'ring' must be net30, p2p, or subnet"),
+        ("ifconfig 10.0.0.1 10.0.0.1", PLACE, "addresses must be different"),
+        ("pull-filter drop x", PLACE, "Unknown --pull-filter type: drop"),
+        ("nice 40", PLACE, "'40' is not a number from -20 to 19"),
+        ("remap-usr1 SIGINT", PLACE, "--remap-usr1 parm must be 'SIGHUP' or 'SIGTERM'"),
+        ("auth-retry maybe", PLACE, "'maybe' must be none, nointeract, or interact"),
+        ("peer-fingerprint AB:CD", PLACE, "is not a SHA-256 fingerprint of 32 hex bytes"),
+        ("tls-version-max 1.1", PLACE, "TLS 1.1 is broken and not supported. Remove the line"),
+        ("tls-version-min 2.0", PLACE, "unknown tls-version-min parameter: 2.0"),
+        ("dev tap", PLACE, "tap devices (`dev tap`) are not built yet. Use `dev tun`"),
+        ("dev wlan0", PLACE, "I don't recognize device wlan0"),
+        ("dev fd:x", PLACE, "'x' is not a file descriptor"),
+        ("dev tun0123456789abcdef", PLACE, "is not an interface name"),
         (
             "data-ciphers AES-256-GCN",
-            place,
+            PLACE,
             "Unsupported cipher in --data-ciphers: AES-256-GCN. Did you mean AES-256-GCM?",
         ),
         (
             "data-ciphers AES-256-CBC",
-            place,
+            PLACE,
             "--data-ciphers list contains unsupported ciphers or is too long",
         ),
-        ("cipher FOO", place, "Unsupported cipher in --cipher: FOO"),
-        ("setenv GENERIC_CONFIG 1", place, "this is a generic configuration and cannot directly be used"),
-        ("remote-cert-tls both", place, "--remote-cert-tls must be 'client' or 'server'"),
-        ("remote-cert-ku 0", place, "'0' is not a key usage in hex"),
-        ("x \"a", place, "No closing quotation (\") at column 3"),
-        ("x 'a", place, "No closing single quotation (') at column 3"),
-        ("ca c:\\keys\\ca.crt", place, "Bad backslash ('\\') usage, write two of them for one at column 6"),
-        ("route 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7", place, "More than 16 parameters"),
-        ("<ca>", place, "Endtag </ca> missing"),
-        ("<verb>\n3\n</verb>", place, "option 'verb' cannot be given as an inline block"),
-        ("</ca>", place, "</ca> closes a block that is not open. Remove the line"),
-        ("<<<<<<< HEAD", place, "The line is a merge marker"),
-        ("-----BEGIN CERTIFICATE-----", place, "stands outside of any block"),
-        ("<connection>\n</connection>", place, "must contain exactly one 'remote' directive"),
-        ("config", unrecognized, "config. Write `config FILE`"),
+        ("cipher FOO", PLACE, "Unsupported cipher in --cipher: FOO"),
+        ("setenv GENERIC_CONFIG 1", PLACE, "this is a generic configuration and cannot directly be used"),
+        ("remote-cert-tls both", PLACE, "--remote-cert-tls must be 'client' or 'server'"),
+        ("remote-cert-ku 0", PLACE, "'0' is not a key usage in hex"),
+    ]);
+}
+
+#[test]
+fn lines_and_files() {
+    refuses(&[
+        ("x \"a", PLACE, "No closing quotation (\") at column 3"),
+        ("x 'a", PLACE, "No closing single quotation (') at column 3"),
+        ("ca c:\\keys\\ca.crt", PLACE, "Bad backslash ('\\') usage, write two of them for one at column 6"),
+        ("route 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7", PLACE, "More than 16 parameters"),
+        ("<ca>", PLACE, "Endtag </ca> missing"),
+        ("<verb>\n3\n</verb>", PLACE, "option 'verb' cannot be given as an inline block"),
+        ("</ca>", PLACE, "</ca> closes a block that is not open. Remove the line"),
+        ("<<<<<<< HEAD", PLACE, "The line is a merge marker"),
+        ("-----BEGIN CERTIFICATE-----", PLACE, "stands outside of any block"),
+        ("<connection>\n</connection>", PLACE, "must contain exactly one 'remote' directive"),
+        ("config", UNRECOGNIZED, "config. Write `config FILE`"),
         (
             "config none.ovpn",
-            place,
+            PLACE,
             "Error opening configuration file: none.ovpn: No such file or directory. Check",
         ),
-        ("ca missing.crt", place, "ca: cannot read missing.crt: No such file or directory. Check the name"),
-        ("ca login", place, "ca: no certificate found in login. The text must have lines"),
+        ("ca missing.crt", PLACE, "ca: cannot read missing.crt: No such file or directory. Check the name"),
+        ("ca login", PLACE, "ca: no certificate found in login. The text must have lines"),
         (
             "cert client.crt\nkey login",
             "Options error: In client.ovpn:8: ",
             "key: no private key found in login",
         ),
-        ("tls-auth login", place, "tls-auth: "),
-        ("tls-crypt login", place, "tls-crypt: "),
-        ("tls-crypt-v2 ta.key", place, "tls-crypt-v2: "),
-        ("crl-verify ca.crt", place, "crl-verify: no revocation list found in ca.crt"),
-        ("crl-verify none dir", place, "crl-verify: cannot list none: No such file or directory"),
+        ("tls-auth login", PLACE, "tls-auth: "),
+        ("tls-crypt login", PLACE, "tls-crypt: "),
+        ("tls-crypt-v2 ta.key", PLACE, "tls-crypt-v2: "),
+        ("crl-verify ca.crt", PLACE, "crl-verify: no revocation list found in ca.crt"),
+        ("crl-verify none dir", PLACE, "crl-verify: cannot list none: No such file or directory"),
         (
             "tls-auth ta.key\nauth MD5",
             "Options error: In client.ovpn:8: ",
@@ -93,23 +115,11 @@ fn messages() {
         ),
         (
             "auth-user-pass empty",
-            place,
+            PLACE,
             "auth-user-pass: there is no user name. Write the user name on the first line",
         ),
-        ("askpass empty", place, "askpass: the file is empty"),
-    ];
-    let mut files = Memory::usual();
-    files.add("empty", "\n");
-    for (lines, start, rest) in table {
-        let error = match Profile::from_text("client.ovpn", &format!("{BASE}{lines}\n"), &files) {
-            Ok(_) => panic!("accepted: {lines}"),
-            Err(error) => error,
-        };
-        let text = error.to_string();
-        assert!(text.starts_with(start), "{lines}: {text}");
-        assert!(text.contains(rest), "{lines}: {text}");
-        assert!(error.cure.is_some_and(|cure| !cure.is_empty()), "{lines}: no cure");
-    }
+        ("askpass empty", PLACE, "askpass: the file is empty"),
+    ]);
 }
 
 #[test]
@@ -324,9 +334,9 @@ fn grammar_survives_what_real_files_hold() {
         assert_eq!(format!("{:?}", read(&text).unwrap()), tidy, "{text}");
     }
     let inline = format!("ca missing.crt\n<ca>\n# a comment\n{}\n  </ca>\n", PKI.ca);
-    assert_eq!(with(&inline).tls.ca, [PKI.ca_der.clone()]);
+    assert_eq!(with(&inline).tls.ca, std::slice::from_ref(&PKI.ca_der));
     let indented: String = PKI.ca.lines().map(|line| format!("  {line}\r\n")).collect();
-    assert_eq!(with(&format!("<ca>\r\n{indented}</ca>\r\n")).tls.ca, [PKI.ca_der.clone()]);
+    assert_eq!(with(&format!("<ca>\r\n{indented}</ca>\r\n")).tls.ca, std::slice::from_ref(&PKI.ca_der));
     assert!(error(&format!("<tls-crypt>\n{}\n", static_key())).contains("Endtag </tls-crypt> missing"));
 }
 

@@ -446,7 +446,7 @@ fn the_core_gets_the_settings_of_its_remote() {
     assert_eq!(config.exit_notify, Some(1));
     assert_eq!(profile.client_config(&profile.remotes[1], Arc::new(NoTls)).exit_notify, None);
     let options = profile.tls_options(None).unwrap();
-    assert_eq!(options.ca, [PKI.ca_der.clone()]);
+    assert_eq!(options.ca, std::slice::from_ref(&PKI.ca_der));
     assert!(options.key.is_none());
 }
 

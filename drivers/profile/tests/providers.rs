@@ -94,7 +94,7 @@ fn peer_info() {
     assert_eq!(profile.tunnel.peer_info, [("UV_IPV6".into(), "yes".into())]);
     assert_eq!(profile.tunnel.ciphers, [DataCipher::Aes256Gcm, DataCipher::Aes192Gcm, DataCipher::Aes128Gcm]);
     assert_eq!(profile.remotes[0].exit_notify, Some(5));
-    assert_eq!(profile.tls.certs, [PKI.cert_der.clone()]);
+    assert_eq!(profile.tls.certs, std::slice::from_ref(&PKI.cert_der));
     assert!(matches!(profile.tls.key, PrivateKey::Plain(_)));
 }
 
