@@ -34,7 +34,8 @@ impl PeerIds {
     }
 
     pub(super) fn on_applied(&mut self, seq: u64) {
-        while let Some((_, id)) = self.leaving.pop_front_if(|(waiting, _)| *waiting <= seq) {
+        while let Some(&(_, id)) = self.leaving.front().filter(|(waiting, _)| *waiting <= seq) {
+            self.leaving.pop_front();
             self.used.remove(&id);
         }
     }

@@ -237,6 +237,8 @@ impl Session {
 /// A control message without the values of `auth-token` options (`openvpn: ssl_verify.c`,
 /// `sanitize_control_message`).
 fn without_tokens(text: &str) -> String {
-    let hide = |option: &str| if option.starts_with("auth-token ") { "auth-token".into() } else { option.to_owned() };
+    let hide = |option: &str| {
+        if option.starts_with("auth-token ") { "auth-token".into() } else { option.to_owned() }
+    };
     text.split(',').map(hide).collect::<Vec<_>>().join(",")
 }

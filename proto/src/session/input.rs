@@ -1,6 +1,6 @@
 //! What arrives: control packets and reports of the data plane.
 
-use super::exchange::{Exchange, State};
+use super::exchange::State;
 use super::keepalive::Action;
 use super::{Now, Phase, Session};
 use crate::directive::Directive;

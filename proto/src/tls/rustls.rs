@@ -129,7 +129,10 @@ impl RustlsFactory {
                 date(from)
             )),
             Some((_, until)) if now > until => {
-                notes.push(format!("WARNING: Your certificate has expired! It ended on {}; renew `cert`", date(until)));
+                notes.push(format!(
+                    "WARNING: Your certificate has expired! It ended on {}; renew `cert`",
+                    date(until)
+                ));
             }
             _ => {}
         }

@@ -41,7 +41,7 @@ fn prf_gives_the_master_secret_and_the_key_block() {
     );
     let sessions = [CLIENT_SESSION, SERVER_SESSION].map(|id| SessionId::new(id).unwrap());
     let block = prf::derive_block(&client(), &server(), sessions[0], sessions[1]);
-    assert_eq!(hex::encode(&*block), KEY2);
+    assert_eq!(hex::encode(*block), KEY2);
 }
 
 const CLIENT_MESSAGE: &str = "\

@@ -28,10 +28,9 @@ pub(super) fn describe(error: &Error) -> TlsFailure {
              certificate's private key, or the connection is tampered with"
                 .into(),
         ),
-        Error::InvalidCertificate(why) => (
-            TlsFailureKind::Certificate,
-            format!("the server's certificate cannot be used: {why:?}"),
-        ),
+        Error::InvalidCertificate(why) => {
+            (TlsFailureKind::Certificate, format!("the server's certificate cannot be used: {why:?}"))
+        }
         Error::NoCertificatesPresented => (
             TlsFailureKind::Certificate,
             "the server sent no certificate; it must be configured with `cert` and `key`".into(),
@@ -40,9 +39,7 @@ pub(super) fn describe(error: &Error) -> TlsFailure {
             TlsFailureKind::Protocol,
             "a TLS record cannot be decrypted; bytes were lost or changed on the way".into(),
         ),
-        Error::FailedToGetRandomBytes => {
-            (TlsFailureKind::Local, "no randomness from the system".into())
-        }
+        Error::FailedToGetRandomBytes => (TlsFailureKind::Local, "no randomness from the system".into()),
         Error::EncryptError => (TlsFailureKind::Local, "this TLS key is used up".into()),
         other => (TlsFailureKind::Protocol, format!("the server broke the TLS protocol: {other}")),
     };

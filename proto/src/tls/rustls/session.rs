@@ -176,9 +176,7 @@ impl TlsSession for RustlsSession {
             return Err(failure.clone());
         }
         if self.phase() != TlsPhase::Ready {
-            return Err(local(
-                "nothing can be sent before the handshake is done or after the end",
-            ));
+            return Err(local("nothing can be sent before the handshake is done or after the end"));
         }
         if bytes.is_empty() || bytes.len() > MAX_TLS_PLAINTEXT {
             return Err(local("a message must have 1 to 2,048 bytes"));

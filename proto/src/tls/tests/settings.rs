@@ -141,7 +141,12 @@ fn cipher_strings_select_suites() {
         let factory = RustlsFactory::new(options, provider()).unwrap();
         let hello = drained(factory.client(Duration::ZERO).unwrap().as_mut());
         assert_eq!(offered(&hello), [&TLS13[..], suites].concat(), "{words:?}");
-        assert_eq!(factory.notes(Duration::from_secs(NOW)).len(), *notes, "{words:?}: {:?}", factory.notes(Duration::from_secs(NOW)));
+        assert_eq!(
+            factory.notes(Duration::from_secs(NOW)).len(),
+            *notes,
+            "{words:?}: {:?}",
+            factory.notes(Duration::from_secs(NOW))
+        );
     }
 }
 
