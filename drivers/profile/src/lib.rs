@@ -78,6 +78,3 @@ fn read_args(args: &[String], reader: &mut Reader<'_>) -> Result<Flow, ProfileEr
     }
     Ok(Flow::Next)
 }
-
-#[cfg(test)]
-mod tests;

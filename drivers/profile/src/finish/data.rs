@@ -129,11 +129,10 @@ pub(super) fn peer_info(draft: &Draft) -> Vec<(String, String)> {
     let mut lines: Vec<(String, String)> = Vec::new();
     for (name, value) in &draft.process.environment {
         let always = matches!(name.as_str(), "IV_GUI_VER" | "IV_SSO");
-        if !always && !(draft.push_peer_info && name.starts_with("UV_")) {
-            continue;
+        if always || draft.push_peer_info && name.starts_with("UV_") {
+            lines.retain(|(other, _)| other != name);
+            lines.push((name.clone(), value.clone()));
         }
-        lines.retain(|(other, _)| other != name);
-        lines.push((name.clone(), value.clone()));
     }
     lines
 }

@@ -54,7 +54,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     .inline()
     .in_block(),
     honoured("ca FILE", 1, 1, |d, l| {
-        d.tls.ca = l.source()?.or(d.tls.ca.take());
+        d.tls.ca = l.source()?.or_else(|| d.tls.ca.take());
         Ok(())
     })
     .inline(),
@@ -64,17 +64,17 @@ pub(super) const ENTRIES: &[Entry] = &[
         "Write the certificates one after another into the file of `ca`",
     ),
     honoured("cert FILE", 1, 1, |d, l| {
-        d.tls.cert = l.source()?.or(d.tls.cert.take());
+        d.tls.cert = l.source()?.or_else(|| d.tls.cert.take());
         Ok(())
     })
     .inline(),
     honoured("extra-certs FILE", 1, 1, |d, l| {
-        d.tls.extra_certs = l.source()?.or(d.tls.extra_certs.take());
+        d.tls.extra_certs = l.source()?.or_else(|| d.tls.extra_certs.take());
         Ok(())
     })
     .inline(),
     honoured("key FILE", 1, 1, |d, l| {
-        d.tls.key = l.source()?.or(d.tls.key.take());
+        d.tls.key = l.source()?.or_else(|| d.tls.key.take());
         Ok(())
     })
     .inline(),

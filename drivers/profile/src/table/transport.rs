@@ -162,7 +162,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         d.socket.receive_buffer = (size != 0).then_some(size);
         Ok(())
     }),
-    honoured("socket-flags TCP_NODELAY", 0, MANY, |d, l| {
+    honoured("socket-flags [TCP_NODELAY]..", 0, MANY, |d, l| {
         for flag in &l.words {
             if flag == "TCP_NODELAY" {
                 d.socket.tcp_nodelay = true;
