@@ -115,7 +115,7 @@ impl Session {
     }
 
     fn handle_push_reply(&mut self, now: Now, text: &str) {
-        self.inform(Event::PushReply { session: self.handle, text: without_tokens(text) });
+        self.inform(Event::PushReply { session: self.handle, text: format!("PUSH_REPLY{}", without_tokens(text)) });
         // A later one brings a renewed token and nothing else that could still be taken.
         let mut late = PushAccumulator::new();
         let (push, configuring) = match &mut self.phase {

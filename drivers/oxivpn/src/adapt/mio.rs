@@ -26,7 +26,6 @@ pub struct Loop {
     poll: Poll,
     signals: Signals,
     waker: Arc<Waker>,
-    leaving: bool,
 }
 
 impl Loop {
@@ -36,7 +35,7 @@ impl Loop {
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-        Ok(Self { poll, signals, waker, leaving: false })
+        Ok(Self { poll, signals, waker })
     }
 
     /// Runs a client to its end.
@@ -70,13 +69,11 @@ impl Loop {
                     _ => {}
                 }
             }
-            if let Some(outcome) = self.take_signals(&mut client)? {
-                return Ok(outcome);
-            }
+            self.take_signals(&mut client);
         }
     }
 
-    fn take_signals(&mut self, client: &mut Client) -> Result<Option<Outcome>> {
+    fn take_signals(&mut self, client: &mut Client) {
         for number in self.signals.pending() {
             let signal = match number {
                 SIGINT => Signal::Int,
@@ -85,15 +82,8 @@ impl Loop {
                 SIGUSR1 => Signal::Usr1,
                 _ => Signal::Usr2,
             };
-            if matches!(signal, Signal::Int | Signal::Term) {
-                if self.leaving {
-                    return Ok(Some(Outcome::Left));
-                }
-                self.leaving = true;
-            }
-            client.signal(clock::now(), signal)?;
+            client.signal(clock::now(), signal);
         }
-        Ok(None)
     }
 }
 

@@ -38,6 +38,9 @@ pub use tunnel::{Tun, recover};
 /// How long leaving may take beyond what `explicit-exit-notify` asks for.
 const LEAVE_GRACE: Duration = Duration::from_secs(3);
 
+/// Requests to leave within this time are one.
+const SAME_SIGNAL: Duration = Duration::from_millis(300);
+
 /// A request from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -130,7 +133,7 @@ enum Phase {
     /// The core is at work.
     Session { handle: SessionHandle },
     /// A session is ending because we want it to.
-    Closing { handle: SessionHandle, then: Then, until: Instant },
+    Closing { handle: SessionHandle, then: Then, since: Instant, until: Instant },
     /// Done.
     Over(Outcome),
 }
@@ -254,7 +257,7 @@ impl Client {
     }
 
     /// Takes a signal.
-    pub fn signal(&mut self, now: Instant, signal: Signal) -> Result<()> {
+    pub fn signal(&mut self, now: Instant, signal: Signal) {
         match signal {
             Signal::Usr2 => self.statistics(),
             Signal::Int | Signal::Term => self.on_leave(now, signal),
@@ -263,9 +266,9 @@ impl Client {
                 self.end_session(now, if signal == Signal::Hup { Then::Reload } else { Then::Restart });
             }
         }
-        Ok(())
     }
 
+    /// The first request says goodbye to the server where the profile wants it, a second one cuts that short.
     fn on_leave(&mut self, now: Instant, signal: Signal) {
         match self.phase {
             Phase::Session { handle } => {
@@ -279,9 +282,11 @@ impl Client {
                 };
                 self.path.control.close(now, handle);
                 let until = now + Duration::from_secs(seconds.into()) + LEAVE_GRACE;
-                self.phase =
-                    Phase::Closing { handle, then: Then::Leave { signal: signal.name(), words }, until };
+                let then = Then::Leave { signal: signal.name(), words };
+                self.phase = Phase::Closing { handle, then, since: now, until };
             }
+            // Supervisors that signal a process and its group do it twice within an instant.
+            Phase::Closing { then: Then::Leave { .. }, since, .. } if now - since < SAME_SIGNAL => {}
             _ => self.leave("hard,", signal.name()),
         }
     }
@@ -291,7 +296,7 @@ impl Client {
         match self.phase {
             Phase::Session { handle } => {
                 self.path.control.abort(now, handle);
-                self.phase = Phase::Closing { handle, then, until: now + LEAVE_GRACE };
+                self.phase = Phase::Closing { handle, then, since: now, until: now + LEAVE_GRACE };
             }
             _ => self.after(now, then),
         }

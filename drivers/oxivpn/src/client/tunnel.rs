@@ -144,7 +144,7 @@ impl HostSide {
             say!(self.log, Debug, "host: {change}");
         }
         for thing in &applied.foreign {
-            say!(self.log, Info, "NOTE: {thing} was there before and stays as it is");
+            say!(self.log, Debug, "host: {thing} was so before");
         }
         for error in &applied.failed {
             say!(self.log, Error, "ERROR: {error}");
@@ -157,8 +157,9 @@ impl HostSide {
     pub fn tear_down(&mut self) {
         let Some(mut host) = self.host.take() else { return };
         let plan = core::mem::take(&mut self.plan);
+        let interface = &plan.interface;
         for route in &plan.routes {
-            say!(self.log, Detail, "net_route_v{}_del: {}", version(route), route_text(route));
+            say!(self.log, Detail, "net_route_v{}_del: {}", version(route), route_text(route, interface));
         }
         say!(self.log, Info, "Closing TUN/TAP interface");
         for address in &plan.addresses {
@@ -226,7 +227,7 @@ fn added(plan: &Plan) -> Vec<String> {
         });
     }
     for route in &plan.routes {
-        lines.push(format!("net_route_v{}_add: {}", version(route), route_text(route)));
+        lines.push(format!("net_route_v{}_add: {}", version(route), route_text(route, interface)));
     }
     lines
 }
@@ -240,12 +241,12 @@ fn version(route: &Route) -> u8 {
 }
 
 /// As in `net_route_v4_add: 192.168.77.0/24 via 10.8.0.1 dev [NULL] table 0 metric -1`.
-fn route_text(route: &Route) -> String {
+fn route_text(route: &Route, interface: &str) -> String {
     let via = route.via.map_or_else(|| "::".to_owned(), |via| via.to_string());
     let dev = match &route.dev {
         Dev::ByName(name) => name.clone(),
         Dev::ByIndex(index) => format!("#{index}"),
-        Dev::Tunnel => "[tunnel]".into(),
+        Dev::Tunnel => interface.to_owned(),
         Dev::None => "[NULL]".into(),
     };
     let metric = route.metric.map_or_else(|| "-1".to_owned(), |metric| metric.to_string());
