@@ -279,7 +279,7 @@ impl Client {
             (Protocol::Tcp, true) => "TCPv4_CLIENT",
             (Protocol::Tcp, false) => "TCPv6_CLIENT",
         };
-        let bound = local(self.remote(), remote).and(transport.local().ok());
+        let bound = local(self.remote(), remote).and_then(|_| transport.local().ok());
         let near =
             bound.map_or_else(|| "(not bound)".to_owned(), |address| format!("(bound) {}", text(address)));
         say!(self.log, Info, "{kind} link local: {near}");

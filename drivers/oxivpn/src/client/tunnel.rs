@@ -54,29 +54,29 @@ impl turn::Device for Tun {
 }
 
 /// What the host gets for a tunnel.
-pub struct HostSide {
+pub(super) struct HostSide {
     host: Option<Host>,
     plan: Plan,
     log: Arc<Log>,
 }
 
 /// An opened device with its host side.
-pub struct Opened {
+pub(super) struct Opened {
     /// The device, if it was opened just now; `None` if the one before goes on.
-    pub device: Option<Tun>,
+    pub(super) device: Option<Tun>,
     /// Whether everything wanted is in place.
-    pub complete: bool,
+    pub(super) complete: bool,
 }
 
 impl HostSide {
     /// Nothing done so far.
-    pub fn new(log: Arc<Log>) -> Self {
+    pub(super) fn new(log: Arc<Log>) -> Self {
         Self { host: None, plan: Plan::default(), log }
     }
 
     /// Opens the device unless `present`, and brings the host to what profile and server want. A device of
     /// before keeps its name; differences in addresses and routes are carried out, the rest stays untouched.
-    pub fn bring_up(
+    pub(super) fn bring_up(
         &mut self,
         profile: &Profile,
         pushed: &[Pushed],
@@ -154,7 +154,7 @@ impl HostSide {
     }
 
     /// Takes everything back.
-    pub fn tear_down(&mut self) {
+    pub(super) fn tear_down(&mut self) {
         let Some(mut host) = self.host.take() else { return };
         let plan = core::mem::take(&mut self.plan);
         let interface = &plan.interface;

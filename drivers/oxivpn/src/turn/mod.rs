@@ -204,7 +204,8 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
         }
         let mut settled = self.settle(now);
         self.collect_transmits(now);
-        failure = failure.or(self.forward(now));
+        let forwarded = self.forward(now);
+        failure = failure.or(forwarded);
         settled &= self.settle(now);
         self.collect_transmits(now);
         failure = failure.or_else(|| self.flush(now));
