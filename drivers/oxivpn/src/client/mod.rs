@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result};
 use oxivpn_net::tcp::Connecting;
 use oxivpn_net::{Resolver, Ticket};
 use oxivpn_profile::Profile;
-use oxivpn_proto::config::{ClientConfig, NodeConfig};
+use oxivpn_proto::config::{ClientConfig, Credentials, NodeConfig};
 use oxivpn_proto::options::pushed::Pushed;
 use oxivpn_proto::plane::Capabilities;
 use oxivpn_proto::plane::local::LocalPlane;
@@ -109,6 +109,8 @@ pub struct Client {
     servers: Servers,
     retry: Retry,
     vault: Vault,
+    /// Asked for before the first attempt, for that attempt.
+    asked: Option<Credentials>,
     prompt: Box<dyn Prompt>,
     resolver: Resolver,
     path: PacketPath,
@@ -192,6 +194,7 @@ impl Client {
             servers: Servers::new(profile.remotes.len(), profile.retry.shuffle, entropy::seed()?),
             retry: Retry::new(rules),
             vault: Vault::new(profile.auth.clone()),
+            asked: None,
             prompt,
             resolver: Resolver::new(wake),
             path: Turn::new(node, LocalPlane::new()),
@@ -205,6 +208,13 @@ impl Client {
             log,
             configs,
         })
+    }
+
+    /// Asks for user name and password if the profile wants them and doesn't have them. Without this call
+    /// they are asked for when the first connection is made. Blocks while a person types.
+    pub fn ask(&mut self) -> Result<()> {
+        self.asked = self.vault.current(&mut *self.prompt)?;
+        Ok(())
     }
 
     /// What to watch.
@@ -223,6 +233,7 @@ impl Client {
         if let Some(failure) = turned.failure.take() {
             self.on_failure(now, failure)?;
         }
+        self.note_complaint();
         let mut busy = turned.again;
         while let Some(event) = self.path.control.poll_event() {
             self.on_event(now, event)?;
@@ -243,6 +254,16 @@ impl Client {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }))
+    }
+
+    /// Says once for each attempt and kind what the network has against our packets.
+    fn note_complaint(&mut self) {
+        let Some(error) = self.path.link_mut().and_then(Transport::take_complaint) else { return };
+        let words = connect::words(&error);
+        if self.attempt.complaint.as_deref() != Some(&words) {
+            say!(self.log, Notice, "write UDP: {words}");
+            self.attempt.complaint = Some(words);
+        }
     }
 
     fn own_deadline(&self) -> Option<Instant> {

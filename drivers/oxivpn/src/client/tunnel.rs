@@ -136,8 +136,10 @@ impl HostSide {
         for warning in wanted.warnings.iter().chain(&built.warnings) {
             say!(self.log, Warn, "WARNING: {warning}");
         }
-        for line in added(&built.plan) {
-            say!(self.log, Detail, "{line}");
+        if built.plan != self.plan {
+            for line in added(&built.plan) {
+                say!(self.log, Detail, "{line}");
+            }
         }
         let applied = host.apply(&built.plan).context("cannot set up the tunnel's interface")?;
         for change in &applied.changes {
