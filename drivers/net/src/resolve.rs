@@ -84,7 +84,7 @@ impl error::Error for ResolveError {
 /// use oxivpn_net::{Family, Resolver};
 ///
 /// let (wake, woken) = mpsc::channel();
-/// let mut resolver = Resolver::new(move || drop(wake.send(())));
+/// let mut resolver = Resolver::new(move || wake.send(()).unwrap_or(()));
 /// let ticket = resolver.start("localhost", 1194, Family::V4);
 /// woken.recv()?;
 /// let answer = resolver.poll().expect("woken because there is one");

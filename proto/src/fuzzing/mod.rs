@@ -2,11 +2,11 @@
 //! and panics only on a defect of this crate.
 
 pub mod control_packet;
-pub mod push_reply;
-pub(crate) mod server;
 pub mod data_packet;
+pub mod push_reply;
 pub mod replay_vs_model;
 pub mod seal_open;
+pub(crate) mod server;
 pub mod stream_frames;
 pub mod wrap_open;
 

@@ -116,8 +116,10 @@ impl Server {
         let verified = wrap.open(now, &mut bytes[..len]).ok()?;
         self.remote = Some(verified.session());
         let body = ControlBody::parse(opcode, verified.body()).ok()?;
+        let next =
+            self.current.as_ref().map_or(KeyId::FIRST, |n| if n.active { n.key.next() } else { n.key });
         let mine = self.current.as_ref().is_some_and(|n| n.key == key);
-        if opcode.is_reset() && !mine {
+        if opcode.is_reset() && !mine && key == next {
             let answer =
                 if opcode == Opcode::SoftResetV1 { Opcode::SoftResetV1 } else { Opcode::HardResetServerV2 };
             self.current = Some(Negotiation::new(now, key, answer));

@@ -263,6 +263,7 @@ fn a_bad_link_delays_and_never_breaks() {
         settings.timing.server_poll = secs(600);
         let mut world = World::with_seed(settings, None, seed);
         world.faults = faults;
+        world.server.greeting = vec![PUSH.replace("ping-restart 60", "ping-restart 0")];
         assert!(world.run_until_up(secs(300)), "seed {seed}: {:?} {:?}", world.events, world.node.drops());
         for round in 0..3 {
             world.node.renegotiate(world.now, world.session);
@@ -271,7 +272,13 @@ fn a_bad_link_delays_and_never_breaks() {
             let end = world.now + secs(300);
             while world.server.keys == keys && world.step(end) {}
             assert_eq!(world.server.keys, keys + 1, "seed {seed}, round {round}: {:?}", world.node.drops());
+            // Data with the new key proves that the server has it; some of it gets through.
+            for mark in 0..20 {
+                world.run(Duration::from_millis(100));
+                world.send_inner(false, mark);
+            }
             world.run(secs(1));
+            assert_eq!(world.rekeys(), round + 1, "seed {seed}");
         }
     }
 }

@@ -22,8 +22,8 @@ use crate::wrap::Wrap;
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 const NEXT_REQUEST: Duration = Duration::from_secs(5);
 
-/// Time for our last ack of an exchange to arrive, with one retransmission.
-const LAST_ACK: Duration = Duration::from_secs(3);
+/// Time for our last ack of an exchange to arrive, with two retransmissions.
+const LAST_ACK: Duration = Duration::from_secs(10);
 
 impl Session {
     /// The current exchange became active.
@@ -211,7 +211,7 @@ impl Session {
         } else {
             timing.hand_window.min(timing.reneg / 2)
         };
-        let promote_at = (self.exchange.started() + window).max(now.at + window.min(LAST_ACK));
+        let promote_at = (self.exchange.started() + window).max(now.at + LAST_ACK);
         self.slots.install(self.exchange.key(), data, promote_at, &mut self.directives);
     }
 

@@ -1,6 +1,6 @@
 //! What arrives: control packets and reports of the data plane.
 
-use super::exchange::State;
+use super::exchange::{Exchange, State};
 use super::keepalive::Action;
 use super::{Now, Phase, Session};
 use crate::directive::Directive;
@@ -45,6 +45,9 @@ impl Session {
             None => self.meet(now, opcode, verified.session(), &body)?,
         }
         self.keepalive.on_control_received(now.at);
+        if self.previous.as_ref().is_some_and(|previous| previous.key() == key) {
+            return self.receive_late(now, opcode, &body);
+        }
         self.select_exchange(now, opcode, key, &body)?;
         self.exchange.acknowledge(&body.acks);
         let Some(message) = body.message else { return Ok(()) };
@@ -61,6 +64,27 @@ impl Session {
                 Ok(())
             }
             Accept::OutOfWindow => Err(DropReason::OutOfWindow),
+        }
+    }
+
+    /// A packet of the exchange before: it is acknowledged, and messages in it are read.
+    fn receive_late(&mut self, now: Now, opcode: Opcode, body: &ControlBody<'_>) -> Result<(), DropReason> {
+        let sizes = self.sizes();
+        let Some(previous) = &mut self.previous else { return Err(DropReason::WrongKeyId) };
+        let accept = body.message.map(|message| previous.accept(message, opcode, body.payload));
+        if previous.advance(now.at, sizes).is_err() {
+            // The current key is what counts.
+            self.previous = None;
+            return Err(DropReason::WrongKeyId);
+        }
+        let records: Vec<_> = core::iter::from_fn(|| previous.pop_record()).collect();
+        for record in records {
+            self.handle_record(now, &record);
+        }
+        match accept {
+            Some(Accept::Duplicate) => Err(DropReason::Duplicate),
+            Some(Accept::OutOfWindow) => Err(DropReason::OutOfWindow),
+            Some(Accept::New) | None => Ok(()),
         }
     }
 
@@ -144,7 +168,7 @@ impl Session {
         match report {
             Report::FirstReceive { key, .. } => {
                 if self.slots.on_first_receive(key, &mut self.directives) {
-                    self.inform(Event::Rekeyed { session: self.handle, key });
+                    self.on_promoted(key);
                 }
             }
             Report::KeyWorn { key, .. } | Report::KeySpent { key, .. } => {

@@ -34,7 +34,7 @@ use crate::node::ConnectError;
 use crate::options::push_reply::PushAccumulator;
 use crate::path::Path;
 use crate::plane::Capabilities;
-use crate::reliable::ReliableSend;
+use crate::reliable::{AckDebt, ReliableSend};
 use crate::wire::control::ControlBody;
 use crate::wire::ids::{KeyId, PeerId, SessionId};
 use crate::wire::opcode::Opcode;
@@ -118,6 +118,9 @@ pub(crate) struct Session {
     resend_wkc: bool,
     started: Instant,
     exchange: Exchange,
+    /// The exchange before, until the new key is in use: a server that missed our last ack goes on sending,
+    /// and can't follow to the next key before it has it.
+    previous: Option<Exchange>,
     /// Whether TLS of the current exchange was reported.
     tls_reported: bool,
     renegotiate_at: Option<Instant>,
@@ -179,6 +182,7 @@ impl Session {
             resend_wkc: false,
             started: now.at,
             exchange,
+            previous: None,
             tls_reported: false,
             renegotiate_at: None,
             phase: Phase::Connecting,
@@ -219,10 +223,15 @@ impl Session {
         self.events.pop_front()
     }
 
-    /// Starts a renegotiation, unless one is under way or the tunnel is not up.
+    /// Starts a renegotiation as soon as the tunnel is up, none is under way, and the last key is in use.
+    /// Before that the server may still be without it, and couldn't follow.
     pub(crate) fn renegotiate(&mut self, now: Now) {
-        if matches!(self.phase, Phase::Up) && self.exchange.state() == State::Active {
-            self.start_renegotiation(now);
+        if !matches!(self.phase, Phase::Up) || self.exchange.state() != State::Active {
+            return;
+        }
+        match self.slots.settles_at() {
+            Some(at) if at > now.at => self.renegotiate_at = Some(at),
+            _ => self.start_renegotiation(now),
         }
     }
 
@@ -237,7 +246,7 @@ impl Session {
         };
         match parts.start(now, self.exchange.key().next(), Opcode::SoftResetV1) {
             Ok(exchange) => {
-                self.exchange = exchange;
+                self.previous = Some(core::mem::replace(&mut self.exchange, exchange));
                 self.tls_reported = false;
                 self.renegotiate_at = None;
                 self.slots.rotate(now.at + self.config.timing.tran_window, &mut self.directives);
@@ -333,7 +342,7 @@ impl Session {
             Phase::Connecting | Phase::Up | Phase::Dying(_) | Phase::Dead => {}
         }
         if let Some(key) = self.slots.handle_timeout(now.at, &mut self.directives) {
-            self.events.push_back(Event::Rekeyed { session: self.handle, key });
+            self.on_promoted(key);
         }
         if matches!(self.phase, Phase::Connecting | Phase::Configuring(_) | Phase::Up)
             && let Some(action) = self.keepalive.handle_timeout(now.at)
@@ -404,8 +413,15 @@ impl Session {
         let plain = matches!(self.config.wrap, WrapConfig::None) && self.agreed.is_none();
         let alone = if plain { MAX_PIGGYBACK_ACKS } else { MAX_ACKS };
         let remote = self.remote;
-        let (send, acks) = self.exchange.reliable();
         self.body.clear();
+        if let Some(previous) = self.previous.as_mut() {
+            let (key, (_, acks)) = (previous.key(), previous.reliable());
+            if acks.pending() {
+                acks_body(acks, alone, remote).emit(&mut self.body);
+                return Some((Opcode::AckV1, key));
+            }
+        }
+        let (send, acks) = self.exchange.reliable();
         if let Some(outgoing) = send.poll(now.at) {
             let acks = if remote.is_some() { acks.take(MAX_PIGGYBACK_ACKS) } else { Default::default() };
             let body = ControlBody {
@@ -420,9 +436,7 @@ impl Session {
         if !acks.pending() || remote.is_none() {
             return None;
         }
-        let body =
-            ControlBody { acks: acks.take(alone), remote_session: remote, message: None, payload: &[] };
-        body.emit(&mut self.body);
+        acks_body(acks, alone, remote).emit(&mut self.body);
         Some((Opcode::AckV1, key))
     }
 
@@ -441,6 +455,14 @@ impl Session {
         Sizes { payload, resend_wkc }
     }
 
+    /// A further key sends from now on.
+    fn on_promoted(&mut self, key: KeyId) {
+        if key == self.exchange.key() {
+            self.previous = None;
+        }
+        self.inform(Event::Rekeyed { session: self.handle, key });
+    }
+
     /// Informative events are dropped when nobody drains them; those to act upon never are.
     fn inform(&mut self, event: Event) {
         if self.events.len() < MAX_EVENTS {
@@ -456,6 +478,11 @@ impl From<Failure> for CloseCause {
             Failure::Protocol(text) => Self::Protocol(text),
         }
     }
+}
+
+/// A packet of nothing but acks.
+fn acks_body(acks: &mut AckDebt, most: usize, remote_session: Option<SessionId>) -> ControlBody<'static> {
+    ControlBody { acks: acks.take(most), remote_session, message: None, payload: &[] }
 }
 
 fn draw_session_id(entropy: &mut EntropyStream) -> SessionId {

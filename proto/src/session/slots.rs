@@ -34,6 +34,11 @@ impl Slots {
         self.sending
     }
 
+    /// By when the newest key sends, if it doesn't yet.
+    pub(crate) fn settles_at(&self) -> Option<Instant> {
+        self.pending.map(|(_, at)| at)
+    }
+
     /// A key is derived. The first one sends at once.
     pub(crate) fn install(
         &mut self,

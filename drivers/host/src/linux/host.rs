@@ -32,7 +32,8 @@ struct Held {
 impl Host {
     /// Opens rtnetlink in the calling thread's network namespace. With a `journal_dir` (made if missing, mode 0700)
     /// every change is written down there before it is made; without one a crash leaves what does not vanish with the
-    /// interface.
+    /// interface. The journal names this process, so a program that puts itself into the background by forking does
+    /// so first.
     ///
     /// # Errors
     ///
@@ -69,10 +70,19 @@ impl Host {
     fn wanted(&mut self, plan: &Plan, link: &Link, applied: &mut Applied) -> Result<Vec<Item>, HostError> {
         let reference = LinkRef { index: link.index, name: link.name.clone() };
         let mut wanted = Vec::new();
-        if let (Some(mtu), Some(before)) = (plan.mtu, link.mtu) {
+        // What was before us, not before this plan.
+        let mtu_before = self.held.iter().find_map(|held| match &held.item {
+            Item::Mtu { link, before, .. } if *link == reference => Some(*before),
+            _ => None,
+        });
+        let packets_before = self.held.iter().find_map(|held| match &held.item {
+            Item::TxQueueLen { link, before, .. } if *link == reference => Some(*before),
+            _ => None,
+        });
+        if let (Some(mtu), Some(before)) = (plan.mtu, mtu_before.or(link.mtu)) {
             wanted.push(Item::Mtu { link: reference.clone(), mtu, before });
         }
-        if let (Some(packets), Some(before)) = (plan.txqueuelen, link.txqueuelen) {
+        if let (Some(packets), Some(before)) = (plan.txqueuelen, packets_before.or(link.txqueuelen)) {
             wanted.push(Item::TxQueueLen { link: reference.clone(), packets, before });
         }
         wanted.push(Item::Up { link: reference.clone() });
@@ -136,7 +146,8 @@ impl Host {
                         applied.changes.push(held.item.undone());
                     }
                     if let Some(journal) = &mut self.journal {
-                        result = result.and(journal.gone(held.id));
+                        let noted = journal.gone(held.id);
+                        result = result.and(noted);
                     }
                 }
                 Err(error) => {

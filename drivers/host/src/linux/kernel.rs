@@ -182,8 +182,8 @@ fn route_message(route: &KernelRoute) -> RouteMessage {
     message
 }
 
-/// Takes the first route that matches out of the main table. Its bytes, for [`restore`], go to `remember` before it
-/// is taken. `None` if none matches.
+/// Finds the route of the main table that matches, the one of the lowest metric if there are several, as bytes for
+/// [`remove`] and [`restore`].
 pub(super) fn find(netlink: &mut Netlink, removal: &Removal) -> Result<Option<Vec<u8>>, Refusal> {
     let version = if removal.dest.addr().is_ipv4() { IpVersion::V4 } else { IpVersion::V6 };
     let matching = main_table(netlink, version)?
@@ -272,7 +272,7 @@ fn table(route: &RouteMessage) -> u32 {
         RouteAttribute::Table(table) => Some(*table),
         _ => None,
     });
-    long.unwrap_or(u32::from(route.header.table))
+    long.unwrap_or_else(|| route.header.table.into())
 }
 
 fn metric(route: &RouteMessage) -> u32 {

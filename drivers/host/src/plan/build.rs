@@ -122,7 +122,7 @@ impl Builder<'_> {
     /// What `vpn_gateway` stands for.
     fn vpn_gateway(&self) -> Option<Ipv4Addr> {
         let far_end = self.options.ifconfig.filter(|_| self.options.topology != Topology::Subnet);
-        self.options.route_gateway.or(far_end.map(|ifconfig| ifconfig.remote_or_mask))
+        self.options.route_gateway.or_else(|| far_end.map(|ifconfig| ifconfig.remote_or_mask))
     }
 
     fn redirect4(&mut self, redirect: Redirect) {
@@ -193,7 +193,7 @@ impl Builder<'_> {
         };
         match made {
             Ok(route) => {
-                let metric = metric.or(self.route_metric());
+                let metric = metric.or_else(|| self.route_metric());
                 self.push(Route { metric, table: self.options.route_table, ..route });
             }
             Err(why) => self.leave_out(&format!("route {dest}"), why),
@@ -218,7 +218,7 @@ impl Builder<'_> {
         for (network, metric) in wanted {
             covers_remote |=
                 matches!(self.around.remote, Some(IpAddr::V6(remote)) if network.contains(&remote));
-            let metric = metric.or(self.route_metric());
+            let metric = metric.or_else(|| self.route_metric());
             self.push(Route { metric, table: self.options.route_table, ..Route::through_tunnel(network) });
         }
         if covers_remote {

@@ -107,8 +107,8 @@ impl fmt::Display for Route {
     }
 }
 
-/// An existing route of the main table to take away while the plan holds: the first one, in the kernel's order, with
-/// this destination and next hop. None there is not an error.
+/// An existing route of the main table to take away while the plan holds: the one of the lowest
+/// metric with this destination and next hop. None there is not an error.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Removal {
     /// Destination network.

@@ -70,10 +70,10 @@ impl Device {
             step("txqueuelen", device.set_tx_queue_len(packets))?;
         }
         if let Some(uid) = options.owner {
-            step("owner", id(uid).and_then(|uid| device.user(uid)))?;
+            step("owner", sys::set_owner(device.as_fd(), uid))?;
         }
         if let Some(gid) = options.group {
-            step("group", id(gid).and_then(|gid| device.group(gid)))?;
+            step("group", sys::set_group(device.as_fd(), gid))?;
         }
         if let Some(persist) = options.persist {
             step("persist", self.set_persist(persist))?;
@@ -237,10 +237,6 @@ impl std::fmt::Debug for Device {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Device").field("name", &self.name).field("fd", &self.as_raw_fd()).finish()
     }
-}
-
-fn id(value: u32) -> io::Result<i32> {
-    i32::try_from(value).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
 fn unsupported(what: &str) -> io::Error {

@@ -27,8 +27,25 @@ pub(super) fn tun_interface(fd: BorrowedFd<'_>) -> io::Result<Interface> {
 
 /// Makes the interface of a TUN descriptor persistent or not (`TUNSETPERSIST`).
 pub(super) fn set_persist(fd: BorrowedFd<'_>, persist: bool) -> io::Result<()> {
-    // SAFETY: the descriptor is open for the borrow's lifetime; the argument is a number, not a pointer.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETPERSIST as _, libc::c_int::from(persist)) })
+    set_number(fd, libc::TUNSETPERSIST as _, libc::c_ulong::from(persist))
+}
+
+/// Lets a user open the interface (`TUNSETOWNER`).
+///
+/// tun-rs 2.8 passes a pointer where the kernel takes the id itself, and so sets an owner at random.
+pub(super) fn set_owner(fd: BorrowedFd<'_>, uid: u32) -> io::Result<()> {
+    set_number(fd, libc::TUNSETOWNER as _, uid.into())
+}
+
+/// Lets a group open the interface (`TUNSETGROUP`); see [`set_owner`].
+pub(super) fn set_group(fd: BorrowedFd<'_>, gid: u32) -> io::Result<()> {
+    set_number(fd, libc::TUNSETGROUP as _, gid.into())
+}
+
+/// A TUN ioctl whose argument is a number and not a pointer.
+fn set_number(fd: BorrowedFd<'_>, request: libc::Ioctl, value: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: the descriptor is open for the borrow's lifetime, and the callers' requests take the argument by value.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), request, value) })
 }
 
 /// Sets `O_NONBLOCK` and `FD_CLOEXEC`.

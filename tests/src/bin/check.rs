@@ -1,0 +1,240 @@
+//! Every check of the project in one command: `cargo run -p oxivpn-tests --bin check`.
+//!
+//! As root it installs what is missing (Debian and its relatives) and requires the interoperability tests; without root
+//! it says what it leaves out. `--no-install` leaves the system's packages alone.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use oxivpn_tests::matrix;
+use regex::Regex;
+
+/// Programs that the tests run and the Debian packages which have them.
+const TOOLS: &[(&str, &str)] = &[
+    ("openvpn", "openvpn"),
+    ("ip", "iproute2"),
+    ("ping", "iputils-ping"),
+    ("iperf3", "iperf3"),
+    ("tcpdump", "tcpdump"),
+    ("openssl", "openssl"),
+    ("setpriv", "util-linux"),
+    ("sysctl", "procps"),
+];
+
+/// No file of Rust is longer.
+const MAX_LINES: usize = 800;
+
+/// What the core must not use, since it has no clock, randomness, files, sockets, threads or environment.
+const BANNED_IN_CORE: &str = r"Instant::now|SystemTime|thread_rng|rand::rng\b|\bgetrandom|OsRng|std::fs|std::env|std::thread|std::process|std::net::(UdpSocket|TcpStream|TcpListener)|\bunsafe\b";
+
+fn main() -> ExitCode {
+    let begun = Instant::now();
+    let result = check();
+    let seconds = begun.elapsed().as_secs();
+    match result {
+        Ok(skipped) => {
+            for reason in &skipped {
+                eprintln!("*** SKIPPED: {reason}");
+            }
+            println!(
+                "check: all passed in {} min {} s; {} skipped",
+                seconds / 60,
+                seconds % 60,
+                skipped.len()
+            );
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("check: FAILED after {} min {} s: {error:#}", seconds / 60, seconds % 60);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs everything; returns what was left out and why.
+fn check() -> Result<Vec<String>> {
+    let mut skipped = Vec::new();
+    let root = nix::unistd::geteuid().is_root();
+    if root && !env::args().any(|word| word == "--no-install") {
+        install()?;
+    }
+
+    step("source rules", || source_rules(&workspace()))?;
+    step("format", || cargo(&["fmt", "--all", "--check"], &[]))?;
+    let lints = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
+    step("lints", || cargo(&lints, &[]))?;
+    let docs = ["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"];
+    step("documentation", || cargo(&docs, &[("RUSTDOCFLAGS", "-D warnings")]))?;
+
+    let interop = if root {
+        matrix::available().context("the interoperability tests can't run although this is root")?;
+        Some(("OXIVPN_REQUIRE_INTEROP", "1"))
+    } else {
+        skipped.push("interoperability tests with real OpenVPN servers (they need root)".into());
+        None
+    };
+    let variables: Vec<(&str, &str)> = interop.into_iter().collect();
+    step("tests", || cargo(&["test", "--workspace"], &variables))?;
+    step("fuzz targets", || fuzz_smoke(&mut skipped))?;
+    Ok(skipped)
+}
+
+fn step(name: &str, run: impl FnOnce() -> Result<()>) -> Result<()> {
+    println!("== {name}");
+    let begun = Instant::now();
+    run().with_context(|| name.to_owned())?;
+    println!("== {name}: ok, {:.1} s", begun.elapsed().as_secs_f32());
+    Ok(())
+}
+
+fn workspace() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_owned()
+}
+
+fn cargo(words: &[&str], variables: &[(&str, &str)]) -> Result<()> {
+    let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(program);
+    command.args(words).current_dir(workspace()).envs(variables.iter().copied());
+    let status = command.status().context("cannot run cargo")?;
+    ensure!(status.success(), "cargo {} failed", words.join(" "));
+    Ok(())
+}
+
+fn found(tool: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .any(|folder| folder.join(tool).is_file())
+}
+
+fn install() -> Result<()> {
+    let packages: Vec<&str> =
+        TOOLS.iter().filter(|(tool, _)| !found(tool)).map(|(_, package)| *package).collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    ensure!(found("apt-get"), "there is no apt-get; install by hand: {}", packages.join(" "));
+    println!("== installing {}", packages.join(" "));
+    for words in [vec!["update"], [vec!["install", "--yes", "--no-install-recommends"], packages].concat()] {
+        let status = Command::new("apt-get")
+            .arg("-qq")
+            .args(&words)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .status()?;
+        ensure!(status.success(), "apt-get {} failed", words.join(" "));
+    }
+    Ok(())
+}
+
+/// Length of files; what the core may use; where `unsafe` may be.
+fn source_rules(root: &Path) -> Result<()> {
+    let mut problems = Vec::new();
+    let banned = Regex::new(BANNED_IN_CORE)?;
+    for top in ["proto", "drivers", "sim", "tests", "fuzz"] {
+        for file in rust_files(&root.join(top))? {
+            let text = fs::read_to_string(&file)?;
+            let shown = file.strip_prefix(root).unwrap_or(&file).display();
+            let lines = text.lines().count();
+            if lines > MAX_LINES {
+                problems.push(format!("{shown}: {lines} lines, more than {MAX_LINES}"));
+            }
+            for (number, line) in program_lines(&file, &text) {
+                let at = format!("{shown}:{number}");
+                if file.starts_with(root.join("proto/src")) && banned.is_match(line) {
+                    problems.push(format!("{at}: the core must not use this: {}", line.trim()));
+                } else if line.contains("unsafe {") && !file.ends_with("sys.rs") {
+                    problems.push(format!("{at}: unsafe outside a file named sys.rs"));
+                }
+            }
+        }
+    }
+    if !problems.is_empty() {
+        bail!("\n{}", problems.join("\n"));
+    }
+    Ok(())
+}
+
+/// Lines with their numbers, without comments, without attributes and without what is compiled for tests only.
+fn program_lines<'a>(file: &Path, text: &'a str) -> Vec<(usize, &'a str)> {
+    let for_tests =
+        file.components().any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "benches")))
+            || file.ends_with("tests.rs");
+    if for_tests {
+        return Vec::new();
+    }
+    let end = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
+    text[..end]
+        .lines()
+        .enumerate()
+        .map(|(index, line)| (index + 1, line.split("//").next().unwrap_or_default()))
+        .filter(|(_, line)| !line.trim_start().starts_with("#!") && !line.trim_start().starts_with("#["))
+        .collect()
+}
+
+fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(files) };
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() && !path.ends_with("target") {
+            files.extend(rust_files(&path)?);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Ten seconds of fuzzing for each target, where cargo-fuzz and a nightly compiler are; `cargo test` has fed the
+/// committed corpus to the same bodies in any case.
+fn fuzz_smoke(skipped: &mut Vec<String>) -> Result<()> {
+    let listed = Command::new("cargo").args(["+nightly", "fuzz", "list"]).current_dir(workspace()).output();
+    let targets = match listed {
+        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).into_owned(),
+        _ => {
+            skipped.push("10 s of fuzzing per target (needs a nightly compiler and cargo-fuzz)".into());
+            return Ok(());
+        }
+    };
+    for target in targets.lines() {
+        let words = ["+nightly", "fuzz", "run", target, "--", "-max_total_time=10", "-verbosity=0"];
+        let status = Command::new("cargo").args(words).current_dir(workspace()).status()?;
+        ensure!(status.success(), "cargo fuzz run {target} found something");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_find_what_they_forbid() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("proto/src/good.rs", "// no std::fs here\n#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n");
+        write("proto/src/good/tests.rs", "use std::fs;\n");
+        write("drivers/tun/src/sys.rs", "fn f() { unsafe { g() } }\n");
+        source_rules(root.path()).unwrap();
+
+        write("proto/src/bad.rs", "fn f() { std::time::Instant::now(); }\n");
+        write("drivers/tun/src/bad.rs", "fn f() { unsafe { g() } }\n");
+        write("sim/src/long.rs", &"\n".repeat(MAX_LINES + 1));
+        let text = source_rules(root.path()).unwrap_err().to_string();
+        for expected in ["proto/src/bad.rs:1", "drivers/tun/src/bad.rs:1", "sim/src/long.rs"] {
+            assert!(text.contains(expected), "{expected} is missing in {text}");
+        }
+        assert_eq!(text.trim().lines().count(), 3, "{text}");
+    }
+}
