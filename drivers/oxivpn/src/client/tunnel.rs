@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, anyhow};
 use oxivpn_host::plan::{Plan, Surroundings, build};
 use oxivpn_host::{Address, Dev, Host, IpVersion, Route};
 use oxivpn_profile::Profile;
@@ -31,7 +31,7 @@ impl Tun {
             DeviceKind::Null => oxivpn_tun::Device::null(),
             DeviceKind::Descriptor(number) => {
                 let fd = sys::adopt_descriptor(*number)
-                    .with_context(|| format!("cannot use `dev fd:{number}`; is it open in this process?"))?;
+                    .map_err(|error| anyhow!("`dev fd:{number}`: {error}; is it open in this process?"))?;
                 oxivpn_tun::Device::from_fd(fd)?
             }
             DeviceKind::Tun(name) => {
@@ -90,7 +90,7 @@ impl HostSide {
                 None
             }
             None => {
-                let tun = Tun::open(profile).context("Cannot open TUN/TAP dev")?;
+                let tun = Tun::open(profile).map_err(|error| anyhow!("Cannot open TUN/TAP dev: {error}"))?;
                 say!(self.log, Info, "TUN/TAP device {} opened", tun.0.name());
                 Some(tun)
             }
@@ -141,7 +141,9 @@ impl HostSide {
                 say!(self.log, Detail, "{line}");
             }
         }
-        let applied = host.apply(&built.plan).context("cannot set up the tunnel's interface")?;
+        let applied = host
+            .apply(&built.plan)
+            .map_err(|error| anyhow!("cannot set up the tunnel's interface: {error}"))?;
         for change in &applied.changes {
             say!(self.log, Debug, "host: {change}");
         }
