@@ -587,3 +587,19 @@ fn a_closed_stream_ends_its_session() {
     world.drain();
     assert_eq!(world.causes(), [&CloseCause::StreamClosed]);
 }
+
+#[test]
+fn a_stream_that_ends_after_a_refusal_hides_no_reason() {
+    let mut world = World::new(config(WrapConfig::None));
+    world.run(secs(1));
+    world.node.endpoint.remove(&PATH, world.session);
+    let stream = StreamId(9);
+    assert!(world.node.endpoint.insert(Path::Stream(stream), world.session));
+    world.server.say(world.now, "AUTH_FAILED,expired");
+    let packet = world.server.poll_transmit(world.now);
+    world.node.handle_datagram(world.now, Path::Stream(stream), &mut packet.unwrap());
+    world.node.handle_stream(world.now, stream, StreamChange::Closed);
+    world.drain();
+    let reason = "expired".to_owned();
+    assert_eq!(world.causes(), [&CloseCause::AuthFailed { reason, was_token: false }]);
+}

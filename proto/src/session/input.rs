@@ -200,8 +200,12 @@ impl Session {
         }
     }
 
-    /// The byte stream under the session ended.
+    /// The byte stream under the session ended; if that was due to what came before, the first cause stands.
     pub(crate) fn handle_stream_closed(&mut self) {
-        self.finish(CloseCause::StreamClosed);
+        self.finish(match &self.phase {
+            Phase::Dying(cause) => cause.clone(),
+            Phase::Leaving(_) => CloseCause::Local,
+            Phase::Connecting | Phase::Configuring(_) | Phase::Up | Phase::Dead => CloseCause::StreamClosed,
+        });
     }
 }

@@ -70,9 +70,26 @@ impl Owner {
         if self.boot != current.boot {
             return Ok(Verdict::Stale);
         }
-        let alive = start_time(self.pid)? == Some(self.start);
-        Ok(if alive || self.netns != current.netns { Verdict::Leave } else { Verdict::Undo })
+        if start_time(self.pid)? == Some(self.start) {
+            return Ok(Verdict::Leave);
+        }
+        Ok(match self.netns == current.netns {
+            true => Verdict::Undo,
+            false if namespace_exists(self.netns)? => Verdict::Leave,
+            // What was changed vanished with the namespace.
+            false => Verdict::Stale,
+        })
     }
+}
+
+/// Whether a mount or a process holds the network namespace with this inode.
+fn namespace_exists(inode: u64) -> io::Result<bool> {
+    let name = format!(" net:[{inode}] ");
+    if fs::read_to_string("/proc/self/mountinfo")?.lines().any(|line| line.contains(&name)) {
+        return Ok(true);
+    }
+    let processes = fs::read_dir("/proc")?.filter_map(Result::ok).map(|entry| entry.path().join("ns/net"));
+    Ok(processes.filter_map(|path| fs::metadata(path).ok()).any(|namespace| namespace.ino() == inode))
 }
 
 /// Field 22 of `/proc/PID/stat`; `None` if there is no such process.

@@ -60,7 +60,7 @@ pub struct Recovered {
 /// Takes back what dead processes left behind in this thread's network namespace, by their journals in `dir`.
 ///
 /// To be called at start, before the first [`Host::apply`]. Journals of living processes, of other namespaces and of
-/// other users are left alone; those from before a reboot are deleted. A change that a process announced and did not
+/// other users are left alone; those from before a reboot or of a namespace that is gone are deleted. A change that a process announced and did not
 /// live to make is not distinguished from one it made: of a route that somebody else added at the very moment of the
 /// crash, this would remove the somebody else's.
 ///

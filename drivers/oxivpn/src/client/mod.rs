@@ -176,6 +176,9 @@ impl Client {
             RustlsFactory::new(material, provider)
                 .map_err(|failure| anyhow::anyhow!("Options error: {failure}"))?,
         );
+        for note in tls.notes(clock::unix()) {
+            say!(log, Warn, "{note}");
+        }
         let configs = profile
             .remotes
             .iter()

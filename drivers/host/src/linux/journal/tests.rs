@@ -119,7 +119,9 @@ fn only_the_journal_of_a_dead_process_in_this_namespace_is_obeyed() {
     // Above the kernel's highest process id.
     let dead = Owner { pid: 5_000_000, ..current.clone() };
     assert_eq!(judge(dead.clone()), Verdict::Undo);
-    assert_eq!(judge(Owner { netns: current.netns + 1, ..dead.clone() }), Verdict::Leave);
+    let elsewhere = Owner { netns: current.netns + 1, ..current.clone() };
+    assert_eq!(dead.verdict(&elsewhere).unwrap(), Verdict::Leave, "the namespace lives on without us");
+    assert_eq!(judge(Owner { netns: 1, ..dead.clone() }), Verdict::Stale, "no such namespace any more");
     assert_eq!(judge(Owner { boot: "another".to_owned(), ..dead }), Verdict::Stale);
     assert_eq!(judge(Owner { version: VERSION + 1, ..dead }), Verdict::Leave);
 }
