@@ -82,14 +82,16 @@ impl Owner {
     }
 }
 
-/// Whether a mount or a process holds the network namespace with this inode.
+/// Whether a mount or a thread holds the network namespace with this inode.
 fn namespace_exists(inode: u64) -> io::Result<bool> {
     let name = format!(" net:[{inode}] ");
     if fs::read_to_string("/proc/self/mountinfo")?.lines().any(|line| line.contains(&name)) {
         return Ok(true);
     }
-    let processes = fs::read_dir("/proc")?.filter_map(Result::ok).map(|entry| entry.path().join("ns/net"));
-    Ok(processes.filter_map(|path| fs::metadata(path).ok()).any(|namespace| namespace.ino() == inode))
+    let entries = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
+    let threads = entries("/proc".into()).flat_map(|process| entries(process.path().join("task")));
+    let namespaces = threads.filter_map(|thread| fs::metadata(thread.path().join("ns/net")).ok());
+    Ok(namespaces.into_iter().any(|namespace| namespace.ino() == inode))
 }
 
 /// Field 22 of `/proc/PID/stat`; `None` if there is no such process.
