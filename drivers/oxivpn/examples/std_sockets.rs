@@ -62,6 +62,8 @@ fn main() -> Result<(), Error> {
     let mut buffer = vec![0; 65_536];
     let mut control = vec![0; MAX_CONTROL_DATAGRAM];
     let mut leaving = false;
+    // The first packet is ours, so don't wait before it.
+    socket.set_read_timeout(Some(Duration::from_millis(1)))?;
     loop {
         // One input: a datagram, or the time.
         match socket.recv_from(&mut buffer) {

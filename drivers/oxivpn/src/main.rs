@@ -97,7 +97,7 @@ fn run_once(profile: Profile, log: &Arc<Log>, events: &mut Option<Loop>) -> Resu
     client::recover(log);
     let events = match events {
         Some(events) => events,
-        none => none.insert(Loop::new().context("cannot take over signals")?),
+        none => none.insert(Loop::new().context("cannot make an event loop")?),
     };
     events.run(profile, log.clone())
 }

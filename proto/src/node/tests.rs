@@ -249,7 +249,11 @@ fn every_wrap_comes_up_and_carries_packets_both_ways() {
         assert!(world.server.introduction.contains("IV_PROTO=1950"), "{}", world.server.introduction);
         let names: Vec<String> =
             world.events.iter().map(|e| format!("{e:?}").split([' ', '(']).next().unwrap().into()).collect();
-        assert_eq!(names, ["Reached", "TlsReady", "AwaitingConfig", "Configure", "Established"], "{wrap:?}");
+        assert_eq!(
+            names,
+            ["Reached", "TlsReady", "AwaitingConfig", "PushReply", "Configure", "Established"],
+            "{wrap:?}"
+        );
     }
 }
 

@@ -115,7 +115,10 @@ impl Session {
     }
 
     fn handle_push_reply(&mut self, now: Now, text: &str) {
-        self.inform(Event::PushReply { session: self.handle, text: without_tokens(text) });
+        self.inform(Event::PushReply {
+            session: self.handle,
+            text: format!("PUSH_REPLY{}", without_tokens(text)),
+        });
         // A later one brings a renewed token and nothing else that could still be taken.
         let mut late = PushAccumulator::new();
         let (push, configuring) = match &mut self.phase {
@@ -241,4 +244,15 @@ fn without_tokens(text: &str) -> String {
         if option.starts_with("auth-token ") { "auth-token".into() } else { option.to_owned() }
     };
     text.split(',').map(hide).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_tokens;
+
+    #[test]
+    fn tokens_stay_out_of_the_log() {
+        let push = ",ping 2,auth-token SESS_ID_AT_secret,auth-token-user bm9ib2R5,peer-id 1";
+        assert_eq!(without_tokens(push), ",ping 2,auth-token,auth-token-user bm9ib2R5,peer-id 1");
+    }
 }

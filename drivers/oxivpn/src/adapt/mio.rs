@@ -24,25 +24,35 @@ const DEVICE: Token = Token(3);
 /// The loop, which outlives a client: after SIGHUP the next one runs in it.
 pub struct Loop {
     poll: Poll,
-    signals: Signals,
+    signals: Option<Signals>,
     waker: Arc<Waker>,
-    leaving: bool,
 }
 
 impl Loop {
-    /// Takes the process's signals over.
+    /// A loop without a client.
     pub fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
-        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-        Ok(Self { poll, signals, waker, leaving: false })
+        Ok(Self { poll, signals: None, waker })
+    }
+
+    /// Takes the process's signals over, once.
+    fn watch_signals(&mut self) -> io::Result<()> {
+        if self.signals.is_none() {
+            let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
+            self.poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+            self.signals = Some(signals);
+        }
+        Ok(())
     }
 
     /// Runs a client to its end.
     pub fn run(&mut self, profile: Profile, log: Arc<Log>) -> Result<Outcome> {
         let waker = self.waker.clone();
         let mut client = Client::new(profile, log, move || drop(waker.wake()))?;
+        // Ctrl-C at a prompt ends the program at once, so signals are taken over only after it.
+        client.ask()?;
+        self.watch_signals().context("cannot take over signals")?;
         let mut watched = Watched::default();
         let mut events = Events::with_capacity(16);
         let mut ready = Ready::default();
@@ -70,14 +80,12 @@ impl Loop {
                     _ => {}
                 }
             }
-            if let Some(outcome) = self.take_signals(&mut client)? {
-                return Ok(outcome);
-            }
+            self.take_signals(&mut client);
         }
     }
 
-    fn take_signals(&mut self, client: &mut Client) -> Result<Option<Outcome>> {
-        for number in self.signals.pending() {
+    fn take_signals(&mut self, client: &mut Client) {
+        for number in self.signals.iter_mut().flat_map(Signals::pending) {
             let signal = match number {
                 SIGINT => Signal::Int,
                 SIGTERM => Signal::Term,
@@ -85,15 +93,8 @@ impl Loop {
                 SIGUSR1 => Signal::Usr1,
                 _ => Signal::Usr2,
             };
-            if matches!(signal, Signal::Int | Signal::Term) {
-                if self.leaving {
-                    return Ok(Some(Outcome::Left));
-                }
-                self.leaving = true;
-            }
-            client.signal(clock::now(), signal)?;
+            client.signal(clock::now(), signal);
         }
-        Ok(None)
     }
 }
 

@@ -222,7 +222,7 @@ impl Client {
                 Ok(())
             }
             Err(error) => {
-                self.on_unconnected(now, address, &error.io().to_string());
+                self.on_unconnected(now, address, &words(error.io()));
                 Ok(())
             }
         }
@@ -241,7 +241,7 @@ impl Client {
                 Ok(())
             }
             Err(error) => {
-                self.on_unconnected(now, address, &error.io().to_string());
+                self.on_unconnected(now, address, &words(error.io()));
                 Ok(())
             }
         }
@@ -279,7 +279,7 @@ impl Client {
             (Protocol::Tcp, true) => "TCPv4_CLIENT",
             (Protocol::Tcp, false) => "TCPv6_CLIENT",
         };
-        let bound = local(self.remote(), remote).and(transport.local().ok());
+        let bound = local(self.remote(), remote).and_then(|_| transport.local().ok());
         let near =
             bound.map_or_else(|| "(not bound)".to_owned(), |address| format!("(bound) {}", text(address)));
         say!(self.log, Info, "{kind} link local: {near}");
@@ -287,7 +287,10 @@ impl Client {
         if self.log.shows(Level::Debug) {
             say!(self.log, Debug, "socket descriptor {}", transport.as_raw_fd());
         }
-        let credentials = self.vault.current(&mut *self.prompt)?;
+        let credentials = match self.asked.take() {
+            None => self.vault.current(&mut *self.prompt)?,
+            asked => asked,
+        };
         self.attempt.username = credentials.as_ref().map(|credentials| credentials.username.clone());
         let path = transport.path();
         self.path.set_link(transport);
@@ -308,7 +311,7 @@ impl Client {
                 "the tunnel device is gone ({error}): another program deleted it. Start again to make a new one"
             )),
             Failure::Link(error) => {
-                self.attempt.complaint = Some(error.to_string());
+                self.attempt.complaint = Some(words(&error));
                 // The end of a stream comes back from the core as the end of the session.
                 if self.remote().protocol == Protocol::Udp {
                     say!(self.log, Error, "UDP socket failed: {error}");
@@ -318,6 +321,12 @@ impl Client {
             }
         }
     }
+}
+
+/// The system's words without its number: `Connection refused`.
+pub(super) fn words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words).to_owned()
 }
 
 /// As in log lines: `[AF_INET]192.0.2.1:1194`.
@@ -359,6 +368,12 @@ mod tests {
         assert_eq!(sorted, (0..20).collect::<Vec<_>>());
         assert_ne!(servers.order, sorted, "seed 3 shuffles");
         assert_eq!(Servers::new(3, false, [3; 32]).order, [0, 1, 2]);
+    }
+
+    #[test]
+    fn the_systems_words_come_without_numbers() {
+        assert_eq!(words(&std::io::Error::from_raw_os_error(111)), "Connection refused");
+        assert_eq!(words(&std::io::Error::other("plain")), "plain");
     }
 
     #[test]

@@ -46,10 +46,8 @@ impl Client {
             Event::Rekeyed { key, .. } => {
                 say!(self.log, Detail, "Data Channel: key {} is in use", key.get());
             }
-            Event::Floated { to, .. } => {
-                if let Path::Datagram { remote, .. } = to {
-                    say!(self.log, Info, "NOTE: server address changed to {}", text(remote));
-                }
+            Event::Floated { to: Path::Datagram { remote, .. }, .. } => {
+                say!(self.log, Info, "NOTE: server address changed to {}", text(remote));
             }
             Event::Token { username, token, .. } => {
                 let fallback = self.attempt.username.clone();
@@ -196,6 +194,7 @@ impl Client {
             poll_timeout: config.timing.server_poll,
             drops: &drops,
             complaint: self.attempt.complaint.as_deref(),
+            ciphers: &config.ciphers,
             server: self.attempt.server.as_deref(),
         };
         for line in explain::lines(cause, &attempt) {

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use oxivpn_profile::profile::Protocol;
+use oxivpn_proto::config::cipher::DataCipher;
 use oxivpn_proto::event::CloseCause;
 use oxivpn_proto::wrap::WrapConfig;
 use oxivpn_proto::wrap::static_key::KeyDirection;
@@ -29,6 +30,8 @@ pub struct Attempt<'a> {
     pub drops: &'a DropCounters,
     /// What the network said about our packets, if anything.
     pub complaint: Option<&'a str>,
+    /// `data-ciphers`.
+    pub ciphers: &'a [DataCipher],
     /// Common name of the server, if known.
     pub server: Option<&'a str>,
 }
@@ -47,7 +50,10 @@ pub fn lines(cause: &CloseCause, attempt: &Attempt<'_>) -> Vec<String> {
             "TLS Error: TLS handshake failed".into(),
         ],
         CloseCause::Tls(failure) => {
-            vec![format!("TLS Error: {}", failure.message), "TLS Error: TLS handshake failed".into()]
+            // Programs look for `VERIFY ERROR` at the start of a line.
+            let verify = failure.message.starts_with("VERIFY");
+            let prefix = if verify { "" } else { "TLS Error: " };
+            vec![format!("{prefix}{}", failure.message), "TLS Error: TLS handshake failed".into()]
         }
         CloseCause::NoPushReply => vec![
             "No reply from server to push requests. The server accepted the connection but sent no configuration: \
@@ -59,7 +65,7 @@ pub fn lines(cause: &CloseCause, attempt: &Attempt<'_>) -> Vec<String> {
         CloseCause::PingExit => vec![format!("{prefix}Inactivity timeout (--ping-exit), exiting")],
         CloseCause::Inactive => vec!["Inactivity timeout (--inactive), exiting".into()],
         CloseCause::SessionTimeout => vec!["Session timeout, exiting".into()],
-        CloseCause::AuthFailed { reason, was_token } => auth_failed(reason, *was_token),
+        CloseCause::AuthFailed { reason, was_token } => auth_failed(reason, *was_token, attempt.ciphers),
         CloseCause::AuthTemporary { reason, backoff, .. } => vec![
             format!("AUTH: Received control message: AUTH_FAILED,TEMP:{reason}"),
             format!(
@@ -86,10 +92,17 @@ pub fn lines(cause: &CloseCause, attempt: &Attempt<'_>) -> Vec<String> {
     }
 }
 
-fn auth_failed(reason: &str, was_token: bool) -> Vec<String> {
+fn auth_failed(reason: &str, was_token: bool, ciphers: &[DataCipher]) -> Vec<String> {
     let detail = if reason.is_empty() { String::new() } else { format!(",{reason}") };
     let mut lines = vec![format!("AUTH: Received control message: AUTH_FAILED{detail}")];
-    lines.push(if was_token {
+    lines.push(if reason.contains("cipher negotiation failed") {
+        let ours: Vec<&str> = ciphers.iter().map(|cipher| cipher.name()).collect();
+        format!(
+            "The server takes none of our data ciphers ({}). Put one of the server's `data-ciphers` into the profile's; \
+             the program knows AES-256-GCM, AES-192-GCM, AES-128-GCM and CHACHA20-POLY1305",
+            ours.join(":")
+        )
+    } else if was_token {
         "The server does not take its session token any more; logging in with user name and password again"
             .into()
     } else {
@@ -212,6 +225,7 @@ mod tests {
             poll_timeout: Duration::from_secs(120),
             drops,
             complaint: None,
+            ciphers: &[DataCipher::Aes192Gcm],
             server: Some("server"),
         };
         lines(cause, &attempt).join("\n")
@@ -262,6 +276,25 @@ mod tests {
             told(&CloseCause::PingRestart, &WrapConfig::None, &none),
             "[server] Inactivity timeout (--ping-restart), restarting"
         );
+    }
+
+    #[test]
+    fn a_missing_common_cipher_is_no_matter_of_passwords() {
+        let reason = "Data channel cipher negotiation failed (no shared cipher)".into();
+        let failed = CloseCause::AuthFailed { reason, was_token: false };
+        let text = told(&failed, &WrapConfig::None, &DropCounters::default());
+        assert!(
+            text.contains("none of our data ciphers (AES-192-GCM)") && !text.contains("password"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn certificate_errors_begin_the_line() {
+        let failure =
+            TlsFailure { kind: TlsFailureKind::Certificate, message: "VERIFY ERROR: depth=1".into() };
+        let text = told(&CloseCause::Tls(failure), &WrapConfig::None, &DropCounters::default());
+        assert!(text.starts_with("VERIFY ERROR: depth=1\n"), "{text}");
     }
 
     #[test]

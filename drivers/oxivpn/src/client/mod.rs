@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result};
 use oxivpn_net::tcp::Connecting;
 use oxivpn_net::{Resolver, Ticket};
 use oxivpn_profile::Profile;
-use oxivpn_proto::config::{ClientConfig, NodeConfig};
+use oxivpn_proto::config::{ClientConfig, Credentials, NodeConfig};
 use oxivpn_proto::options::pushed::Pushed;
 use oxivpn_proto::plane::Capabilities;
 use oxivpn_proto::plane::local::LocalPlane;
@@ -37,6 +37,9 @@ pub use tunnel::{Tun, recover};
 
 /// How long leaving may take beyond what `explicit-exit-notify` asks for.
 const LEAVE_GRACE: Duration = Duration::from_secs(3);
+
+/// Requests to leave within this time are one.
+const SAME_SIGNAL: Duration = Duration::from_millis(300);
 
 /// A request from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +109,8 @@ pub struct Client {
     servers: Servers,
     retry: Retry,
     vault: Vault,
+    /// Asked for before the first attempt, for that attempt.
+    asked: Option<Credentials>,
     prompt: Box<dyn Prompt>,
     resolver: Resolver,
     path: PacketPath,
@@ -130,7 +135,7 @@ enum Phase {
     /// The core is at work.
     Session { handle: SessionHandle },
     /// A session is ending because we want it to.
-    Closing { handle: SessionHandle, then: Then, until: Instant },
+    Closing { handle: SessionHandle, then: Then, since: Instant, until: Instant },
     /// Done.
     Over(Outcome),
 }
@@ -189,6 +194,7 @@ impl Client {
             servers: Servers::new(profile.remotes.len(), profile.retry.shuffle, entropy::seed()?),
             retry: Retry::new(rules),
             vault: Vault::new(profile.auth.clone()),
+            asked: None,
             prompt,
             resolver: Resolver::new(wake),
             path: Turn::new(node, LocalPlane::new()),
@@ -202,6 +208,13 @@ impl Client {
             log,
             configs,
         })
+    }
+
+    /// Asks for user name and password if the profile wants them and doesn't have them. Without this call
+    /// they are asked for when the first connection is made. Blocks while a person types.
+    pub fn ask(&mut self) -> Result<()> {
+        self.asked = self.vault.current(&mut *self.prompt)?;
+        Ok(())
     }
 
     /// What to watch.
@@ -220,6 +233,7 @@ impl Client {
         if let Some(failure) = turned.failure.take() {
             self.on_failure(now, failure)?;
         }
+        self.note_complaint();
         let mut busy = turned.again;
         while let Some(event) = self.path.control.poll_event() {
             self.on_event(now, event)?;
@@ -242,6 +256,16 @@ impl Client {
         }))
     }
 
+    /// Says once for each attempt and kind what the network has against our packets.
+    fn note_complaint(&mut self) {
+        let Some(error) = self.path.link_mut().and_then(Transport::take_complaint) else { return };
+        let words = connect::words(&error);
+        if self.attempt.complaint.as_deref() != Some(&words) {
+            say!(self.log, Notice, "write UDP: {words}");
+            self.attempt.complaint = Some(words);
+        }
+    }
+
     fn own_deadline(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Idle => Some(Instant::ZERO),
@@ -254,7 +278,7 @@ impl Client {
     }
 
     /// Takes a signal.
-    pub fn signal(&mut self, now: Instant, signal: Signal) -> Result<()> {
+    pub fn signal(&mut self, now: Instant, signal: Signal) {
         match signal {
             Signal::Usr2 => self.statistics(),
             Signal::Int | Signal::Term => self.on_leave(now, signal),
@@ -263,9 +287,9 @@ impl Client {
                 self.end_session(now, if signal == Signal::Hup { Then::Reload } else { Then::Restart });
             }
         }
-        Ok(())
     }
 
+    /// The first request says goodbye to the server where the profile wants it, a second one cuts that short.
     fn on_leave(&mut self, now: Instant, signal: Signal) {
         match self.phase {
             Phase::Session { handle } => {
@@ -279,9 +303,11 @@ impl Client {
                 };
                 self.path.control.close(now, handle);
                 let until = now + Duration::from_secs(seconds.into()) + LEAVE_GRACE;
-                self.phase =
-                    Phase::Closing { handle, then: Then::Leave { signal: signal.name(), words }, until };
+                let then = Then::Leave { signal: signal.name(), words };
+                self.phase = Phase::Closing { handle, then, since: now, until };
             }
+            // Supervisors that signal a process and its group do it twice within an instant.
+            Phase::Closing { then: Then::Leave { .. }, since, .. } if now - since < SAME_SIGNAL => {}
             _ => self.leave("hard,", signal.name()),
         }
     }
@@ -291,7 +317,7 @@ impl Client {
         match self.phase {
             Phase::Session { handle } => {
                 self.path.control.abort(now, handle);
-                self.phase = Phase::Closing { handle, then, until: now + LEAVE_GRACE };
+                self.phase = Phase::Closing { handle, then, since: now, until: now + LEAVE_GRACE };
             }
             _ => self.after(now, then),
         }

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, anyhow};
 use oxivpn_host::plan::{Plan, Surroundings, build};
 use oxivpn_host::{Address, Dev, Host, IpVersion, Route};
 use oxivpn_profile::Profile;
@@ -31,7 +31,7 @@ impl Tun {
             DeviceKind::Null => oxivpn_tun::Device::null(),
             DeviceKind::Descriptor(number) => {
                 let fd = sys::adopt_descriptor(*number)
-                    .with_context(|| format!("cannot use `dev fd:{number}`; is it open in this process?"))?;
+                    .map_err(|error| anyhow!("`dev fd:{number}`: {error}; is it open in this process?"))?;
                 oxivpn_tun::Device::from_fd(fd)?
             }
             DeviceKind::Tun(name) => {
@@ -54,29 +54,29 @@ impl turn::Device for Tun {
 }
 
 /// What the host gets for a tunnel.
-pub struct HostSide {
+pub(super) struct HostSide {
     host: Option<Host>,
     plan: Plan,
     log: Arc<Log>,
 }
 
 /// An opened device with its host side.
-pub struct Opened {
+pub(super) struct Opened {
     /// The device, if it was opened just now; `None` if the one before goes on.
-    pub device: Option<Tun>,
+    pub(super) device: Option<Tun>,
     /// Whether everything wanted is in place.
-    pub complete: bool,
+    pub(super) complete: bool,
 }
 
 impl HostSide {
     /// Nothing done so far.
-    pub fn new(log: Arc<Log>) -> Self {
+    pub(super) fn new(log: Arc<Log>) -> Self {
         Self { host: None, plan: Plan::default(), log }
     }
 
     /// Opens the device unless `present`, and brings the host to what profile and server want. A device of
     /// before keeps its name; differences in addresses and routes are carried out, the rest stays untouched.
-    pub fn bring_up(
+    pub(super) fn bring_up(
         &mut self,
         profile: &Profile,
         pushed: &[Pushed],
@@ -90,7 +90,7 @@ impl HostSide {
                 None
             }
             None => {
-                let tun = Tun::open(profile).context("Cannot open TUN/TAP dev")?;
+                let tun = Tun::open(profile).map_err(|error| anyhow!("Cannot open TUN/TAP dev: {error}"))?;
                 say!(self.log, Info, "TUN/TAP device {} opened", tun.0.name());
                 Some(tun)
             }
@@ -136,15 +136,19 @@ impl HostSide {
         for warning in wanted.warnings.iter().chain(&built.warnings) {
             say!(self.log, Warn, "WARNING: {warning}");
         }
-        for line in added(&built.plan) {
-            say!(self.log, Detail, "{line}");
+        if built.plan != self.plan {
+            for line in added(&built.plan) {
+                say!(self.log, Detail, "{line}");
+            }
         }
-        let applied = host.apply(&built.plan).context("cannot set up the tunnel's interface")?;
+        let applied = host
+            .apply(&built.plan)
+            .map_err(|error| anyhow!("cannot set up the tunnel's interface: {error}"))?;
         for change in &applied.changes {
             say!(self.log, Debug, "host: {change}");
         }
         for thing in &applied.foreign {
-            say!(self.log, Info, "NOTE: {thing} was there before and stays as it is");
+            say!(self.log, Debug, "host: {thing} was so before");
         }
         for error in &applied.failed {
             say!(self.log, Error, "ERROR: {error}");
@@ -154,11 +158,12 @@ impl HostSide {
     }
 
     /// Takes everything back.
-    pub fn tear_down(&mut self) {
+    pub(super) fn tear_down(&mut self) {
         let Some(mut host) = self.host.take() else { return };
         let plan = core::mem::take(&mut self.plan);
+        let interface = &plan.interface;
         for route in &plan.routes {
-            say!(self.log, Detail, "net_route_v{}_del: {}", version(route), route_text(route));
+            say!(self.log, Detail, "net_route_v{}_del: {}", version(route), route_text(route, interface));
         }
         say!(self.log, Info, "Closing TUN/TAP interface");
         for address in &plan.addresses {
@@ -226,7 +231,7 @@ fn added(plan: &Plan) -> Vec<String> {
         });
     }
     for route in &plan.routes {
-        lines.push(format!("net_route_v{}_add: {}", version(route), route_text(route)));
+        lines.push(format!("net_route_v{}_add: {}", version(route), route_text(route, interface)));
     }
     lines
 }
@@ -240,12 +245,12 @@ fn version(route: &Route) -> u8 {
 }
 
 /// As in `net_route_v4_add: 192.168.77.0/24 via 10.8.0.1 dev [NULL] table 0 metric -1`.
-fn route_text(route: &Route) -> String {
+fn route_text(route: &Route, interface: &str) -> String {
     let via = route.via.map_or_else(|| "::".to_owned(), |via| via.to_string());
     let dev = match &route.dev {
         Dev::ByName(name) => name.clone(),
         Dev::ByIndex(index) => format!("#{index}"),
-        Dev::Tunnel => "[tunnel]".into(),
+        Dev::Tunnel => interface.to_owned(),
         Dev::None => "[NULL]".into(),
     };
     let metric = route.metric.map_or_else(|| "-1".to_owned(), |metric| metric.to_string());

@@ -95,7 +95,6 @@ impl Retry {
     }
 
     /// Where to try next. `more_addresses`: the name of the present server resolved to further ones.
-    #[expect(clippy::should_implement_trait, reason = "the answer depends on an argument and never ends")]
     pub fn next(&mut self, more_addresses: bool) -> Next {
         let next = match self.current {
             Some(_) if self.stay => Next::SameAddress,

@@ -146,6 +146,11 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
         self.link.as_ref()
     }
 
+    /// The link, to ask it for what only it knows.
+    pub const fn link_mut(&mut self) -> Option<&mut L> {
+        self.link.as_mut()
+    }
+
     /// Takes a device whose packets have up to `mtu` bytes.
     pub fn set_device(&mut self, device: D, mtu: u16) -> Option<D> {
         self.size_for(mtu);
@@ -204,7 +209,8 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
         }
         let mut settled = self.settle(now);
         self.collect_transmits(now);
-        failure = failure.or(self.forward(now));
+        let forwarded = self.forward(now);
+        failure = failure.or(forwarded);
         settled &= self.settle(now);
         self.collect_transmits(now);
         failure = failure.or_else(|| self.flush(now));
