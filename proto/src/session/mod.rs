@@ -1,7 +1,7 @@
 //! One relation to a peer: handshake, renegotiation, messages, keepalive.
 //!
-//! A session owns the control channel protection, the current [`Exchange`] (one key negotiation) and the
-//! [`Slots`] with the data keys that resulted from earlier ones. Its phases:
+//! A session owns the control channel protection, the current `Exchange` (one key negotiation) and the
+//! `Slots` with the data keys that resulted from earlier ones. Its phases:
 //!
 //! ```text
 //! Connecting ──first exchange active──► Configuring ──PUSH_REPLY──► Up ──close()──► Leaving

@@ -1,6 +1,6 @@
 //! What the host should look like while a tunnel is up: pure data, and the rules that derive it from VPN options.
 //!
-//! [`Plan`] is what [`Host::apply`](crate::Host::apply) takes. It may be written by hand, or derived by [`build`] from
+//! [`Plan`] is what [`Host::apply`](crate::Host::apply) takes. It may be written by hand, or derived by [`build()`] from
 //! [`VpnOptions`], which mirror OpenVPN's own options.
 
 mod build;

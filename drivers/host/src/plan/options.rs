@@ -3,7 +3,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::Ipv6Net;
 
 /// The VPN options that concern the host, as pushed by the server or given locally. Pure input of
-/// [`build`](super::build).
+/// [`build`](super::build()).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VpnOptions {
     /// `ifconfig`.
@@ -96,7 +96,7 @@ pub struct RouteOption {
 pub struct RouteOption6 {
     /// Network; host bits are cleared.
     pub network: Ipv6Net,
-    /// Gateway, if any was given. OpenVPN ignores it on a layer-3 device, and so does [`build`](super::build).
+    /// Gateway, if any was given. OpenVPN ignores it on a layer-3 device, and so does [`build`](super::build()).
     pub gateway: Option<Ipv6Addr>,
     /// Metric; `None` takes [`VpnOptions::route_metric`].
     pub metric: Option<u32>,
@@ -127,7 +127,7 @@ impl Redirect {
     }
 }
 
-/// What [`build`](super::build) must know of the host and the connection.
+/// What [`build`](super::build()) must know of the host and the connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Surroundings {
     /// The VPN server's address, as connected to.
