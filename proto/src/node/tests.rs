@@ -227,8 +227,13 @@ impl World {
     }
 
     fn causes(&self) -> Vec<&CloseCause> {
-        let cause = |event| if let &Event::Closed { ref cause, .. } = event { Some(cause) } else { None };
-        self.events.iter().filter_map(cause).collect()
+        let mut causes = Vec::new();
+        for event in &self.events {
+            if let Event::Closed { cause, .. } = event {
+                causes.push(cause);
+            }
+        }
+        causes
     }
 
     fn rekeys(&self) -> usize {
