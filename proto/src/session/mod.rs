@@ -12,7 +12,7 @@ mod configure;
 mod exchange;
 mod input;
 mod keepalive;
-mod message;
+pub(crate) mod message;
 mod negotiate;
 mod slots;
 
