@@ -48,6 +48,9 @@ use slots::Slots;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct SessionHandle(pub(crate) u64);
 
+/// Beyond all deadlines.
+const NEVER: Instant = Instant::from_nanos(u64::MAX);
+
 /// The time of a call, on both time lines.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
@@ -361,7 +364,9 @@ impl Session {
             Phase::Configuring(Configuring { next_request, give_up, .. }) => {
                 Deadline::earliest(at(*next_request, Timer::PushRequest), at(*give_up, Timer::PushTimeout))
             }
-            Phase::Up => self.renegotiate_at.and_then(|due| at(due, Timer::Renegotiate)),
+            Phase::Up => {
+                self.renegotiate_at.filter(|&due| due < NEVER).and_then(|due| at(due, Timer::Renegotiate))
+            }
             Phase::Leaving(Leaving { until, next_exit }) => {
                 at(next_exit.map_or(*until, |due| due.min(*until)), Timer::Leave)
             }
