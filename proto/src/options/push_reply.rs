@@ -155,7 +155,7 @@ fn is_route_class(name: &str) -> bool {
 /// The line for a message: printable, of bounded length, without a session token.
 fn shown(line: &str) -> String {
     const LONGEST: usize = 200;
-    if line.starts_with("auth-token") {
+    if line.contains("auth-token") {
         return "auth-token [redacted]".into();
     }
     let mut text: String = line.chars().take(LONGEST).map(|c| if c.is_control() { '?' } else { c }).collect();

@@ -216,6 +216,7 @@ fn ignored_text_is_printable_and_keeps_tokens_secret() {
     let long = refused(&"x".repeat(900));
     assert!(long.len() < 250, "{long}");
     assert!(!refused("auth-token SECRET extra").contains("SECRET"));
+    assert!(!refused("\"auth-token\" SECRET extra").contains("SECRET"));
     let token = one("auth-token SECRET");
     assert!(!format!("{token:?}").contains("SECRET"));
     assert_eq!(token, Pushed::AuthToken(Token(String::from("SECRET").into())));
