@@ -1,3 +1,5 @@
+mod corners;
+
 use core::time::Duration;
 use std::collections::BTreeMap;
 
@@ -7,6 +9,7 @@ use super::*;
 use crate::CloseCause;
 use crate::config::params::DataFormat;
 use crate::data::{HEADROOM, Payload, Slot, TAILROOM};
+use crate::deadline::Timer;
 use crate::entropy::{EntropyStream, Purpose};
 use crate::event::Advance;
 use crate::fuzzing::server::{PUSH, Server};
