@@ -1,3 +1,5 @@
+mod corners;
+
 use core::time::Duration;
 
 use zeroize::Zeroizing;
@@ -5,9 +7,11 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::CloseCause;
 use crate::config::params::DataFormat;
+use crate::deadline::Timer;
 use crate::event::Advance;
 use crate::fuzzing::server::PUSH;
 use crate::fuzzing::world::{Faults, PATH, World, config, key, secs, wraps};
+use crate::limits::MAX_CONTROL_DATAGRAM;
 use crate::plane::{Capabilities, DataPlane as _};
 use crate::tls::fake::FakeFactory;
 use crate::wire::ids::PeerId;

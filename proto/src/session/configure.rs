@@ -91,13 +91,15 @@ impl Session {
             ControlMessage::AuthPending(seconds) => {
                 self.extend_waiting(seconds);
                 let text = "AUTH_PENDING".to_owned();
-                self.inform(Event::Message { session: self.handle, text });
+                self.events.push_back(Event::Message { session: self.handle, text });
             }
             ControlMessage::Restart { keep_credentials, advance, reason } => {
                 self.fail(CloseCause::Restart { keep_credentials, advance, reason });
             }
             ControlMessage::Halt(reason) => self.fail(CloseCause::Halt { reason }),
-            ControlMessage::Info(text) => self.inform(Event::Message { session: self.handle, text }),
+            ControlMessage::Info(text) => {
+                self.events.push_back(Event::Message { session: self.handle, text })
+            }
             ControlMessage::Exit => self.fail(CloseCause::PeerExit),
             ControlMessage::Unknown => self.drops.count(DropReason::ControlMessage),
         }
@@ -116,7 +118,7 @@ impl Session {
     }
 
     fn handle_push_reply(&mut self, now: Now, text: &str) {
-        self.inform(Event::PushReply {
+        self.events.push_back(Event::PushReply {
             session: self.handle,
             text: format!("PUSH_REPLY{}", without_tokens(text)),
         });
@@ -216,7 +218,10 @@ impl Session {
             timing.hand_window.min(timing.reneg / 2)
         };
         let promote_at = (self.exchange.started() + window).max(now.at + LAST_ACK);
-        self.slots.install(self.exchange.key(), data, promote_at, &mut self.directives);
+        let key = self.exchange.key();
+        if let Some(key) = self.slots.install(key, data, promote_at, &mut self.directives) {
+            self.on_promoted(key);
+        }
     }
 
     fn take_token(&mut self, options: &[Pushed]) {
@@ -241,8 +246,10 @@ impl Session {
 /// A control message without the values of `auth-token` options (`openvpn: ssl_verify.c`,
 /// `sanitize_control_message`).
 fn without_tokens(text: &str) -> String {
-    let hide = |option: &str| {
-        if option.starts_with("auth-token ") { "auth-token".into() } else { option.to_owned() }
+    // Wherever the word stands: quotes and blanks may come before it.
+    let hide = |option: &str| match option.contains("auth-token") && !option.starts_with("auth-token-user ") {
+        true => "auth-token".into(),
+        false => option.to_owned(),
     };
     text.split(',').map(hide).collect::<Vec<_>>().join(",")
 }
@@ -255,5 +262,6 @@ mod tests {
     fn tokens_stay_out_of_the_log() {
         let push = ",ping 2,auth-token SESS_ID_AT_secret,auth-token-user bm9ib2R5,peer-id 1";
         assert_eq!(without_tokens(push), ",ping 2,auth-token,auth-token-user bm9ib2R5,peer-id 1");
+        assert_eq!(without_tokens(", auth-token a,\"auth-token\" b"), ",auth-token,auth-token");
     }
 }

@@ -29,7 +29,7 @@ use crate::entropy::{Entropy, EntropyStream, Purpose};
 use crate::event::{CloseCause, Event};
 use crate::keys::data_key::TlsRole;
 use crate::keys::method2::ClientSource;
-use crate::limits::{MAX_ACKS, MAX_EVENTS, MAX_PIGGYBACK_ACKS, MAX_USER_PASS};
+use crate::limits::{MAX_ACKS, MAX_PIGGYBACK_ACKS, MAX_USER_PASS};
 use crate::node::ConnectError;
 use crate::options::push_reply::PushAccumulator;
 use crate::path::Path;
@@ -252,7 +252,10 @@ impl Session {
                 self.previous = Some(core::mem::replace(&mut self.exchange, exchange));
                 self.tls_reported = false;
                 self.renegotiate_at = None;
-                self.slots.rotate(now.at + self.config.timing.tran_window, &mut self.directives);
+                let ends = now.at + self.config.timing.tran_window;
+                if let Some(key) = self.slots.rotate(ends, &mut self.directives) {
+                    self.on_promoted(key);
+                }
             }
             Err(ConnectError::Tls(failure)) => self.fail(CloseCause::Tls(failure)),
             Err(_) => self.fail(CloseCause::Protocol("the key exchange message became too long")),
@@ -271,16 +274,12 @@ impl Session {
         let until = now.at + Duration::from_secs(seconds.into());
         let by_control =
             self.agreed.is_some_and(|agreed| agreed.flags.cc_exit) && self.exchange.state() == State::Active;
-        let next_exit = if by_control {
+        let next_exit = (!by_control).then_some(now.at);
+        self.phase = Phase::Leaving(Leaving { until, next_exit });
+        if by_control {
             self.send_message(now, "EXIT");
-            None
-        } else {
-            Some(now.at)
-        };
-        if matches!(self.phase, Phase::Up) {
-            self.phase = Phase::Leaving(Leaving { until, next_exit });
-            self.leave(now);
         }
+        self.leave(now);
     }
 
     /// Ends at once.
@@ -308,10 +307,13 @@ impl Session {
         }
     }
 
-    /// Begins to end: what is still to be said (acks, an alert) goes out, then the session is dead.
+    /// Begins to end: what is still to be said (acks, an alert) goes out, then the session is dead. Who is
+    /// leaving anyway ends because of that, whatever else happens on the way.
     fn fail(&mut self, cause: CloseCause) {
-        if !matches!(self.phase, Phase::Dying(_) | Phase::Dead) {
-            self.phase = Phase::Dying(cause);
+        match self.phase {
+            Phase::Dying(_) | Phase::Dead => {}
+            Phase::Leaving(_) => self.phase = Phase::Dying(CloseCause::Local),
+            Phase::Connecting | Phase::Configuring(_) | Phase::Up => self.phase = Phase::Dying(cause),
         }
     }
 
@@ -354,12 +356,14 @@ impl Session {
         }
     }
 
-    /// When to call `handle_timeout`, or to poll a transmit.
-    pub(crate) fn deadline(&self) -> Option<Deadline> {
+    /// When to call `handle_timeout`, or to poll a transmit. What can't be sent yet (`held`) must not wake
+    /// anybody.
+    pub(crate) fn deadline(&self, held: bool) -> Option<Deadline> {
         let at = |at, why| Some(Deadline { at, why });
         let timing = &self.config.timing;
         let phase = match &self.phase {
             Phase::Dead => return None,
+            Phase::Dying(_) if held => return None,
             Phase::Dying(_) => return at(self.started, Timer::Transmit),
             Phase::Configuring(Configuring { next_request, give_up, .. }) => {
                 Deadline::earliest(at(*next_request, Timer::PushRequest), at(*give_up, Timer::PushTimeout))
@@ -379,7 +383,8 @@ impl Session {
             }
             _ => at(self.exchange.started() + timing.hand_window, Timer::HandWindow),
         };
-        let retransmit = self.exchange.retransmit_at().and_then(|due| at(due, Timer::Retransmit));
+        let retransmit = self.exchange.retransmit_at().filter(|_| !held);
+        let retransmit = retransmit.and_then(|due| at(due, Timer::Retransmit));
         let keepalive = match self.phase {
             Phase::Leaving(_) => None,
             _ => self.keepalive.deadline(),
@@ -465,14 +470,7 @@ impl Session {
         if key == self.exchange.key() {
             self.previous = None;
         }
-        self.inform(Event::Rekeyed { session: self.handle, key });
-    }
-
-    /// Informative events are dropped when nobody drains them; those to act upon never are.
-    fn inform(&mut self, event: Event) {
-        if self.events.len() < MAX_EVENTS {
-            self.events.push_back(event);
-        }
+        self.events.push_back(Event::Rekeyed { session: self.handle, key });
     }
 }
 
