@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::clock::{Anchor, Instant};
 use crate::config::{ClientConfig, Credentials, NodeConfig};
-use crate::deadline::{Deadline, Timer};
+use crate::deadline::Deadline;
 use crate::directive::{Directive, Order, PeerRef};
 use crate::drops::{DropCounters, DropReason};
 use crate::endpoint::{Endpoint, Route};
@@ -285,10 +285,8 @@ impl Node {
         }
         if !entry.session.is_dead() {
             let held = !self.config.capabilities.synchronous && entry.gate > self.applied;
-            let sends = |deadline: &Deadline| matches!(deadline.why, Timer::Transmit | Timer::Retransmit);
             // What can't be sent yet must not wake anybody; `on_applied` comes back to it.
-            let deadline = entry.session.deadline().filter(|deadline| !(held && sends(deadline)));
-            self.schedule.set(handle, deadline);
+            self.schedule.set(handle, entry.session.deadline(held));
             return;
         }
         self.schedule.set(handle, None);
@@ -305,11 +303,15 @@ impl Node {
     }
 
     fn on_applied(&mut self, seq: u64) {
-        let opened = self.applied + 1..=seq;
-        self.applied = self.applied.max(seq);
+        let before = self.applied;
+        self.applied = before.max(seq);
         self.peer_ids.on_applied(seq);
-        let released: Vec<SessionHandle> =
-            self.sessions.iter().filter(|(_, entry)| opened.contains(&entry.gate)).map(|(&h, _)| h).collect();
+        let released: Vec<SessionHandle> = self
+            .sessions
+            .iter()
+            .filter(|(_, entry)| before < entry.gate && entry.gate <= seq)
+            .map(|(&h, _)| h)
+            .collect();
         released.into_iter().for_each(|handle| self.settle(handle));
     }
 }

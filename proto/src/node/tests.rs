@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::CloseCause;
 use crate::config::params::DataFormat;
+use crate::deadline::Timer;
 use crate::event::Advance;
 use crate::fuzzing::server::PUSH;
 use crate::fuzzing::world::{Faults, PATH, World, config, key, secs, wraps};
@@ -346,6 +347,22 @@ fn a_slow_plane_holds_the_message_that_reveals_the_key() {
     world.node.handle_report(world.now, Report::Applied(u64::MAX));
     world.drain();
     assert_eq!(world.causes(), [&CloseCause::Local]);
+}
+
+#[test]
+fn a_plane_that_never_answers_stops_no_timer_but_retransmission() {
+    let mut world = World::new(config(WrapConfig::None));
+    let capabilities = Capabilities { synchronous: false, ..Capabilities::USERSPACE };
+    world.node.config = Arc::new(NodeConfig { capabilities });
+    world.run(secs(1));
+    world.node.renegotiate(world.now, world.session);
+    world.run(secs(5));
+    assert_eq!(world.node.deadline().map(|deadline| deadline.why), Some(Timer::Ping));
+    world.run(secs(60));
+    world.node.handle_report(world.now, Report::Applied(u64::MAX));
+    world.node.handle_report(world.now, Report::Applied(u64::MAX));
+    world.drain();
+    assert_eq!(world.causes(), [&CloseCause::HandWindow]);
 }
 
 #[test]

@@ -137,8 +137,8 @@ impl Keepalive {
             return Some(close);
         }
         if let Some((after, bytes)) = self.settings.inactive.filter(|_| self.inactive_due.is_some()) {
-            let sum = totals.rx_bytes + totals.tx_bytes;
-            if sum - self.inactive_base >= bytes.max(1) {
+            let sum = totals.rx_bytes.saturating_add(totals.tx_bytes);
+            if sum.saturating_sub(self.inactive_base) >= bytes.max(1) {
                 self.inactive_base = sum;
                 self.inactive_due = Some(now + after);
             } else if self.inactive_due.is_some_and(|at| at <= now) {
@@ -235,6 +235,15 @@ mod tests {
             keepalive.on_activity(at(60), at(60), at(60), totals(1999)),
             Some(Action::Close(CloseCause::Inactive))
         );
+    }
+
+    #[test]
+    fn sums_of_a_plane_may_be_anything() {
+        let mut keepalive = started(&[Pushed::Inactive(secs(30), 1000), Pushed::PingRestart(Duration::ZERO)]);
+        let totals = |rx_bytes, tx_bytes| Totals { rx_bytes, tx_bytes, ..Totals::default() };
+        assert_eq!(keepalive.on_activity(at(10), at(9), at(9), totals(u64::MAX, u64::MAX)), None);
+        let close = Some(Action::Close(CloseCause::Inactive));
+        assert_eq!(keepalive.on_activity(at(40), at(9), at(9), totals(3, 0)), close);
     }
 
     #[test]

@@ -351,12 +351,13 @@ impl Session {
         }
     }
 
-    /// When to call `handle_timeout`, or to poll a transmit.
-    pub(crate) fn deadline(&self) -> Option<Deadline> {
+    /// When to call `handle_timeout`, or to poll a transmit; the latter doesn't count while packets are `held`.
+    pub(crate) fn deadline(&self, held: bool) -> Option<Deadline> {
         let at = |at, why| Some(Deadline { at, why });
         let timing = &self.config.timing;
         let phase = match &self.phase {
             Phase::Dead => return None,
+            Phase::Dying(_) if held => return None,
             Phase::Dying(_) => return at(self.started, Timer::Transmit),
             Phase::Configuring(Configuring { next_request, give_up, .. }) => {
                 Deadline::earliest(at(*next_request, Timer::PushRequest), at(*give_up, Timer::PushTimeout))
@@ -374,7 +375,8 @@ impl Session {
             }
             _ => at(self.exchange.started() + timing.hand_window, Timer::HandWindow),
         };
-        let retransmit = self.exchange.retransmit_at().and_then(|due| at(due, Timer::Retransmit));
+        let retransmit = self.exchange.retransmit_at().filter(|_| !held);
+        let retransmit = retransmit.and_then(|due| at(due, Timer::Retransmit));
         let keepalive = match self.phase {
             Phase::Leaving(_) => None,
             _ => self.keepalive.deadline(),
