@@ -15,6 +15,23 @@ use crate::wire::ids::PeerId;
 use crate::wrap::WrapConfig;
 
 impl World {
+    fn new(config: ClientConfig) -> Self {
+        Self::with_seed(config, None, 1)
+    }
+
+    fn with_seed(config: ClientConfig, login: Option<Credentials>, seed: u64) -> Self {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_be_bytes());
+        let mut world = Self::start(config, login, bytes, PATH, Capabilities::USERSPACE);
+        world.drain();
+        world
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.step(end) {}
+    }
+
     fn run_until_up(&mut self, within: Duration) -> bool {
         let end = self.now + within;
         while self.peer.is_none() && self.step(end) {}
