@@ -1,2 +1,4 @@
+//! Messages of the control channel.
+
 #![cfg_attr(fuzzing, no_main)]
 oxivpn_fuzz::target!(oxivpn_proto::fuzzing::control_messages::run);

@@ -1,2 +1,4 @@
+//! Control packets without protection.
+
 #![cfg_attr(fuzzing, no_main)]
 oxivpn_fuzz::target!(oxivpn_proto::fuzzing::control_packet::run);

@@ -1,2 +1,4 @@
+//! Datagrams that nobody sealed.
+
 #![cfg_attr(fuzzing, no_main)]
 oxivpn_fuzz::target!(oxivpn_proto::fuzzing::data_packet::run);

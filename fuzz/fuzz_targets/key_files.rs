@@ -1,2 +1,4 @@
+//! Text of key files.
+
 #![cfg_attr(fuzzing, no_main)]
 oxivpn_fuzz::target!(oxivpn_proto::fuzzing::key_files::run);

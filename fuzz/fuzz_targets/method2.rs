@@ -1,2 +1,4 @@
+//! The server's key exchange message.
+
 #![cfg_attr(fuzzing, no_main)]
 oxivpn_fuzz::target!(oxivpn_proto::fuzzing::method2::run);

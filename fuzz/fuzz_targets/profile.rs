@@ -1,2 +1,4 @@
+//! Profile text and command lines.
+
 #![cfg_attr(fuzzing, no_main)]
 oxivpn_fuzz::target!(oxivpn_profile::fuzzing::run);

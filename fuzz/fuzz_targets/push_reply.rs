@@ -1,2 +1,4 @@
+//! Pushed options.
+
 #![cfg_attr(fuzzing, no_main)]
 oxivpn_fuzz::target!(oxivpn_proto::fuzzing::push_reply::run);

@@ -1,2 +1,4 @@
+//! The replay window against a model.
+
 #![cfg_attr(fuzzing, no_main)]
 oxivpn_fuzz::target!(oxivpn_proto::fuzzing::replay_vs_model::run);

@@ -1,2 +1,4 @@
+//! Sealed packets in any order.
+
 #![cfg_attr(fuzzing, no_main)]
 oxivpn_fuzz::target!(oxivpn_proto::fuzzing::seal_open::run);

@@ -1,2 +1,4 @@
+//! A whole client session.
+
 #![cfg_attr(fuzzing, no_main)]
 oxivpn_fuzz::target!(oxivpn_proto::fuzzing::session_client::run);

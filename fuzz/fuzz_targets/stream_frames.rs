@@ -1,2 +1,4 @@
+//! Frames of a TCP stream.
+
 #![cfg_attr(fuzzing, no_main)]
 oxivpn_fuzz::target!(oxivpn_proto::fuzzing::stream_frames::run);

@@ -1,2 +1,4 @@
+//! Protected control packets.
+
 #![cfg_attr(fuzzing, no_main)]
 oxivpn_fuzz::target!(oxivpn_proto::fuzzing::wrap_open::run);

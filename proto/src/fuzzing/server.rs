@@ -123,7 +123,7 @@ impl Server {
                 crate::data::Payload::Handled => None,
             };
         }
-        let len = bytes.len() - if opcode.has_wkc() { self.wrapped_len() } else { 0 };
+        let len = bytes.len().checked_sub(if opcode.has_wkc() { self.wrapped_len() } else { 0 })?;
         let wrap = match &mut self.dynamic {
             Some(dynamic) if key != KeyId::FIRST => dynamic,
             _ => &mut self.wrap,

@@ -90,6 +90,8 @@ struct Record {
     marks: [BTreeSet<u32>; 2],
     next_mark: u32,
     steps: usize,
+    /// Whether control packets can't be changed on the link.
+    protected: bool,
     /// Of the current session.
     seen: BTreeSet<&'static str>,
 }
@@ -99,7 +101,7 @@ pub fn run(data: &[u8]) {
     let mut script = Script(data);
     let mut setup = Setup::read(&mut script);
     let mut world = setup.world();
-    let mut record = Record::default();
+    let mut record = Record { protected: setup.flags & 3 != 0, ..Record::default() };
     drain(&mut world, &mut record);
     for _ in 0..MAX_OPERATIONS {
         if script.0.is_empty() {
@@ -405,10 +407,14 @@ fn inspect(world: &mut World, record: &mut Record) {
         }
     }
     world.sent.clear();
-    let known = |text: &String| text == "PUSH_REQUEST" || text == "EXIT";
-    assert!(world.server.heard.drain(..).all(|text| known(&text)), "the client says what is no message");
-    let introduction = &world.server.introduction;
-    assert!(introduction.is_empty() || introduction.contains("IV_PROTO="), "{introduction}");
+    // Without a wrap, and with a TLS that protects nothing, the link can put words into the client's mouth.
+    if record.protected {
+        let known = |text: &String| text == "PUSH_REQUEST" || text == "EXIT";
+        assert!(world.server.heard.iter().all(known), "{:?} is no message", world.server.heard);
+        let introduction = &world.server.introduction;
+        assert!(introduction.is_empty() || introduction.contains("IV_PROTO="), "{introduction}");
+    }
+    world.server.heard.clear();
     while world.link.len() > MAX_IN_FLIGHT {
         world.link.pop_first();
     }

@@ -110,18 +110,6 @@ pub(crate) fn inner_packet(mark: u32) -> [u8; 24] {
 }
 
 impl World {
-    pub(crate) fn new(config: ClientConfig) -> Self {
-        Self::with_seed(config, None, 1)
-    }
-
-    pub(crate) fn with_seed(config: ClientConfig, login: Option<Credentials>, seed: u64) -> Self {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&seed.to_be_bytes());
-        let mut world = Self::start(config, login, bytes, PATH, Capabilities::USERSPACE);
-        world.drain();
-        world
-    }
-
     /// A client that has just begun to connect; nothing is drained yet.
     pub(crate) fn start(
         config: ClientConfig,
@@ -257,12 +245,6 @@ impl World {
         self.node.handle_timeout(self.now);
         self.drain();
         true
-    }
-
-    /// Lets `time` pass.
-    pub(crate) fn run(&mut self, time: Duration) {
-        let end = self.now + time;
-        while self.step(end) {}
     }
 
     /// Sends [`inner_packet`]; `false` if the sender has no key to seal it with.

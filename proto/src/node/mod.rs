@@ -311,11 +311,15 @@ impl Node {
     }
 
     fn on_applied(&mut self, seq: u64) {
-        let opened = self.applied + 1..=seq;
-        self.applied = self.applied.max(seq);
+        let before = self.applied;
+        self.applied = before.max(seq);
         self.peer_ids.on_applied(seq);
-        let released: Vec<SessionHandle> =
-            self.sessions.iter().filter(|(_, entry)| opened.contains(&entry.gate)).map(|(&h, _)| h).collect();
+        let released: Vec<SessionHandle> = self
+            .sessions
+            .iter()
+            .filter(|(_, entry)| before < entry.gate && entry.gate <= seq)
+            .map(|(&h, _)| h)
+            .collect();
         released.into_iter().for_each(|handle| self.settle(handle));
     }
 }

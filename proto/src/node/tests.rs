@@ -18,6 +18,23 @@ use crate::wire::ids::PeerId;
 use crate::wrap::WrapConfig;
 
 impl World {
+    fn new(config: ClientConfig) -> Self {
+        Self::with_seed(config, None, 1)
+    }
+
+    fn with_seed(config: ClientConfig, login: Option<Credentials>, seed: u64) -> Self {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_be_bytes());
+        let mut world = Self::start(config, login, bytes, PATH, Capabilities::USERSPACE);
+        world.drain();
+        world
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.step(end) {}
+    }
+
     fn run_until_up(&mut self, within: Duration) -> bool {
         let end = self.now + within;
         while self.peer.is_none() && self.step(end) {}
@@ -355,6 +372,22 @@ fn a_slow_plane_holds_the_message_that_reveals_the_key() {
     world.node.handle_report(world.now, Report::Applied(u64::MAX));
     world.drain();
     assert_eq!(world.causes(), [&CloseCause::Local]);
+}
+
+#[test]
+fn a_plane_that_never_answers_stops_no_timer_but_retransmission() {
+    let mut world = World::new(config(WrapConfig::None));
+    let capabilities = Capabilities { synchronous: false, ..Capabilities::USERSPACE };
+    world.node.config = Arc::new(NodeConfig { capabilities });
+    world.run(secs(1));
+    world.node.renegotiate(world.now, world.session);
+    world.run(secs(5));
+    assert_eq!(world.node.deadline().map(|deadline| deadline.why), Some(Timer::Ping));
+    world.run(secs(60));
+    world.node.handle_report(world.now, Report::Applied(u64::MAX));
+    world.node.handle_report(world.now, Report::Applied(u64::MAX));
+    world.drain();
+    assert_eq!(world.causes(), [&CloseCause::HandWindow]);
 }
 
 #[test]

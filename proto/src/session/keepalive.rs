@@ -250,6 +250,15 @@ mod tests {
     }
 
     #[test]
+    fn sums_of_a_plane_may_be_anything() {
+        let mut keepalive = started(&[Pushed::Inactive(secs(30), 1000), Pushed::PingRestart(Duration::ZERO)]);
+        let totals = |rx_bytes, tx_bytes| Totals { rx_bytes, tx_bytes, ..Totals::default() };
+        assert_eq!(keepalive.on_activity(at(10), at(9), at(9), totals(u64::MAX, u64::MAX)), None);
+        let close = Some(Action::Close(CloseCause::Inactive));
+        assert_eq!(keepalive.on_activity(at(40), at(9), at(9), totals(3, 0)), close);
+    }
+
+    #[test]
     fn an_unanswered_question_is_asked_again() {
         let mut keepalive = started(&[Pushed::Ping(secs(10))]);
         assert_eq!(keepalive.handle_timeout(at(10)), Some(Action::Ask));
