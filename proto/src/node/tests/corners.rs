@@ -93,6 +93,7 @@ fn a_session_moves_unless_its_new_path_is_taken() {
 fn one_session_that_cannot_send_holds_up_no_other() {
     let mut world = World::new(config(WrapConfig::None));
     let path = Path::Stream(StreamId(3));
+    world.now = world.now + secs(1);
     let other = world.node.connect(world.now, path, Arc::new(config(WrapConfig::None)), None).unwrap();
     // Both sockets are full: nothing is polled.
     world.node.close(world.now, world.session);
