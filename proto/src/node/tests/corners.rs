@@ -194,3 +194,23 @@ fn who_shares_the_static_key_cannot_close_the_replay_window() {
         }
     }
 }
+
+#[test]
+fn a_token_too_long_to_be_sent_leaves_the_password() {
+    let login =
+        Credentials { username: "alice".into(), password: Zeroizing::new("secret".into()), is_token: false };
+    let mut world = World::with_seed(config(WrapConfig::None), Some(login), 1);
+    world.server.greeting = vec![format!("{PUSH},auth-token {}", "T".repeat(128))];
+    world.run(secs(1));
+    let warned = world.events.iter().any(|event| {
+        matches!(event, Event::Configure { ignored, .. } if ignored.iter().any(|line| line.contains("127 bytes")))
+    });
+    assert!(warned, "{:?}", world.events);
+    world.server.say(world.now, &format!("PUSH_REPLY,auth-token {}", "T".repeat(1900)));
+    world.node.renegotiate(world.now, world.session);
+    world.drain();
+    world.run(secs(1));
+    assert!(world.server.introduction.contains("alice\0\0\u{7}secret\0"), "{:?}", world.server.introduction);
+    assert_eq!(world.server.keys, 2);
+    assert!(!world.events.iter().any(|event| matches!(event, Event::Token { .. })));
+}
