@@ -111,7 +111,8 @@ pub mod drops;
 pub mod endpoint;
 pub mod entropy;
 pub mod event;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "fuzzing"))]
+#[doc(hidden)]
 pub mod fuzzing;
 pub mod keys;
 pub mod limits;

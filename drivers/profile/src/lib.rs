@@ -25,7 +25,8 @@
 mod draft;
 pub mod error;
 mod finish;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "fuzzing"))]
+#[doc(hidden)]
 pub mod fuzzing;
 mod grammar;
 mod keys;

@@ -1,13 +1,19 @@
 //! Bodies of the fuzz targets, compiled with every test so that they stay alive. Each takes arbitrary bytes
 //! and panics only on a defect of this crate.
 
+pub mod control_messages;
 pub mod control_packet;
 pub mod data_packet;
+pub mod key_files;
+pub(crate) mod ledger;
+pub mod method2;
 pub mod push_reply;
 pub mod replay_vs_model;
 pub mod seal_open;
 pub(crate) mod server;
+pub mod session_client;
 pub mod stream_frames;
+pub(crate) mod world;
 pub mod wrap_open;
 
 #[cfg(test)]

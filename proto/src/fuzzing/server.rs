@@ -18,8 +18,9 @@ use crate::plane::local::LocalPlane;
 use crate::reliable::{AckDebt, ReliableRecv, ReliableSend};
 use crate::tls::fake::{FakeFactory, FakeServer};
 use crate::tls::{TlsPhase, TlsSession};
+use crate::wire::ack::AckList;
 use crate::wire::control::ControlBody;
-use crate::wire::ids::{KeyId, PeerId, SessionId};
+use crate::wire::ids::{KeyId, MessageId, PeerId, SessionId};
 use crate::wire::opcode::Opcode;
 use crate::wrap::{Wrap, WrapConfig};
 
@@ -29,6 +30,14 @@ pub(crate) const PUSH: &str = "PUSH_REPLY,route-gateway 10.8.0.1,topology subnet
                                protocol-flags cc-exit tls-ekm dyn-tls-crypt,tun-mtu 1500";
 
 pub(crate) const PEER: PeerRef = PeerRef { id: PeerId::from_low_bits(5), generation: 1 };
+
+/// A good key method 2 message.
+fn hello() -> Vec<u8> {
+    let mut message = vec![0, 0, 0, 0, 2];
+    message.extend_from_slice(&[7; 64]);
+    message.extend_from_slice(b"\0\x03V4\0\0\0\0\0\0\0");
+    message
+}
 
 /// One key negotiation of the server.
 struct Negotiation {
@@ -76,6 +85,10 @@ pub(crate) struct Server {
     pub(crate) introduction: String,
     /// How many keys were exchanged.
     pub(crate) keys: usize,
+    /// Said in place of a good key method 2 message.
+    pub(crate) hello: Option<Vec<u8>>,
+    /// Header and body of the control packet that was sealed last.
+    pub(crate) last: Option<(u8, Vec<u8>)>,
     orders: VecDeque<Directive>,
 }
 
@@ -95,6 +108,8 @@ impl Server {
             heard: Vec::new(),
             introduction: String::new(),
             keys: 0,
+            hello: None,
+            last: None,
             orders: VecDeque::new(),
         }
     }
@@ -108,7 +123,7 @@ impl Server {
                 crate::data::Payload::Handled => None,
             };
         }
-        let len = bytes.len() - if opcode.has_wkc() { self.wrapped_len() } else { 0 };
+        let len = bytes.len().checked_sub(if opcode.has_wkc() { self.wrapped_len() } else { 0 })?;
         let wrap = match &mut self.dynamic {
             Some(dynamic) if key != KeyId::FIRST => dynamic,
             _ => &mut self.wrap,
@@ -158,10 +173,8 @@ impl Server {
             } else {
                 negotiation.greeted = true;
                 self.introduction = String::from_utf8_lossy(record.get(117..).unwrap_or_default()).into();
-                let mut message = vec![0, 0, 0, 0, 2];
-                message.extend_from_slice(&[7; 64]);
-                message.extend_from_slice(b"\0\x03V4\0\0\0\0\0\0\0");
-                let _ = negotiation.tls.write_record(&message);
+                let hello = self.hello.clone().unwrap_or_else(hello);
+                let _ = negotiation.tls.write_record(&hello);
             }
         }
         // All acknowledged: the client has read our message and installed the key.
@@ -210,10 +223,50 @@ impl Server {
 
     /// Says something on the control channel.
     pub(crate) fn say(&mut self, now: Instant, text: &str) {
+        self.say_record(now, format!("{text}\0").as_bytes());
+    }
+
+    /// Says a record as it is.
+    pub(crate) fn say_record(&mut self, now: Instant, record: &[u8]) {
         if let Some(negotiation) = &mut self.current {
-            let _ = negotiation.tls.write_record(format!("{text}\0").as_bytes());
+            let _ = negotiation.tls.write_record(record);
         }
         self.queue(now);
+    }
+
+    /// Sends bytes in the place of TLS records.
+    pub(crate) fn babble(&mut self, now: Instant, bytes: &[u8]) {
+        if let Some(negotiation) = &mut self.current {
+            negotiation.tls.babble(bytes);
+        }
+        self.queue(now);
+    }
+
+    /// Seals any body with the keys of the control channel.
+    pub(crate) fn forge(&mut self, header: u8, body: &[u8]) -> Vec<u8> {
+        let key = Opcode::parse(header).map_or(KeyId::FIRST, |(_, key)| key);
+        let wrap = match &mut self.dynamic {
+            Some(dynamic) if key != KeyId::FIRST => dynamic,
+            _ => &mut self.wrap,
+        };
+        let mut out = Vec::new();
+        wrap.seal(1, header, self.local, body, &mut out);
+        out
+    }
+
+    /// A packet with this message id and payload and acks, as the client would expect it.
+    pub(crate) fn forge_message(
+        &mut self,
+        header: u8,
+        acks: AckList,
+        message: u32,
+        payload: &[u8],
+    ) -> Vec<u8> {
+        let ack_only = Opcode::parse(header).is_ok_and(|(opcode, _)| opcode == Opcode::AckV1);
+        let message = (!ack_only).then_some(MessageId(message));
+        let mut body = Vec::new();
+        ControlBody { acks, remote_session: self.remote, message, payload }.emit(&mut body);
+        self.forge(header, &body)
     }
 
     /// Starts a renegotiation.
@@ -254,13 +307,10 @@ impl Server {
         };
         let acks = negotiation.acks.take(if message.is_some() { 4 } else { 8 });
         ControlBody { acks, remote_session: self.remote, message, payload: &payload }.emit(&mut body);
-        let wrap = match &mut self.dynamic {
-            Some(dynamic) if negotiation.key != KeyId::FIRST => dynamic,
-            _ => &mut self.wrap,
-        };
-        out.clear();
-        wrap.seal(1, opcode.header(negotiation.key), self.local, &body, &mut out);
-        Some(out)
+        let header = opcode.header(negotiation.key);
+        let packet = self.forge(header, &body);
+        self.last = Some((header, body));
+        Some(packet)
     }
 
     /// When to poll again.

@@ -1,215 +1,22 @@
 mod corners;
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
 use super::*;
 use crate::CloseCause;
 use crate::config::params::DataFormat;
-use crate::data::{HEADROOM, Payload, Slot, TAILROOM};
 use crate::deadline::Timer;
-use crate::entropy::{EntropyStream, Purpose};
 use crate::event::Advance;
-use crate::fuzzing::server::{PUSH, Server};
-use crate::limits::MAX_CONTROL_DATAGRAM;
-use crate::plane::local::LocalPlane;
+use crate::fuzzing::server::PUSH;
+use crate::fuzzing::world::{Faults, PATH, World, config, key, secs, wraps};
 use crate::plane::{Capabilities, DataPlane as _};
 use crate::tls::fake::FakeFactory;
 use crate::wire::ids::PeerId;
 use crate::wrap::WrapConfig;
-use crate::wrap::static_key::{HmacDigest, KeyDirection, StaticKey};
-use crate::wrap::tls_crypt_v2::ClientKeyV2;
-
-const DELAY: Duration = Duration::from_millis(10);
-const PATH: Path = Path::Datagram {
-    socket: 0,
-    remote: core::net::SocketAddr::new(core::net::IpAddr::V4(core::net::Ipv4Addr::LOCALHOST), 1194),
-};
-
-fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
-/// What the link does to packets, in percent.
-#[derive(Clone, Copy, Default)]
-struct Faults {
-    drop: u64,
-    duplicate: u64,
-    reorder: u64,
-    corrupt: u64,
-    /// Leaves data packets alone.
-    control_only: bool,
-}
-
-/// A client node and a server with a link and a clock between them.
-struct World {
-    now: Instant,
-    node: Node,
-    plane: LocalPlane,
-    session: SessionHandle,
-    peer: Option<PeerRef>,
-    server: Server,
-    faults: Faults,
-    rng: EntropyStream,
-    /// Packets in flight by arrival and sequence; whether to the server.
-    link: BTreeMap<(Instant, u64), (bool, Vec<u8>)>,
-    sequence: u64,
-    events: Vec<Event>,
-    /// Inner packets that arrived, at the client and at the server.
-    inner: [Vec<Vec<u8>>; 2],
-    /// Control packets that the client sent, with the time.
-    sent: Vec<(Instant, u8)>,
-}
-
-fn config(wrap: WrapConfig) -> ClientConfig {
-    ClientConfig::new(wrap, Arc::new(FakeFactory::new()))
-}
-
-fn key() -> Arc<StaticKey> {
-    Arc::new(StaticKey::new(Zeroizing::new(core::array::from_fn(|i| i as u8))))
-}
-
-fn wraps() -> Vec<WrapConfig> {
-    let v2 = include_str!("../../tests/fixtures/tls-crypt-v2-client.key");
-    vec![
-        WrapConfig::None,
-        WrapConfig::TlsAuth {
-            key: key(),
-            direction: KeyDirection::Bidirectional,
-            digest: HmacDigest::Sha512,
-        },
-        WrapConfig::TlsCrypt { key: key() },
-        WrapConfig::TlsCryptV2 { key: Arc::new(ClientKeyV2::from_pem(v2).unwrap()) },
-    ]
-}
 
 impl World {
-    fn new(config: ClientConfig) -> Self {
-        Self::with_seed(config, None, 1)
-    }
-
-    fn with_seed(config: ClientConfig, login: Option<Credentials>, seed: u64) -> Self {
-        let now = Instant::from_nanos(1_000_000_000);
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&seed.to_be_bytes());
-        let anchor = Anchor::new(now, secs(1_700_000_000));
-        let mut node =
-            Node::new(Arc::new(NodeConfig { capabilities: Capabilities::USERSPACE }), bytes, anchor);
-        let server = Server::new(config.wrap.clone(), PATH);
-        let session = node.connect(now, PATH, Arc::new(config), login).unwrap();
-        let mut world = Self {
-            now,
-            node,
-            plane: LocalPlane::new(),
-            session,
-            peer: None,
-            server,
-            faults: Faults::default(),
-            rng: Entropy::new(bytes).fork(Purpose::Jitter, 99),
-            link: BTreeMap::new(),
-            sequence: 0,
-            events: Vec::new(),
-            inner: [Vec::new(), Vec::new()],
-            sent: Vec::new(),
-        };
-        world.drain();
-        world
-    }
-
-    fn hit(&mut self, percent: u64) -> bool {
-        percent > 0 && self.rng.below(100) < percent
-    }
-
-    fn put(&mut self, to_server: bool, mut packet: Vec<u8>) {
-        let spared = self.faults.control_only && matches!(packet[0] >> 3, 6 | 9);
-        let faults = if spared { Faults::default() } else { self.faults };
-        if self.hit(faults.drop) {
-            return;
-        }
-        if self.hit(faults.corrupt) {
-            let at = self.rng.below(packet.len() as u64) as usize;
-            packet[at] ^= 1 << self.rng.below(8);
-        }
-        let copies = 1 + usize::from(self.hit(faults.duplicate));
-        for _ in 0..copies {
-            let late = if self.hit(faults.reorder) { self.rng.below(200) } else { 0 };
-            self.sequence += 1;
-            let at = self.now + DELAY + Duration::from_millis(late);
-            self.link.insert((at, self.sequence), (to_server, packet.clone()));
-        }
-    }
-
-    /// Moves everything out of the machines: directives, transmits, events, in this order.
-    fn drain(&mut self) {
-        let mut out = [0; MAX_CONTROL_DATAGRAM];
-        loop {
-            while let Some(order) = self.node.poll_directive() {
-                self.plane.apply(self.now, order);
-            }
-            let Some(report) = self.plane.poll_report() else { break };
-            self.node.handle_report(self.now, report);
-        }
-        while let Some(transmit) = self.node.poll_transmit(self.now, &mut out) {
-            self.sent.push((self.now, out[0]));
-            self.put(true, out[..transmit.len].to_vec());
-        }
-        while let Some(transmit) = self.plane.poll_transmit(self.now, &mut out) {
-            self.put(true, out[..transmit.len].to_vec());
-        }
-        while let Some(packet) = self.server.poll_transmit(self.now) {
-            self.put(false, packet);
-        }
-        while let Some(event) = self.node.poll_event() {
-            if let Event::Established { peer, .. } = event {
-                self.peer = Some(peer);
-            }
-            self.events.push(event);
-        }
-        assert!(
-            self.node.deadline().is_none_or(|deadline| deadline.at > self.now),
-            "drained, and yet {:?} at {:?}",
-            self.node.deadline(),
-            self.now
-        );
-    }
-
-    /// Goes to the next thing that happens before `end`; `false` if there is none.
-    fn step(&mut self, end: Instant) -> bool {
-        let arrival = self.link.first_key_value().map(|((at, _), _)| *at);
-        let timers = [self.node.deadline().map(|d| d.at), self.server.deadline()];
-        let Some(next) = timers.into_iter().chain([arrival]).flatten().min().filter(|&at| at <= end) else {
-            self.now = end;
-            return false;
-        };
-        self.now = self.now.max(next);
-        if arrival == Some(next) {
-            let (_, (to_server, mut packet)) = self.link.pop_first().unwrap();
-            if to_server {
-                if let Some(inner) = self.server.handle(self.now, &mut packet) {
-                    self.inner[1].push(inner.to_vec());
-                }
-            } else if matches!(crate::wire::data::peek(&packet), crate::wire::data::Peek::Data(_)) {
-                if let Ok(crate::data::Opened { payload: Payload::Packet(inner), .. }) =
-                    self.plane.open(self.now, PATH, &mut packet)
-                {
-                    self.inner[0].push(inner.to_vec());
-                }
-            } else {
-                self.node.handle_datagram(self.now, PATH, &mut packet);
-            }
-        }
-        self.node.handle_timeout(self.now);
-        self.drain();
-        true
-    }
-
-    fn run(&mut self, time: Duration) {
-        let end = self.now + time;
-        while self.step(end) {}
-    }
-
     fn run_until_up(&mut self, within: Duration) -> bool {
         let end = self.now + within;
         while self.peer.is_none() && self.step(end) {}
@@ -217,16 +24,7 @@ impl World {
     }
 
     fn send_inner(&mut self, to_server: bool, mark: u32) {
-        let mut buffer = [0; HEADROOM + 24 + TAILROOM];
-        buffer[HEADROOM] = 0x45;
-        buffer[HEADROOM + 20..HEADROOM + 24].copy_from_slice(&mark.to_be_bytes());
-        let mut slot = Slot::new(&mut buffer, HEADROOM, 24);
-        let sealed = match to_server {
-            true => self.plane.seal(self.now, self.peer.unwrap(), &mut slot),
-            false => self.server.plane.seal(self.now, crate::fuzzing::server::PEER, &mut slot),
-        };
-        let sealed = sealed.unwrap();
-        self.put(to_server, buffer[sealed.start..sealed.start + sealed.len].to_vec());
+        assert!(self.try_send_inner(to_server, mark), "packet {mark} can't be sealed");
     }
 
     fn causes(&self) -> Vec<&CloseCause> {
@@ -610,4 +408,18 @@ fn a_stream_that_ends_after_a_refusal_hides_no_reason() {
     world.drain();
     let reason = "expired".to_owned();
     assert_eq!(world.causes(), [&CloseCause::AuthFailed { reason, was_token: false }]);
+}
+
+#[test]
+fn without_reneg_sec_only_the_server_renegotiates() {
+    let mut settings = config(WrapConfig::None);
+    settings.timing.reneg = Duration::ZERO;
+    let mut world = World::new(settings);
+    world.server.greeting = vec![PUSH.replace("ping 10,ping-restart 60,", "ping-restart 0,")];
+    world.run(secs(100_000));
+    assert_eq!((world.rekeys(), world.node.deadline()), (0, None));
+    world.server.renegotiate(world.now);
+    world.drain();
+    world.run(secs(70));
+    assert_eq!((world.rekeys(), world.server.keys), (1, 2));
 }

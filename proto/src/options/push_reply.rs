@@ -101,7 +101,7 @@ impl PushAccumulator {
         match typed(line, policy) {
             Ok(Some(option)) => self.reply.options.push(option),
             Ok(None) => {}
-            Err(reason) => self.reply.ignored.push(format!("{}: {reason}", shown(line))),
+            Err(reason) => self.reply.ignored.push(format!("{}: {}", shown(line), printable(&reason))),
         }
         Ok(())
     }
@@ -154,15 +154,17 @@ fn is_route_class(name: &str) -> bool {
 
 /// The line for a message: printable, of bounded length, without a session token.
 fn shown(line: &str) -> String {
+    if line.contains("auth-token") { "auth-token [redacted]".into() } else { printable(line) }
+}
+
+/// Text of bounded length without control characters; reasons repeat values, too.
+fn printable(text: &str) -> String {
     const LONGEST: usize = 200;
-    if line.contains("auth-token") {
-        return "auth-token [redacted]".into();
+    let mut out: String = text.chars().take(LONGEST).map(|c| if c.is_control() { '?' } else { c }).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        out.push_str("...");
     }
-    let mut text: String = line.chars().take(LONGEST).map(|c| if c.is_control() { '?' } else { c }).collect();
-    if line.chars().nth(LONGEST).is_some() {
-        text.push_str("...");
-    }
-    text
+    out
 }
 
 #[cfg(test)]

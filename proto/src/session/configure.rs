@@ -5,7 +5,8 @@ use core::time::Duration;
 use super::exchange::State;
 use super::message::ControlMessage;
 use super::negotiate::{Agreed, agree};
-use super::{Configuring, Now, Phase, Session};
+use super::{Configuring, NEVER, Now, Phase, Session};
+use crate::clock::Instant;
 use crate::config::Credentials;
 use crate::directive::Directive;
 use crate::drops::DropReason;
@@ -29,7 +30,7 @@ const LAST_ACK: Duration = Duration::from_secs(10);
 impl Session {
     /// The current exchange became active.
     pub(super) fn on_exchange_active(&mut self, now: Now) {
-        self.renegotiate_at = self.draw_renegotiation(now);
+        self.renegotiate_at = Some(self.draw_renegotiation(now));
         if self.exchange.key() != KeyId::FIRST {
             match self.derive() {
                 Ok(data) => self.install(now, data),
@@ -45,15 +46,15 @@ impl Session {
         }
     }
 
-    /// `reneg-sec max [min]`; never, as far as this side is concerned, lies beyond all deadlines.
-    fn draw_renegotiation(&mut self, now: Now) -> Option<crate::Instant> {
+    /// `reneg-sec max [min]`; with 0 it is left to the server.
+    fn draw_renegotiation(&mut self, now: Now) -> Instant {
         let timing = self.config.timing;
         if timing.reneg.is_zero() {
-            return Some(crate::Instant::from_nanos(u64::MAX));
+            return NEVER;
         }
         let spread = timing.reneg_min.map_or(Duration::ZERO, |min| timing.reneg.saturating_sub(min));
         let early = Duration::from_millis(self.jitter.below(spread.as_millis() as u64));
-        Some(now.at + (timing.reneg - early))
+        now.at + (timing.reneg - early)
     }
 
     pub(super) fn ask_for_configuration(&mut self, now: Now) {

@@ -12,7 +12,7 @@ mod configure;
 mod exchange;
 mod input;
 mod keepalive;
-mod message;
+pub(crate) mod message;
 mod negotiate;
 mod slots;
 
@@ -47,6 +47,9 @@ use slots::Slots;
 /// Name of a session at its [`Node`](crate::Node). Never reused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct SessionHandle(pub(crate) u64);
+
+/// Beyond all deadlines.
+const NEVER: Instant = Instant::from_nanos(u64::MAX);
 
 /// The time of a call, on both time lines.
 #[derive(Clone, Copy, Debug)]
@@ -365,7 +368,9 @@ impl Session {
             Phase::Configuring(Configuring { next_request, give_up, .. }) => {
                 Deadline::earliest(at(*next_request, Timer::PushRequest), at(*give_up, Timer::PushTimeout))
             }
-            Phase::Up => self.renegotiate_at.and_then(|due| at(due, Timer::Renegotiate)),
+            Phase::Up => {
+                self.renegotiate_at.filter(|&due| due < NEVER).and_then(|due| at(due, Timer::Renegotiate))
+            }
             Phase::Leaving(Leaving { until, next_exit }) => {
                 at(next_exit.map_or(*until, |due| due.min(*until)), Timer::Leave)
             }

@@ -54,6 +54,11 @@ impl FakeServer {
     pub(crate) fn new(flights: &[usize], seed: u64) -> Self {
         Self(End::new(false, flights.to_vec(), seed))
     }
+
+    /// Puts bytes into the stream as they are.
+    pub(crate) fn babble(&mut self, bytes: &[u8]) {
+        self.0.output.extend_from_slice(bytes);
+    }
 }
 
 struct End {

@@ -1,6 +1,6 @@
 //! TLS as memory buffers behind a small trait.
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "fuzzing"))]
 pub(crate) mod fake;
 pub mod rustls;
 pub mod verify;

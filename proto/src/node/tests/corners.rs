@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::params::ReplayWindow;
 use crate::keys::data_key::TlsRole;
-use crate::limits::MAX_EVENTS;
+use crate::limits::{MAX_CONTROL_DATAGRAM, MAX_EVENTS};
 use crate::wire::control::ControlBody;
 use crate::wire::ids::{KeyId, MessageId, SessionId};
 use crate::wire::opcode::Opcode;

@@ -215,6 +215,8 @@ fn ignored_text_is_printable_and_keeps_tokens_secret() {
     assert_eq!(refused("bad\x1b[2J\nword"), "bad?[2J?word: unrecognized option");
     let long = refused(&"x".repeat(900));
     assert!(long.len() < 250, "{long}");
+    let value = refused(&format!("route {}\u{85}x", "1\\\n".repeat(300)));
+    assert!(value.len() < 700 && !value.chars().any(char::is_control), "{value:?}");
     assert!(!refused("auth-token SECRET extra").contains("SECRET"));
     assert!(!refused("\"auth-token\" SECRET extra").contains("SECRET"));
     let token = one("auth-token SECRET");

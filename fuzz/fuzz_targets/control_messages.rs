@@ -1,0 +1,2 @@
+#![cfg_attr(fuzzing, no_main)]
+oxivpn_fuzz::target!(oxivpn_proto::fuzzing::control_messages::run);
