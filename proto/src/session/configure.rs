@@ -13,6 +13,7 @@ use crate::drops::DropReason;
 use crate::event::{CloseCause, Event};
 use crate::keys::data_key::{DataKey, KeyLimits, TlsRole};
 use crate::keys::{ekm, prf};
+use crate::limits::MAX_USER_PASS;
 use crate::options::push_reply::{PushAccumulator, PushError, PushReply, PushState};
 use crate::options::pushed::Pushed;
 use crate::tls::TlsFailure;
@@ -131,7 +132,11 @@ impl Session {
         match push.feed(text, &self.config.pull) {
             Ok(PushState::More) => {}
             Ok(PushState::Complete(reply)) if configuring => self.come_up(now, reply),
-            Ok(PushState::Complete(reply)) => self.take_token(&reply.options),
+            Ok(PushState::Complete(reply)) => {
+                if self.take_token(&reply.options).is_err() {
+                    self.drops.count(DropReason::ControlMessage);
+                }
+            }
             Err(PushError::Rejected(option)) => self.fail(CloseCause::RejectedOption(option)),
             Err(PushError::TooLarge) => {
                 self.fail(CloseCause::Push(
@@ -168,7 +173,9 @@ impl Session {
                 self.exit_notify = Some(n);
             }
         }
-        self.take_token(&options);
+        if let Err(refusal) = self.take_token(&options) {
+            ignored.push(refusal);
+        }
         self.phase = Phase::Up;
         let session = self.handle;
         self.events.push_back(Event::Configure { session, options, ignored });
@@ -224,7 +231,9 @@ impl Session {
         }
     }
 
-    fn take_token(&mut self, options: &[Pushed]) {
+    /// Takes a token for renegotiations and reconnects, unless it would make those impossible. The error is a
+    /// line for the log.
+    fn take_token(&mut self, options: &[Pushed]) -> Result<(), String> {
         let mut username = None;
         let mut token = None;
         for option in options {
@@ -234,12 +243,19 @@ impl Session {
                 _ => {}
             }
         }
-        let Some(token) = token else { return };
+        let Some(token) = token else { return Ok(()) };
+        if token.len() >= MAX_USER_PASS || username.as_ref().is_some_and(|name| name.len() >= MAX_USER_PASS) {
+            return Err(format!(
+                "auth-token: token or user name is longer than {} bytes; the password stays in use",
+                MAX_USER_PASS - 1
+            ));
+        }
         let name = username.clone().or_else(|| self.credentials.as_ref().map(|c| c.username.clone()));
         if let Some(name) = name {
             self.credentials = Some(Credentials { username: name, password: token.clone(), is_token: true });
         }
         self.events.push_back(Event::Token { session: self.handle, username, token });
+        Ok(())
     }
 }
 

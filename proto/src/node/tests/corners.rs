@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::params::ReplayWindow;
 use crate::keys::data_key::TlsRole;
-use crate::limits::MAX_EVENTS;
+use crate::limits::{MAX_CONTROL_DATAGRAM, MAX_EVENTS};
 use crate::wire::control::ControlBody;
 use crate::wire::ids::{KeyId, MessageId, SessionId};
 use crate::wire::opcode::Opcode;
@@ -93,6 +93,7 @@ fn a_session_moves_unless_its_new_path_is_taken() {
 fn one_session_that_cannot_send_holds_up_no_other() {
     let mut world = World::new(config(WrapConfig::None));
     let path = Path::Stream(StreamId(3));
+    world.now = world.now + secs(1);
     let other = world.node.connect(world.now, path, Arc::new(config(WrapConfig::None)), None).unwrap();
     // Both sockets are full: nothing is polled.
     world.node.close(world.now, world.session);
@@ -192,4 +193,24 @@ fn who_shares_the_static_key_cannot_close_the_replay_window() {
             assert_eq!(world.causes(), [&CloseCause::Halt { reason: String::new() }], "{opcode:?}");
         }
     }
+}
+
+#[test]
+fn a_token_too_long_to_be_sent_leaves_the_password() {
+    let login =
+        Credentials { username: "alice".into(), password: Zeroizing::new("secret".into()), is_token: false };
+    let mut world = World::with_seed(config(WrapConfig::None), Some(login), 1);
+    world.server.greeting = vec![format!("{PUSH},auth-token {}", "T".repeat(128))];
+    world.run(secs(1));
+    let warned = world.events.iter().any(|event| {
+        matches!(event, Event::Configure { ignored, .. } if ignored.iter().any(|line| line.contains("127 bytes")))
+    });
+    assert!(warned, "{:?}", world.events);
+    world.server.say(world.now, &format!("PUSH_REPLY,auth-token {}", "T".repeat(1900)));
+    world.node.renegotiate(world.now, world.session);
+    world.drain();
+    world.run(secs(1));
+    assert!(world.server.introduction.contains("alice\0\0\u{7}secret\0"), "{:?}", world.server.introduction);
+    assert_eq!(world.server.keys, 2);
+    assert!(!world.events.iter().any(|event| matches!(event, Event::Token { .. })));
 }
