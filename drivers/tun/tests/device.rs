@@ -216,6 +216,33 @@ fn a_datagram_socket_pair_serves_as_a_device() {
 }
 
 #[test]
+fn the_end_of_a_sequenced_pair_is_told_and_an_empty_datagram_is_none() {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    let pair = |kind| socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC).unwrap();
+    let (ours, theirs) = pair(SockType::SeqPacket);
+    let device = Device::from_fd(ours).unwrap();
+    let mut buf = [0; 64];
+    assert_eq!(device.recv(&mut buf).unwrap_err().kind(), ErrorKind::WouldBlock);
+    drop(theirs);
+    assert_eq!(device.recv(&mut buf).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    let (ours, theirs) = UnixDatagram::pair().unwrap();
+    let device = Device::from_fd(ours.into()).unwrap();
+    theirs.send(b"").unwrap();
+    assert_eq!(device.recv(&mut buf).unwrap(), 0);
+    assert_eq!(device.recv(&mut buf).unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn descriptors_without_packets_are_refused() {
+    let (stream, _far) = std::os::unix::net::UnixStream::pair().unwrap();
+    let file = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").unwrap();
+    for fd in [OwnedFd::from(stream), file.into()] {
+        let error = Device::from_fd(fd).unwrap_err();
+        assert!(error.to_string().contains("keeps packets apart"), "{error}");
+    }
+}
+
+#[test]
 fn the_null_device_swallows_everything() {
     let device = Device::null();
     assert_eq!((device.name(), device.as_raw_fd(), device.has_interface()), ("null", None, false));
