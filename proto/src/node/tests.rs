@@ -11,7 +11,6 @@ use crate::deadline::Timer;
 use crate::event::Advance;
 use crate::fuzzing::server::PUSH;
 use crate::fuzzing::world::{Faults, PATH, World, config, key, secs, wraps};
-use crate::limits::MAX_CONTROL_DATAGRAM;
 use crate::plane::{Capabilities, DataPlane as _};
 use crate::tls::fake::FakeFactory;
 use crate::wire::ids::PeerId;

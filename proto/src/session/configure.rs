@@ -14,7 +14,7 @@ use crate::event::{CloseCause, Event};
 use crate::keys::data_key::{DataKey, KeyLimits, TlsRole};
 use crate::keys::{ekm, prf};
 use crate::limits::MAX_USER_PASS;
-use crate::options::push_reply::{PushAccumulator, PushError, PushReply, PushState};
+use crate::options::push_reply::{PushError, PushReply, PushState};
 use crate::options::pushed::Pushed;
 use crate::tls::TlsFailure;
 use crate::wire::ids::KeyId;
@@ -40,7 +40,6 @@ impl Session {
             self.phase = Phase::Configuring(Configuring {
                 next_request: now.at + FIRST_REQUEST,
                 give_up: now.at + self.config.timing.hand_window,
-                push: PushAccumulator::new(),
             });
             self.events.push_back(Event::AwaitingConfig(self.handle));
         }
@@ -123,15 +122,12 @@ impl Session {
             session: self.handle,
             text: format!("PUSH_REPLY{}", without_tokens(text)),
         });
-        // A later one brings a renewed token and nothing else that could still be taken.
-        let mut late = PushAccumulator::new();
-        let (push, configuring) = match &mut self.phase {
-            Phase::Configuring(configuring) => (&mut configuring.push, true),
-            _ => (&mut late, false),
-        };
-        match push.feed(text, &self.config.pull) {
+        match self.push.feed(text, &self.config.pull) {
             Ok(PushState::More) => {}
-            Ok(PushState::Complete(reply)) if configuring => self.come_up(now, reply),
+            Ok(PushState::Complete(reply)) if matches!(self.phase, Phase::Configuring(_)) => {
+                self.come_up(now, reply);
+            }
+            // A later one brings a renewed token and nothing else that could still be taken.
             Ok(PushState::Complete(reply)) => {
                 if self.take_token(&reply.options).is_err() {
                     self.drops.count(DropReason::ControlMessage);

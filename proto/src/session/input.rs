@@ -113,8 +113,14 @@ impl Session {
             return if stray_reset { Err(DropReason::UnexpectedOpcode) } else { Ok(()) };
         }
         let starts = opcode == Opcode::SoftResetV1 && body.message == Some(MessageId(0));
-        let ready = self.exchange.state() == State::Active && key == self.exchange.key().next();
-        if !starts || !ready {
+        if !starts || key != self.exchange.key().next() {
+            return Err(DropReason::WrongKeyId);
+        }
+        // Who starts the next key has this one: only its acks of our last packets were lost.
+        if self.exchange.conclude(now.at) {
+            self.on_exchange_active(now);
+        }
+        if self.exchange.state() != State::Active {
             return Err(DropReason::WrongKeyId);
         }
         match &mut self.phase {

@@ -92,7 +92,6 @@ enum Phase {
 struct Configuring {
     next_request: Instant,
     give_up: Instant,
-    push: PushAccumulator,
 }
 
 #[derive(Debug)]
@@ -128,6 +127,7 @@ pub(crate) struct Session {
     tls_reported: bool,
     renegotiate_at: Option<Instant>,
     phase: Phase,
+    push: PushAccumulator,
     agreed: Option<Agreed>,
     exit_notify: Option<u8>,
     slots: Slots,
@@ -189,6 +189,7 @@ impl Session {
             tls_reported: false,
             renegotiate_at: None,
             phase: Phase::Connecting,
+            push: PushAccumulator::new(),
             agreed: None,
             exit_notify: config.exit_notify,
             slots: Slots::new(peer),

@@ -214,3 +214,35 @@ fn a_token_too_long_to_be_sent_leaves_the_password() {
     assert_eq!(world.server.keys, 2);
     assert!(!world.events.iter().any(|event| matches!(event, Event::Token { .. })));
 }
+
+#[test]
+fn a_server_that_moves_on_has_the_key_before() {
+    let mut world = World::new(config(WrapConfig::None));
+    world.run(secs(1));
+    world.server.renegotiate(world.now);
+    world.drain();
+    let ready = |event: &Event| matches!(event, Event::TlsReady { key, .. } if key.get() == 1);
+    let end = world.now + secs(5);
+    while !world.events.iter().any(ready) && world.step(end) {}
+    // All is exchanged, and only the acks of our last packets are lost.
+    world.server.withholds_acks = true;
+    while world.server.keys < 2 && world.step(end) {}
+    world.server.withholds_acks = false;
+    world.server.renegotiate(world.now);
+    world.drain();
+    world.run(secs(10));
+    assert_eq!(world.server.keys, 3, "{:?} {:?}", world.node.drops(), world.causes());
+}
+
+#[test]
+fn a_late_token_may_come_in_parts() {
+    let login = Credentials { username: "u".into(), password: Zeroizing::new("p".into()), is_token: false };
+    let mut world = World::with_seed(config(WrapConfig::None), Some(login), 1);
+    world.run(secs(1));
+    world.server.say(world.now, "PUSH_REPLY,auth-token T2,push-continuation 2");
+    world.server.say(world.now, "PUSH_REPLY,push-continuation 1");
+    world.drain();
+    world.run(secs(1));
+    let tokens = world.events.iter().filter(|event| matches!(event, Event::Token { .. })).count();
+    assert_eq!(tokens, 1);
+}
