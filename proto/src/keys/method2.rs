@@ -192,7 +192,7 @@ mod tests {
         for len in 0..whole.len() {
             assert_eq!(ServerMessage::parse(&whole[..len]).unwrap_err(), Method2Error::Incomplete, "{len}");
         }
-        let mut other = whole.clone();
+        let mut other = whole;
         other[4] = 1;
         assert_eq!(ServerMessage::parse(&other).unwrap_err(), Method2Error::Method);
         assert_eq!(ServerMessage::parse(&server_bytes(b"\x02\x01")).unwrap_err(), Method2Error::TooLong);

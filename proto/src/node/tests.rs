@@ -43,7 +43,7 @@ impl World {
     }
 
     fn causes(&self) -> Vec<&CloseCause> {
-        let cause = |event| if let &Event::Closed { ref cause, .. } = event { Some(cause) } else { None };
+        let cause = |event| if let Event::Closed { cause, .. } = event { Some(cause) } else { None };
         self.events.iter().filter_map(cause).collect()
     }
 
