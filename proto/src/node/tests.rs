@@ -43,8 +43,11 @@ impl World {
     }
 
     fn causes(&self) -> Vec<&CloseCause> {
-        let cause = |event| if let Event::Closed { cause, .. } = event { Some(cause) } else { None };
-        self.events.iter().filter_map(cause).collect()
+        let closed = self
+            .events
+            .iter()
+            .map(|event| if let Event::Closed { cause, .. } = event { Some(cause) } else { None });
+        closed.flatten().collect()
     }
 
     fn rekeys(&self) -> usize {
