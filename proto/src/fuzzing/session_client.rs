@@ -205,7 +205,6 @@ fn operate(world: &mut World, script: &mut Script<'_>, setup: &mut Setup, record
         2 => {
             // As after a suspend: nothing was served in between.
             world.now = now + secs(script.long() % 100_000_000);
-            world.node.handle_timeout(world.now);
         }
         3..=6 => tamper(world, script),
         7 | 8 => forge(world, script),
@@ -381,6 +380,8 @@ fn reconnect(world: &mut World, script: &mut Script<'_>, setup: &mut Setup, reco
 }
 
 fn drain(world: &mut World, record: &mut Record) {
+    // As every driver does; what arrived may have made something due that began long ago.
+    world.node.handle_timeout(world.now);
     world.drain();
     inspect(world, record);
 }
