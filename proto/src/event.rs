@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 
 use crate::config::params::DataParams;
 use crate::directive::PeerRef;
+use crate::handle::SessionHandle;
 use crate::options::pushed::Pushed;
-use crate::session::SessionHandle;
 use crate::tls::{PeerIdentity, TlsFailure};
 use crate::wire::ids::{KeyId, SessionId};
 

@@ -110,10 +110,12 @@ pub mod directive;
 pub mod drops;
 pub mod endpoint;
 pub mod entropy;
+pub mod error;
 pub mod event;
 #[cfg(any(test, fuzzing, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod handle;
 pub mod keys;
 pub mod limits;
 pub mod node;
@@ -133,9 +135,10 @@ pub use clock::{Anchor, Instant};
 pub use deadline::{Deadline, Timer};
 pub use directive::{Directive, Order, PeerRef};
 pub use drops::{DropCounters, DropReason};
+pub use error::ConnectError;
 pub use event::{CloseCause, Event};
+pub use handle::SessionHandle;
 pub use node::Node;
 pub use path::{Path, StreamChange, StreamId};
 pub use report::Report;
-pub use session::SessionHandle;
 pub use transmit::Transmit;

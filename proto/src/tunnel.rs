@@ -9,12 +9,13 @@ use crate::data::{Opened, Payload, SealError, Sealed, Slot};
 use crate::deadline::Deadline;
 use crate::directive::PeerRef;
 use crate::drops::DropCounters;
+use crate::error::ConnectError;
 use crate::event::Event;
-use crate::node::{ConnectError, Node};
+use crate::handle::SessionHandle;
+use crate::node::Node;
 use crate::path::{Path, StreamChange, StreamId};
 use crate::plane::local::LocalPlane;
 use crate::plane::{Capabilities, DataPlane};
-use crate::session::SessionHandle;
 use crate::transmit::Transmit;
 use crate::wire::data::{Peek, peek};
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use crate::drops::DropReason;
+use crate::handle::SessionHandle;
 use crate::path::Path;
-use crate::session::SessionHandle;
 use crate::wire::data::{Peek, peek};
 
 /// Where a packet goes.

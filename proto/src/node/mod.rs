@@ -15,12 +15,13 @@ use crate::directive::{Directive, Order, PeerRef};
 use crate::drops::{DropCounters, DropReason};
 use crate::endpoint::{Endpoint, Route};
 use crate::entropy::Entropy;
+use crate::error::ConnectError;
 use crate::event::Event;
+use crate::handle::SessionHandle;
 use crate::limits::MAX_EVENTS;
 use crate::path::{Path, StreamChange, StreamId};
 use crate::report::Report;
-use crate::session::{Now, Session, SessionHandle, Setup};
-use crate::tls::TlsFailure;
+use crate::session::{Now, Session, Setup};
 use crate::transmit::Transmit;
 use peers::PeerIds;
 use schedule::Schedule;
@@ -328,25 +329,4 @@ impl core::fmt::Debug for Node {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Node").field("sessions", &self.sessions.len()).finish_non_exhaustive()
     }
-}
-
-/// Why a connection can't even begin.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// Another session already uses this path.
-    #[error("another session already uses this address")]
-    PathInUse,
-    /// TLS settings are unusable.
-    #[error("{0}")]
-    Tls(TlsFailure),
-    /// User name or password is too long for the protocol.
-    #[error("user name or password is longer than {} bytes", crate::limits::MAX_USER_PASS - 1)]
-    CredentialsTooLong,
-    /// Peer info (`setenv UV_*`, `push-peer-info`) makes the key exchange message too long.
-    #[error(
-        "peer info is too long: the key exchange message exceeds {} bytes",
-        crate::limits::MAX_TLS_PLAINTEXT
-    )]
-    PeerInfoTooLong,
 }

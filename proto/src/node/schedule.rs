@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Instant;
 use crate::deadline::Deadline;
-use crate::session::SessionHandle;
+use crate::handle::SessionHandle;
 
 #[derive(Debug, Default)]
 pub(super) struct Schedule {

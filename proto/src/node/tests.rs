@@ -12,6 +12,7 @@ use crate::event::Advance;
 use crate::fuzzing::server::PUSH;
 use crate::fuzzing::world::{Faults, PATH, World, config, key, secs, wraps};
 use crate::plane::{Capabilities, DataPlane as _};
+use crate::tls::TlsFailure;
 use crate::tls::fake::FakeFactory;
 use crate::wire::ids::PeerId;
 use crate::wrap::WrapConfig;

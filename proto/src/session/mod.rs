@@ -26,11 +26,12 @@ use crate::deadline::{Deadline, Timer};
 use crate::directive::{Directive, PeerRef};
 use crate::drops::DropCounters;
 use crate::entropy::{Entropy, EntropyStream, Purpose};
+use crate::error::ConnectError;
 use crate::event::{CloseCause, Event};
+use crate::handle::SessionHandle;
 use crate::keys::data_key::TlsRole;
 use crate::keys::method2::ClientSource;
 use crate::limits::{MAX_ACKS, MAX_PIGGYBACK_ACKS, MAX_USER_PASS};
-use crate::node::ConnectError;
 use crate::options::push_reply::PushAccumulator;
 use crate::path::Path;
 use crate::plane::Capabilities;
@@ -43,10 +44,6 @@ use exchange::{Exchange, Failure, Greeting, Sizes, State};
 use keepalive::Keepalive;
 use negotiate::Agreed;
 use slots::Slots;
-
-/// Name of a session at its [`Node`](crate::Node). Never reused.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct SessionHandle(pub(crate) u64);
 
 /// Beyond all deadlines.
 const NEVER: Instant = Instant::from_nanos(u64::MAX);
