@@ -103,6 +103,25 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Whether nothing has to be done about it, so that it may be lost if nobody drains events.
+    pub(crate) const fn is_informative(&self) -> bool {
+        match self {
+            Self::TlsReady { .. }
+            | Self::PushReply { .. }
+            | Self::Rekeyed { .. }
+            | Self::Floated { .. }
+            | Self::Message { .. } => true,
+            Self::Reached { .. }
+            | Self::AwaitingConfig(_)
+            | Self::Configure { .. }
+            | Self::Established { .. }
+            | Self::Token { .. }
+            | Self::Closed { .. } => false,
+        }
+    }
+}
+
 /// Why a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -53,8 +53,9 @@ pub const MIN_CONTROL_PACKET: u16 = 154;
 /// Largest `max-packet-size`.
 pub const MAX_CONTROL_PACKET: u16 = 2048;
 
-/// Control messages waiting to be sent; the protocol never has more than a few.
+/// Received control messages that wait for the end of the key exchange, or arrived at once; the protocol never
+/// has more than a few.
 pub const MAX_QUEUED_MESSAGES: usize = 16;
 
-/// Events a caller has left undrained before the oldest informative ones are dropped.
+/// Events a caller has left undrained before further ones that are merely informative are dropped.
 pub const MAX_EVENTS: usize = 1024;

@@ -83,7 +83,8 @@ pub enum Wear {
     Configured,
 }
 
-/// Sums of data packets. Bytes are those of the packets on the wire.
+/// Sums of data packets; those of a key count all, those of a peer only what carries tunnel packets, not pings and
+/// exit notices (`openvpn: forward.c`, `register_activity`). Bytes are those of the packets on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Packets received and authenticated.

@@ -102,26 +102,35 @@ impl Link for Transport {
     fn send(&mut self, packets: &[Packet], slab: &mut [u8]) -> io::Result<usize> {
         match &mut self.kind {
             Kind::Udp { socket, .. } => {
-                for (taken, packet) in packets.iter().enumerate() {
-                    let Path::Datagram { remote, .. } = packet.path else { continue };
-                    let Some(bytes) = slab.get(packet.start..packet.start + packet.len) else { continue };
-                    if let Err(error) = socket.send_to(bytes, remote) {
+                let mut taken = 0;
+                while let Some(packet) = packets.get(taken) {
+                    let bytes = slab.get(packet.start..packet.start + packet.len);
+                    if let (Path::Datagram { remote, .. }, Some(bytes)) = (packet.path, bytes)
+                        && let Err(error) = socket.send_to(bytes, remote)
+                    {
                         match classify(&error) {
-                            Fault::WouldBlock | Fault::Interrupted => return Ok(taken),
+                            Fault::WouldBlock => return Ok(taken),
+                            Fault::Interrupted => continue,
                             Fault::Socket => return Err(error),
                             _ => self.complaint = Some(error),
                         }
                     }
+                    taken += 1;
                 }
-                Ok(packets.len())
+                Ok(taken)
             }
             Kind::Tcp { link, .. } => {
                 let mut taken = 0;
-                for packet in packets {
-                    let Some(bytes) = slab.get(packet.start..packet.start + packet.len) else { continue };
+                while let Some(packet) = packets.get(taken) {
+                    let bytes = slab.get(packet.start..packet.start + packet.len).unwrap_or_default();
                     match link.write_frame(bytes) {
                         Ok(()) => taken += 1,
-                        Err(FrameError::Full) => break,
+                        // Only a kernel that refused bytes tells when it takes more: the answer may be "full" only
+                        // after such a refusal.
+                        Err(FrameError::Full) => match link.flush()? {
+                            Flush::Done => {}
+                            Flush::Blocked => return Ok(taken),
+                        },
                         Err(error @ FrameError::Length(_)) => return Err(io::Error::other(error)),
                     }
                 }
@@ -218,6 +227,22 @@ mod tests {
         }
         writer.join().unwrap();
         assert!(got == packets, "{} of {} packets", got.len(), packets.len());
+    }
+
+    #[test]
+    fn a_full_queue_that_drains_at_once_takes_on() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let far = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (near, _) = listener.accept().unwrap();
+        // Two frames of 100 bytes fill this queue, and the kernel's buffer has room for many more.
+        let link = TcpLink::try_from((near, 204)).unwrap();
+        let mut transport = Transport::tcp(link, StreamId(0));
+        let mut slab = vec![9; 1000];
+        let packets: Vec<Packet> =
+            (0..9).map(|n| Packet { path: transport.path(), start: 10 + n * 100, len: 100 }).collect();
+        assert_eq!(transport.send(&packets, &mut slab).unwrap(), 9);
+        assert!(transport.flush().unwrap());
+        drop(far);
     }
 
     #[test]

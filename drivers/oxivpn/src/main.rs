@@ -1,5 +1,6 @@
 //! `oxivpn`: connects to OpenVPN servers with the profiles and command lines of OpenVPN.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -50,9 +51,24 @@ fn main() -> ExitCode {
 /// Runs clients until one ends other than by SIGHUP.
 fn run(args: &[String]) -> ExitCode {
     let mut events: Option<Loop> = None;
+    let start = std::env::current_dir();
+    let mut logging_to: Option<PathBuf> = None;
     loop {
+        // After SIGHUP, relative names begin where they began the first time.
+        if let (Some(_), Ok(start)) = (&events, &start)
+            && let Err(error) = std::env::set_current_dir(start)
+        {
+            return fail(&format!("Options error: cannot go back to {}: {error}", start.display()));
+        }
         let profile = match parse_args(args, &Disk) {
-            Ok(Command::Run(profile)) => profile,
+            Ok(Command::Run(mut profile)) => {
+                if let Some(file) = &mut profile.log.file {
+                    // What this run has written stays.
+                    file.append |= logging_to.as_ref() == Some(&file.path);
+                    logging_to = Some(file.path.clone());
+                }
+                profile
+            }
             Ok(Command::Help) => {
                 print(USAGE);
                 return ExitCode::SUCCESS;
@@ -92,8 +108,9 @@ fn run_once(profile: Profile, log: &Arc<Log>, events: &mut Option<Loop>) -> Resu
         say!(log, Warn, "{warning}");
     }
     say!(log, Info, "{}", process::version_line());
-    process::prepare(&profile.process)?;
+    // The profile's names lead to their files from here, `cd` included.
     let _pid_file = process::PidFile::write(profile.process.pid_file.as_deref())?;
+    process::prepare(&profile.process)?;
     client::recover(log);
     let events = match events {
         Some(events) => events,

@@ -37,11 +37,12 @@ pub struct PidFile(Option<PathBuf>);
 impl PidFile {
     /// Writes the number of this process into `path`, if there is one.
     pub fn write(path: Option<&Path>) -> Result<Self> {
-        if let Some(path) = path {
-            std::fs::write(path, format!("{}\n", std::process::id()))
-                .with_context(|| format!("writepid: cannot write {}", path.display()))?;
-        }
-        Ok(Self(path.map(Path::to_path_buf)))
+        let Some(path) = path else { return Ok(Self(None)) };
+        let context = || format!("writepid: cannot write {}", path.display());
+        // Found again from another directory.
+        let path = std::path::absolute(path).with_context(context)?;
+        std::fs::write(&path, format!("{}\n", std::process::id())).with_context(context)?;
+        Ok(Self(Some(path)))
     }
 }
 

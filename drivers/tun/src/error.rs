@@ -62,7 +62,7 @@ impl fmt::Display for OpenError {
             Self::Descriptor { why } => write!(
                 f,
                 "the descriptor given is not usable: {why}; open it as a tun queue with IFF_TUN|IFF_NO_PI and \
-                 without IFF_VNET_HDR"
+                 without IFF_VNET_HDR, or use one end of an AF_UNIX socket pair"
             ),
         }
     }

@@ -147,6 +147,19 @@ impl Entry {
         Ok(span)
     }
 
+    /// The packet just received was no tunnel packet: `inactive` must not take it for activity.
+    #[inline]
+    pub(super) fn uncount_received(&mut self, bytes: usize) {
+        self.totals.rx_packets -= 1;
+        self.totals.rx_bytes -= bytes as u64;
+    }
+
+    /// As [`uncount_received`](Self::uncount_received), for the packet just sealed.
+    pub(super) fn uncount_sent(&mut self, bytes: usize) {
+        self.totals.tx_packets -= 1;
+        self.totals.tx_bytes -= bytes as u64;
+    }
+
     /// Whether packets from `from` are looked at: from the peer's path, or from another of the same kind if
     /// the peer may float.
     #[inline]

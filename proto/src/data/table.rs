@@ -187,8 +187,13 @@ impl Table {
         }
         let span = entry.open(now, header, datagram, &mut self.reports)?;
         entry.note_path(from, &mut self.reports);
+        let bytes = datagram.len();
         let payload = &mut datagram[span.clone()];
-        match inner::classify(payload) {
+        let kind = inner::classify(payload);
+        if kind != Inner::Ip {
+            entry.uncount_received(bytes);
+        }
+        match kind {
             Inner::Ip => {}
             Inner::Exit => {
                 entry.note_exit(&mut self.reports);
@@ -377,6 +382,9 @@ impl Table {
         let mut slot = Slot::new(&mut bytes, OWN_START, message.len());
         if let Ok(Sealed { path, start, len }) = self.seal(now, peer, &mut slot) {
             self.own.push_back(OwnPacket { path, start, len, bytes });
+            if let Some(entry) = self.find(peer).and_then(|at| self.entries.get_mut(at)) {
+                entry.uncount_sent(len);
+            }
         }
     }
 

@@ -85,6 +85,8 @@ pub(crate) struct Server {
     pub(crate) introduction: String,
     /// How many keys were exchanged.
     pub(crate) keys: usize,
+    /// Whether nothing is acknowledged, as if those packets were lost.
+    pub(crate) withholds_acks: bool,
     /// Said in place of a good key method 2 message.
     pub(crate) hello: Option<Vec<u8>>,
     /// Header and body of the control packet that was sealed last.
@@ -108,6 +110,7 @@ impl Server {
             heard: Vec::new(),
             introduction: String::new(),
             keys: 0,
+            withholds_acks: false,
             hello: None,
             last: None,
             orders: VecDeque::new(),
@@ -302,10 +305,11 @@ impl Server {
                 (packet.opcode, Some(packet.message), [0, 1, 0, 2, 0, 1].to_vec())
             }
             Some(packet) => (packet.opcode, Some(packet.message), packet.payload.to_vec()),
-            None if negotiation.acks.pending() => (Opcode::AckV1, None, Vec::new()),
+            None if negotiation.acks.pending() && !self.withholds_acks => (Opcode::AckV1, None, Vec::new()),
             None => return None,
         };
-        let acks = negotiation.acks.take(if message.is_some() { 4 } else { 8 });
+        let most = if message.is_some() { 4 } else { 8 };
+        let acks = if self.withholds_acks { Default::default() } else { negotiation.acks.take(most) };
         ControlBody { acks, remote_session: self.remote, message, payload: &payload }.emit(&mut body);
         let header = opcode.header(negotiation.key);
         let packet = self.forge(header, &body);

@@ -16,6 +16,7 @@ use crate::drops::{DropCounters, DropReason};
 use crate::endpoint::{Endpoint, Route};
 use crate::entropy::Entropy;
 use crate::event::Event;
+use crate::limits::MAX_EVENTS;
 use crate::path::{Path, StreamChange, StreamId};
 use crate::report::Report;
 use crate::session::{Now, Session, SessionHandle, Setup};
@@ -115,24 +116,29 @@ impl Node {
         };
         let Some(&handle) = self.by_peer.get(&peer) else { return };
         if let Report::Floated { to, .. } = report {
-            let Some(entry) = self.sessions.get(&handle) else { return };
-            let before = entry.session.path();
-            if !self.endpoint.insert(to, handle) {
-                return;
-            }
-            self.endpoint.remove(&before, handle);
+            self.on_floated(now, handle, to, report);
+        } else {
+            self.with(now, handle, |session, now| session.handle_report(now, report));
+        }
+    }
+
+    /// A session moves unless another has that path or it is at its end.
+    fn on_floated(&mut self, now: Instant, handle: SessionHandle, to: Path, report: Report) {
+        let path_of = |node: &Self| node.sessions.get(&handle).map(|entry| entry.session.path());
+        let Some(before) = path_of(self) else { return };
+        if !self.endpoint.insert(to, handle) {
+            return;
         }
         self.with(now, handle, |session, now| session.handle_report(now, report));
+        let left = if path_of(self) == Some(to) { before } else { to };
+        self.endpoint.remove(&left, handle);
     }
 
     /// Does what is due; a call too early has no effect.
     pub fn handle_timeout(&mut self, now: Instant) {
         // Each session once: whoever is due again at once waits for the next call.
-        let mut served = BTreeSet::new();
-        while let Some(handle) = self.schedule.due(now) {
-            if !served.insert(handle) {
-                break;
-            }
+        let due: Vec<SessionHandle> = self.schedule.due(now).collect();
+        for handle in due {
             self.with(now, handle, |session, now| session.handle_timeout(now));
         }
     }
@@ -281,11 +287,13 @@ impl Node {
             self.orders.push_back(Order { seq: self.last_order, directive });
         }
         while let Some(event) = entry.session.poll_event() {
-            self.events.push_back(event);
+            if self.events.len() < MAX_EVENTS || !event.is_informative() {
+                self.events.push_back(event);
+            }
         }
         if !entry.session.is_dead() {
             let held = !self.config.capabilities.synchronous && entry.gate > self.applied;
-            // What can't be sent yet must not wake anybody; `on_applied` comes back to it.
+            // `on_applied` comes back to what is held.
             self.schedule.set(handle, entry.session.deadline(held));
             return;
         }

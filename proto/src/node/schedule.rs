@@ -31,8 +31,8 @@ impl Schedule {
         self.order.first().map(|(deadline, _)| *deadline)
     }
 
-    /// A session that is due at `now`.
-    pub(super) fn due(&self, now: Instant) -> Option<SessionHandle> {
-        self.order.first().filter(|(deadline, _)| deadline.at <= now).map(|(_, session)| *session)
+    /// The sessions that are due at `now`, the longest due first.
+    pub(super) fn due(&self, now: Instant) -> impl Iterator<Item = SessionHandle> {
+        self.order.iter().take_while(move |(deadline, _)| deadline.at <= now).map(|(_, session)| *session)
     }
 }

@@ -1,3 +1,5 @@
+mod corners;
+
 use core::time::Duration;
 
 use zeroize::Zeroizing;
@@ -43,11 +45,13 @@ impl World {
     }
 
     fn causes(&self) -> Vec<&CloseCause> {
-        let closed = self
-            .events
-            .iter()
-            .map(|event| if let Event::Closed { cause, .. } = event { Some(cause) } else { None });
-        closed.flatten().collect()
+        let mut causes = Vec::new();
+        for event in &self.events {
+            if let Event::Closed { cause, .. } = event {
+                causes.push(cause);
+            }
+        }
+        causes
     }
 
     fn rekeys(&self) -> usize {
@@ -437,4 +441,18 @@ fn a_stream_that_ends_after_a_refusal_hides_no_reason() {
     world.drain();
     let reason = "expired".to_owned();
     assert_eq!(world.causes(), [&CloseCause::AuthFailed { reason, was_token: false }]);
+}
+
+#[test]
+fn without_reneg_sec_only_the_server_renegotiates() {
+    let mut settings = config(WrapConfig::None);
+    settings.timing.reneg = Duration::ZERO;
+    let mut world = World::new(settings);
+    world.server.greeting = vec![PUSH.replace("ping 10,ping-restart 60,", "ping-restart 0,")];
+    world.run(secs(100_000));
+    assert_eq!((world.rekeys(), world.node.deadline()), (0, None));
+    world.server.renegotiate(world.now);
+    world.drain();
+    world.run(secs(70));
+    assert_eq!((world.rekeys(), world.server.keys), (1, 2));
 }

@@ -154,7 +154,7 @@ fn is_route_class(name: &str) -> bool {
 
 /// The line for a message: printable, of bounded length, without a session token.
 fn shown(line: &str) -> String {
-    if line.starts_with("auth-token") { "auth-token [redacted]".into() } else { printable(line) }
+    if line.contains("auth-token") { "auth-token [redacted]".into() } else { printable(line) }
 }
 
 /// Text of bounded length without control characters; reasons repeat values, too.

@@ -5,14 +5,16 @@ use core::time::Duration;
 use super::exchange::State;
 use super::message::ControlMessage;
 use super::negotiate::{Agreed, agree};
-use super::{Configuring, Now, Phase, Session};
+use super::{Configuring, NEVER, Now, Phase, Session};
+use crate::clock::Instant;
 use crate::config::Credentials;
 use crate::directive::Directive;
 use crate::drops::DropReason;
 use crate::event::{CloseCause, Event};
 use crate::keys::data_key::{DataKey, KeyLimits, TlsRole};
 use crate::keys::{ekm, prf};
-use crate::options::push_reply::{PushAccumulator, PushError, PushReply, PushState};
+use crate::limits::MAX_USER_PASS;
+use crate::options::push_reply::{PushError, PushReply, PushState};
 use crate::options::pushed::Pushed;
 use crate::tls::TlsFailure;
 use crate::wire::ids::KeyId;
@@ -28,7 +30,7 @@ const LAST_ACK: Duration = Duration::from_secs(10);
 impl Session {
     /// The current exchange became active.
     pub(super) fn on_exchange_active(&mut self, now: Now) {
-        self.renegotiate_at = self.draw_renegotiation(now);
+        self.renegotiate_at = Some(self.draw_renegotiation(now));
         if self.exchange.key() != KeyId::FIRST {
             match self.derive() {
                 Ok(data) => self.install(now, data),
@@ -38,21 +40,20 @@ impl Session {
             self.phase = Phase::Configuring(Configuring {
                 next_request: now.at + FIRST_REQUEST,
                 give_up: now.at + self.config.timing.hand_window,
-                push: PushAccumulator::new(),
             });
             self.events.push_back(Event::AwaitingConfig(self.handle));
         }
     }
 
-    /// `reneg-sec max [min]`; never, as far as this side is concerned, lies beyond all deadlines.
-    fn draw_renegotiation(&mut self, now: Now) -> Option<crate::Instant> {
+    /// `reneg-sec max [min]`; with 0 it is left to the server.
+    fn draw_renegotiation(&mut self, now: Now) -> Instant {
         let timing = self.config.timing;
         if timing.reneg.is_zero() {
-            return Some(crate::Instant::from_nanos(u64::MAX));
+            return NEVER;
         }
         let spread = timing.reneg_min.map_or(Duration::ZERO, |min| timing.reneg.saturating_sub(min));
         let early = Duration::from_millis(self.jitter.below(spread.as_millis() as u64));
-        Some(now.at + (timing.reneg - early))
+        now.at + (timing.reneg - early)
     }
 
     pub(super) fn ask_for_configuration(&mut self, now: Now) {
@@ -90,13 +91,15 @@ impl Session {
             ControlMessage::AuthPending(seconds) => {
                 self.extend_waiting(seconds);
                 let text = "AUTH_PENDING".to_owned();
-                self.inform(Event::Message { session: self.handle, text });
+                self.events.push_back(Event::Message { session: self.handle, text });
             }
             ControlMessage::Restart { keep_credentials, advance, reason } => {
                 self.fail(CloseCause::Restart { keep_credentials, advance, reason });
             }
             ControlMessage::Halt(reason) => self.fail(CloseCause::Halt { reason }),
-            ControlMessage::Info(text) => self.inform(Event::Message { session: self.handle, text }),
+            ControlMessage::Info(text) => {
+                self.events.push_back(Event::Message { session: self.handle, text })
+            }
             ControlMessage::Exit => self.fail(CloseCause::PeerExit),
             ControlMessage::Unknown => self.drops.count(DropReason::ControlMessage),
         }
@@ -115,20 +118,21 @@ impl Session {
     }
 
     fn handle_push_reply(&mut self, now: Now, text: &str) {
-        self.inform(Event::PushReply {
+        self.events.push_back(Event::PushReply {
             session: self.handle,
             text: format!("PUSH_REPLY{}", without_tokens(text)),
         });
-        // A later one brings a renewed token and nothing else that could still be taken.
-        let mut late = PushAccumulator::new();
-        let (push, configuring) = match &mut self.phase {
-            Phase::Configuring(configuring) => (&mut configuring.push, true),
-            _ => (&mut late, false),
-        };
-        match push.feed(text, &self.config.pull) {
+        match self.push.feed(text, &self.config.pull) {
             Ok(PushState::More) => {}
-            Ok(PushState::Complete(reply)) if configuring => self.come_up(now, reply),
-            Ok(PushState::Complete(reply)) => self.take_token(&reply.options),
+            Ok(PushState::Complete(reply)) if matches!(self.phase, Phase::Configuring(_)) => {
+                self.come_up(now, reply);
+            }
+            // A later one brings a renewed token and nothing else that could still be taken.
+            Ok(PushState::Complete(reply)) => {
+                if self.take_token(&reply.options).is_err() {
+                    self.drops.count(DropReason::ControlMessage);
+                }
+            }
             Err(PushError::Rejected(option)) => self.fail(CloseCause::RejectedOption(option)),
             Err(PushError::TooLarge) => {
                 self.fail(CloseCause::Push(
@@ -165,7 +169,9 @@ impl Session {
                 self.exit_notify = Some(n);
             }
         }
-        self.take_token(&options);
+        if let Err(refusal) = self.take_token(&options) {
+            ignored.push(refusal);
+        }
         self.phase = Phase::Up;
         let session = self.handle;
         self.events.push_back(Event::Configure { session, options, ignored });
@@ -215,10 +221,15 @@ impl Session {
             timing.hand_window.min(timing.reneg / 2)
         };
         let promote_at = (self.exchange.started() + window).max(now.at + LAST_ACK);
-        self.slots.install(self.exchange.key(), data, promote_at, &mut self.directives);
+        let key = self.exchange.key();
+        if let Some(key) = self.slots.install(key, data, promote_at, &mut self.directives) {
+            self.on_promoted(key);
+        }
     }
 
-    fn take_token(&mut self, options: &[Pushed]) {
+    /// Takes a token for renegotiations and reconnects, unless it would make those impossible. The error is a
+    /// line for the log.
+    fn take_token(&mut self, options: &[Pushed]) -> Result<(), String> {
         let mut username = None;
         let mut token = None;
         for option in options {
@@ -228,20 +239,29 @@ impl Session {
                 _ => {}
             }
         }
-        let Some(token) = token else { return };
+        let Some(token) = token else { return Ok(()) };
+        if token.len() >= MAX_USER_PASS || username.as_ref().is_some_and(|name| name.len() >= MAX_USER_PASS) {
+            return Err(format!(
+                "auth-token: token or user name is longer than {} bytes; the password stays in use",
+                MAX_USER_PASS - 1
+            ));
+        }
         let name = username.clone().or_else(|| self.credentials.as_ref().map(|c| c.username.clone()));
         if let Some(name) = name {
             self.credentials = Some(Credentials { username: name, password: token.clone(), is_token: true });
         }
         self.events.push_back(Event::Token { session: self.handle, username, token });
+        Ok(())
     }
 }
 
 /// A control message without the values of `auth-token` options (`openvpn: ssl_verify.c`,
 /// `sanitize_control_message`).
 fn without_tokens(text: &str) -> String {
-    let hide = |option: &str| {
-        if option.starts_with("auth-token ") { "auth-token".into() } else { option.to_owned() }
+    // Wherever the word stands: quotes and blanks may come before it.
+    let hide = |option: &str| match option.contains("auth-token") && !option.starts_with("auth-token-user ") {
+        true => "auth-token".into(),
+        false => option.to_owned(),
     };
     text.split(',').map(hide).collect::<Vec<_>>().join(",")
 }
@@ -254,5 +274,6 @@ mod tests {
     fn tokens_stay_out_of_the_log() {
         let push = ",ping 2,auth-token SESS_ID_AT_secret,auth-token-user bm9ib2R5,peer-id 1";
         assert_eq!(without_tokens(push), ",ping 2,auth-token,auth-token-user bm9ib2R5,peer-id 1");
+        assert_eq!(without_tokens(", auth-token a,\"auth-token\" b"), ",auth-token,auth-token");
     }
 }

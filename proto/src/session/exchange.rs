@@ -198,6 +198,16 @@ impl Exchange {
         Ok(())
     }
 
+    /// The peer was seen to have everything that was sent; whether that made the exchange active.
+    pub(crate) fn conclude(&mut self, now: Instant) -> bool {
+        let missing_acks_only = self.state == State::GotKey && self.backlog.is_empty();
+        if missing_acks_only {
+            self.state = State::Active;
+            self.active_at = Some(now);
+        }
+        missing_acks_only
+    }
+
     fn read_records(&mut self) -> Result<(), Failure> {
         loop {
             let mut record = Zeroizing::new(Vec::new());

@@ -9,7 +9,7 @@ use crate::event::{CloseCause, Event};
 use crate::reliable::Accept;
 use crate::report::Report;
 use crate::wire::control::{ControlBody, EarlyNegotiation};
-use crate::wire::ids::{KeyId, MessageId};
+use crate::wire::ids::{KeyId, MessageId, SessionId};
 use crate::wire::opcode::Opcode;
 
 impl Session {
@@ -34,15 +34,13 @@ impl Session {
             Some(dynamic) if key != KeyId::FIRST => dynamic,
             _ => &mut self.wrap,
         };
-        let verified = wrap.open(now.at, bytes)?;
+        let (local, remote) = (self.local, self.remote);
+        let verified = wrap.open_if(now.at, bytes, |session, body| {
+            admit(local, remote, session, opcode, &ControlBody::parse(opcode, body)?)
+        })?;
         let body = ControlBody::parse(opcode, verified.body())?;
-        if body.remote_session.is_some_and(|id| id != self.local) {
-            return Err(DropReason::WrongAckSessionId);
-        }
-        match self.remote {
-            Some(remote) if remote != verified.session() => return Err(DropReason::WrongSessionId),
-            Some(_) => {}
-            None => self.meet(now, opcode, verified.session(), &body)?,
+        if remote.is_none() {
+            self.meet(now, verified.session(), &body)?;
         }
         self.keepalive.on_control_received(now.at);
         if self.previous.as_ref().is_some_and(|previous| previous.key() == key) {
@@ -88,20 +86,8 @@ impl Session {
         }
     }
 
-    /// The first packet of the server: only a reset that acknowledges ours introduces its session id.
-    fn meet(
-        &mut self,
-        now: Now,
-        opcode: Opcode,
-        remote: crate::wire::ids::SessionId,
-        body: &ControlBody<'_>,
-    ) -> Result<(), DropReason> {
-        if opcode != Opcode::HardResetServerV2 || body.message != Some(MessageId(0)) {
-            return Err(DropReason::WrongSessionId);
-        }
-        if body.remote_session.is_none() {
-            return Err(DropReason::WrongAckSessionId);
-        }
+    /// The first packet of the server introduces its session id.
+    fn meet(&mut self, now: Now, remote: SessionId, body: &ControlBody<'_>) -> Result<(), DropReason> {
         let early = EarlyNegotiation::parse(body.payload)?;
         self.resend_wkc = early.resend_wkc;
         self.remote = Some(remote);
@@ -126,14 +112,33 @@ impl Session {
             };
             return if stray_reset { Err(DropReason::UnexpectedOpcode) } else { Ok(()) };
         }
-        let ready =
-            matches!(self.phase, Phase::Up | Phase::Leaving(_)) && self.exchange.state() == State::Active;
         let starts = opcode == Opcode::SoftResetV1 && body.message == Some(MessageId(0));
-        if !starts || !ready || key != self.exchange.key().next() {
+        if !starts || key != self.exchange.key().next() {
             return Err(DropReason::WrongKeyId);
         }
-        self.start_renegotiation(now);
-        Ok(())
+        // Who starts the next key has this one: only its acks of our last packets were lost.
+        if self.exchange.conclude(now.at) {
+            self.on_exchange_active(now);
+        }
+        if self.exchange.state() != State::Active {
+            return Err(DropReason::WrongKeyId);
+        }
+        match &mut self.phase {
+            Phase::Up => {
+                self.start_renegotiation(now);
+                Ok(())
+            }
+            Phase::Leaving(leaving) => {
+                // From now on the server reads no control message under the present key; an exit on the data
+                // channel still reaches it.
+                leaving.next_exit.get_or_insert(now.at);
+                self.leave(now);
+                Err(DropReason::WrongKeyId)
+            }
+            Phase::Connecting | Phase::Configuring(_) | Phase::Dying(_) | Phase::Dead => {
+                Err(DropReason::WrongKeyId)
+            }
+        }
     }
 
     /// Goes on with the handshake and reads messages.
@@ -147,7 +152,7 @@ impl Session {
             let key = self.exchange.key();
             let tls = self.exchange.tls();
             let (peer, description) = (tls.peer(), tls.description().unwrap_or_default());
-            self.inform(Event::TlsReady { session: self.handle, peer, description, key });
+            self.events.push_back(Event::TlsReady { session: self.handle, peer, description, key });
         }
         if self.exchange.state() == State::Active && self.renegotiate_at.is_none() {
             self.on_exchange_active(now);
@@ -171,15 +176,17 @@ impl Session {
                     self.on_promoted(key);
                 }
             }
-            Report::KeyWorn { key, .. } | Report::KeySpent { key, .. } => {
-                if key == self.exchange.key() {
-                    self.renegotiate(now);
+            Report::KeyWorn { key, .. } => self.replace_key(now, key),
+            Report::KeySpent { key, .. } => {
+                if let Some(key) = self.slots.on_spent(key, &mut self.directives) {
+                    self.on_promoted(key);
                 }
+                self.replace_key(now, key);
             }
             Report::Floated { to, .. } => {
                 self.path = to;
                 self.directives.push_back(Directive::MovePeer { peer: self.peer, path: to });
-                self.inform(Event::Floated { session: self.handle, to });
+                self.events.push_back(Event::Floated { session: self.handle, to });
             }
             Report::PeerExit { .. } => self.fail(CloseCause::PeerExit),
             Report::PeerLost { .. } => self.fail(CloseCause::PingRestart),
@@ -189,6 +196,13 @@ impl Session {
                 }
             }
             Report::Applied(_) => {}
+        }
+    }
+
+    /// Renegotiates for want of `key`, unless a newer one is there or on its way.
+    fn replace_key(&mut self, now: Now, key: KeyId) {
+        if key == self.exchange.key() {
+            self.renegotiate(now);
         }
     }
 
@@ -207,5 +221,26 @@ impl Session {
             Phase::Leaving(_) => CloseCause::Local,
             Phase::Connecting | Phase::Configuring(_) | Phase::Up | Phase::Dead => CloseCause::StreamClosed,
         });
+    }
+}
+
+/// Whether a packet is of this session by the ids in it. Before the server's id is known, only a reset that
+/// acknowledges ours is.
+fn admit(
+    local: SessionId,
+    remote: Option<SessionId>,
+    sender: SessionId,
+    opcode: Opcode,
+    body: &ControlBody<'_>,
+) -> Result<(), DropReason> {
+    if body.remote_session.is_some_and(|id| id != local) {
+        return Err(DropReason::WrongAckSessionId);
+    }
+    let first = opcode == Opcode::HardResetServerV2 && body.message == Some(MessageId(0));
+    match remote {
+        Some(remote) if remote == sender => Ok(()),
+        None if first && body.remote_session.is_some() => Ok(()),
+        None if first => Err(DropReason::WrongAckSessionId),
+        Some(_) | None => Err(DropReason::WrongSessionId),
     }
 }

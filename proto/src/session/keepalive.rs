@@ -138,6 +138,7 @@ impl Keepalive {
         }
         if let Some((after, bytes)) = self.settings.inactive.filter(|_| self.inactive_due.is_some()) {
             let sum = totals.rx_bytes.saturating_add(totals.tx_bytes);
+            // Counters of a plane that took over from another start anew.
             if sum.saturating_sub(self.inactive_base) >= bytes.max(1) {
                 self.inactive_base = sum;
                 self.inactive_due = Some(now + after);
@@ -233,6 +234,17 @@ mod tests {
         assert_eq!(keepalive.handle_timeout(at(60)), Some(Action::Ask));
         assert_eq!(
             keepalive.on_activity(at(60), at(60), at(60), totals(1999)),
+            Some(Action::Close(CloseCause::Inactive))
+        );
+    }
+
+    #[test]
+    fn counters_that_start_anew_are_no_traffic() {
+        let mut keepalive = started(&[Pushed::Inactive(secs(30), 1000), Pushed::PingRestart(Duration::ZERO)]);
+        let totals = |rx_bytes| Totals { rx_bytes, ..Totals::default() };
+        assert_eq!(keepalive.on_activity(at(30), at(30), at(30), totals(5000)), None);
+        assert_eq!(
+            keepalive.on_activity(at(60), at(60), at(60), totals(10)),
             Some(Action::Close(CloseCause::Inactive))
         );
     }

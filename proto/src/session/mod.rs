@@ -29,7 +29,7 @@ use crate::entropy::{Entropy, EntropyStream, Purpose};
 use crate::event::{CloseCause, Event};
 use crate::keys::data_key::TlsRole;
 use crate::keys::method2::ClientSource;
-use crate::limits::{MAX_ACKS, MAX_EVENTS, MAX_PIGGYBACK_ACKS, MAX_USER_PASS};
+use crate::limits::{MAX_ACKS, MAX_PIGGYBACK_ACKS, MAX_USER_PASS};
 use crate::node::ConnectError;
 use crate::options::push_reply::PushAccumulator;
 use crate::path::Path;
@@ -47,6 +47,9 @@ use slots::Slots;
 /// Name of a session at its [`Node`](crate::Node). Never reused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct SessionHandle(pub(crate) u64);
+
+/// Beyond all deadlines.
+const NEVER: Instant = Instant::from_nanos(u64::MAX);
 
 /// The time of a call, on both time lines.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +92,6 @@ enum Phase {
 struct Configuring {
     next_request: Instant,
     give_up: Instant,
-    push: PushAccumulator,
 }
 
 #[derive(Debug)]
@@ -125,6 +127,7 @@ pub(crate) struct Session {
     tls_reported: bool,
     renegotiate_at: Option<Instant>,
     phase: Phase,
+    push: PushAccumulator,
     agreed: Option<Agreed>,
     exit_notify: Option<u8>,
     slots: Slots,
@@ -186,6 +189,7 @@ impl Session {
             tls_reported: false,
             renegotiate_at: None,
             phase: Phase::Connecting,
+            push: PushAccumulator::new(),
             agreed: None,
             exit_notify: config.exit_notify,
             slots: Slots::new(peer),
@@ -249,7 +253,10 @@ impl Session {
                 self.previous = Some(core::mem::replace(&mut self.exchange, exchange));
                 self.tls_reported = false;
                 self.renegotiate_at = None;
-                self.slots.rotate(now.at + self.config.timing.tran_window, &mut self.directives);
+                let ends = now.at + self.config.timing.tran_window;
+                if let Some(key) = self.slots.rotate(ends, &mut self.directives) {
+                    self.on_promoted(key);
+                }
             }
             Err(ConnectError::Tls(failure)) => self.fail(CloseCause::Tls(failure)),
             Err(_) => self.fail(CloseCause::Protocol("the key exchange message became too long")),
@@ -268,16 +275,12 @@ impl Session {
         let until = now.at + Duration::from_secs(seconds.into());
         let by_control =
             self.agreed.is_some_and(|agreed| agreed.flags.cc_exit) && self.exchange.state() == State::Active;
-        let next_exit = if by_control {
+        let next_exit = (!by_control).then_some(now.at);
+        self.phase = Phase::Leaving(Leaving { until, next_exit });
+        if by_control {
             self.send_message(now, "EXIT");
-            None
-        } else {
-            Some(now.at)
-        };
-        if matches!(self.phase, Phase::Up) {
-            self.phase = Phase::Leaving(Leaving { until, next_exit });
-            self.leave(now);
         }
+        self.leave(now);
     }
 
     /// Ends at once.
@@ -305,10 +308,13 @@ impl Session {
         }
     }
 
-    /// Begins to end: what is still to be said (acks, an alert) goes out, then the session is dead.
+    /// Begins to end: what is still to be said (acks, an alert) goes out, then the session is dead. Who is
+    /// leaving anyway ends because of that, whatever else happens on the way.
     fn fail(&mut self, cause: CloseCause) {
-        if !matches!(self.phase, Phase::Dying(_) | Phase::Dead) {
-            self.phase = Phase::Dying(cause);
+        match self.phase {
+            Phase::Dying(_) | Phase::Dead => {}
+            Phase::Leaving(_) => self.phase = Phase::Dying(CloseCause::Local),
+            Phase::Connecting | Phase::Configuring(_) | Phase::Up => self.phase = Phase::Dying(cause),
         }
     }
 
@@ -351,7 +357,8 @@ impl Session {
         }
     }
 
-    /// When to call `handle_timeout`, or to poll a transmit; the latter doesn't count while packets are `held`.
+    /// When to call `handle_timeout`, or to poll a transmit. What can't be sent yet (`held`) must not wake
+    /// anybody.
     pub(crate) fn deadline(&self, held: bool) -> Option<Deadline> {
         let at = |at, why| Some(Deadline { at, why });
         let timing = &self.config.timing;
@@ -362,7 +369,9 @@ impl Session {
             Phase::Configuring(Configuring { next_request, give_up, .. }) => {
                 Deadline::earliest(at(*next_request, Timer::PushRequest), at(*give_up, Timer::PushTimeout))
             }
-            Phase::Up => self.renegotiate_at.and_then(|due| at(due, Timer::Renegotiate)),
+            Phase::Up => {
+                self.renegotiate_at.filter(|&due| due < NEVER).and_then(|due| at(due, Timer::Renegotiate))
+            }
             Phase::Leaving(Leaving { until, next_exit }) => {
                 at(next_exit.map_or(*until, |due| due.min(*until)), Timer::Leave)
             }
@@ -462,14 +471,7 @@ impl Session {
         if key == self.exchange.key() {
             self.previous = None;
         }
-        self.inform(Event::Rekeyed { session: self.handle, key });
-    }
-
-    /// Informative events are dropped when nobody drains them; those to act upon never are.
-    fn inform(&mut self, event: Event) {
-        if self.events.len() < MAX_EVENTS {
-            self.events.push_back(event);
-        }
+        self.events.push_back(Event::Rekeyed { session: self.handle, key });
     }
 }
 

@@ -255,3 +255,116 @@ fn choose_cipher(
         list()
     )))
 }
+
+#[cfg(test)]
+mod tests {
+    use core::net::SocketAddr;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::tls::fake::FakeFactory;
+
+    fn config() -> ClientConfig {
+        ClientConfig::new(WrapConfig::None, Arc::new(FakeFactory::new()))
+    }
+
+    fn path() -> Path {
+        Path::Datagram { socket: 0, remote: SocketAddr::from(([192, 0, 2, 1], 1194)) }
+    }
+
+    fn hello(peer_info: &str) -> ServerHello {
+        ServerHello { options: "V4,cipher AES-128-GCM,tls-server".into(), peer_info: peer_info.into() }
+    }
+
+    fn agreed(
+        capabilities: Capabilities,
+        server: &ServerHello,
+        options: &[Pushed],
+    ) -> Result<Agreed, CloseCause> {
+        agree(&config(), capabilities, &path(), server, options).map(|(agreed, _)| agreed)
+    }
+
+    fn id(n: u32) -> PeerId {
+        PeerId::from_low_bits(n)
+    }
+
+    #[test]
+    fn the_id_a_server_announces_goes_before_a_pushed_one() {
+        let own = hello("IV_PROTO=746\nID=1a2b\n");
+        let announced = agreed(Capabilities::USERSPACE, &own, &[]).unwrap();
+        assert_eq!(announced.params.format, DataFormat::V2(id(0x1a2b)));
+        let pushed = [Pushed::PeerId(Some(7))];
+        let both = agreed(Capabilities::USERSPACE, &own, &pushed).unwrap();
+        assert_eq!(both.params.format, DataFormat::V2(id(0x1a2b)));
+        let one_id_only = Capabilities { asymmetric_ids: false, ..Capabilities::USERSPACE };
+        assert_eq!(agreed(one_id_only, &own, &pushed).unwrap().params.format, DataFormat::V2(id(7)));
+        for odd in ["ID=\n", "ID=xyz\n", "ID=ffffff\n", "ID=1000000\n", "XID=5\n"] {
+            let format = agreed(Capabilities::USERSPACE, &hello(odd), &[]).unwrap().params.format;
+            assert_eq!(format, DataFormat::V1, "{odd}");
+        }
+        assert!(
+            peer_info(&config(), Capabilities::USERSPACE, Some(id(0xabc))).starts_with("ID=abc\nIV_VER=")
+        );
+        assert!(peer_info(&config(), one_id_only, None).starts_with("IV_VER="));
+    }
+
+    #[test]
+    fn what_a_plane_cannot_do_is_neither_offered_nor_accepted() {
+        let classic = Capabilities { epoch: false, data_v1: false, ..Capabilities::USERSPACE };
+        assert!(peer_info(&config(), classic, None).contains("\nIV_PROTO=926\n"));
+        assert!(peer_info(&config(), Capabilities::USERSPACE, None).contains("\nIV_PROTO=1950\n"));
+        let epoch = [Pushed::PeerId(Some(7)), Pushed::ProtocolFlags(vec!["aead-epoch".into()])];
+        assert!(agreed(Capabilities::USERSPACE, &hello(""), &epoch).is_ok());
+        assert!(matches!(agreed(classic, &hello(""), &epoch), Err(CloseCause::Push(_))));
+        assert!(matches!(agreed(classic, &hello(""), &[]), Err(CloseCause::Push(_))));
+        assert!(matches!(agreed(Capabilities::USERSPACE, &hello(""), &epoch[1..]), Err(CloseCause::Push(_))));
+    }
+
+    #[test]
+    fn iv_ncp_is_announced_only_with_both_gcm_ciphers() {
+        let mut config = config();
+        config.ciphers = vec![DataCipher::Aes256Gcm, DataCipher::ChaCha20Poly1305];
+        let info = peer_info(&config, Capabilities::USERSPACE, None);
+        assert!(
+            !info.contains("IV_NCP") && info.contains("IV_CIPHERS=AES-256-GCM:CHACHA20-POLY1305\n"),
+            "{info}"
+        );
+    }
+
+    #[test]
+    fn the_servers_options_string_names_the_cipher_of_last_resort() {
+        let by_options = agreed(Capabilities::USERSPACE, &hello(""), &[]).unwrap();
+        assert_eq!(by_options.params.cipher, DataCipher::Aes128Gcm);
+        let silent = ServerHello::default();
+        assert!(matches!(agreed(Capabilities::USERSPACE, &silent, &[]), Err(CloseCause::Cipher(_))));
+        let mut config = config();
+        config.fallback = Some(DataCipher::Aes192Gcm);
+        let (fallback, _) = agree(&config, Capabilities::USERSPACE, &path(), &silent, &[]).unwrap();
+        assert_eq!(fallback.params.cipher, DataCipher::Aes192Gcm);
+    }
+
+    #[test]
+    fn options_string_is_the_one_of_openvpn_with_default_options() {
+        assert_eq!(
+            options_string(&config(), &path()),
+            "V4,dev-type tun,link-mtu 1541,tun-mtu 1500,proto UDPv4,auth SHA1,keysize 128,key-method 2,tls-client"
+        );
+        let stream = Path::Stream(crate::StreamId(1));
+        assert!(
+            options_string(&config(), &stream).contains("link-mtu 1543,tun-mtu 1500,proto TCPv4_CLIENT,")
+        );
+    }
+
+    #[test]
+    fn a_pushed_mtu_is_capped_and_unknown_flags_are_told() {
+        let options = [
+            Pushed::TunMtu(1700),
+            Pushed::ProtocolFlags(vec!["tls-ekm".into(), "new-thing".into()]),
+            Pushed::Cipher("AES-256-GCM".into()),
+        ];
+        let (agreed, ignored) =
+            agree(&config(), Capabilities::USERSPACE, &path(), &hello(""), &options).unwrap();
+        assert_eq!((agreed.tun_mtu, agreed.flags.to_string()), (1500, "tls-ekm".into()));
+        assert_eq!(ignored.len(), 2, "{ignored:?}");
+    }
+}

@@ -22,11 +22,13 @@ pub(crate) struct Slots {
     old: Option<(KeyId, Instant)>,
     /// When the key that sends now will be forgotten, known from the moment its successor is negotiated.
     sending_ends: Option<Instant>,
+    /// The key that sends can't seal any more.
+    spent: bool,
 }
 
 impl Slots {
     pub(crate) const fn new(peer: PeerRef) -> Self {
-        Self { peer, sending: None, pending: None, old: None, sending_ends: None }
+        Self { peer, sending: None, pending: None, old: None, sending_ends: None, spent: false }
     }
 
     #[cfg(test)]
@@ -39,26 +41,42 @@ impl Slots {
         self.pending.map(|(_, at)| at)
     }
 
-    /// A key is derived. The first one sends at once.
+    /// A key is derived. The first one sends at once, and so does one after a spent key; gives the key that
+    /// took over from another.
     pub(crate) fn install(
         &mut self,
         key: KeyId,
         data: DataKey,
         promote_at: Instant,
         out: &mut VecDeque<Directive>,
-    ) {
+    ) -> Option<KeyId> {
         out.push_back(Directive::InstallKey { peer: self.peer, key, data });
         self.pending = Some((key, promote_at));
         if self.sending.is_none() {
             self.promote(out);
+            return None;
         }
+        if self.spent { self.promote(out) } else { None }
     }
 
-    /// A negotiation begins: the key before the current one goes, and a key that waits for proof sends now.
-    pub(crate) fn rotate(&mut self, ends: Instant, out: &mut VecDeque<Directive>) {
-        self.promote(out);
+    /// A negotiation begins: the key before the current one goes, and a key that waits for proof sends now;
+    /// gives that key.
+    pub(crate) fn rotate(&mut self, ends: Instant, out: &mut VecDeque<Directive>) -> Option<KeyId> {
+        let promoted = self.promote(out);
         self.retire_old(out);
         self.sending_ends = Some(ends);
+        promoted
+    }
+
+    /// `key` can't seal any more. If it is the one that sends, its successor takes over as soon as there is
+    /// one: the server may not have it yet, but otherwise nothing could be sent at all. The key that was
+    /// promoted.
+    pub(crate) fn on_spent(&mut self, key: KeyId, out: &mut VecDeque<Directive>) -> Option<KeyId> {
+        if self.sending != Some(key) {
+            return None;
+        }
+        self.spent = true;
+        self.promote(out)
     }
 
     /// The peer uses `key`.
@@ -76,8 +94,7 @@ impl Slots {
             self.retire_old(out);
         }
         if self.pending.is_some_and(|(_, at)| at <= now) {
-            self.promote(out);
-            return self.sending;
+            return self.promote(out);
         }
         None
     }
@@ -88,13 +105,15 @@ impl Slots {
         Deadline::earliest(promote, retire)
     }
 
-    fn promote(&mut self, out: &mut VecDeque<Directive>) {
-        let Some((key, _)) = self.pending.take() else { return };
+    fn promote(&mut self, out: &mut VecDeque<Directive>) -> Option<KeyId> {
+        let (key, _) = self.pending.take()?;
+        self.spent = false;
         out.push_back(Directive::PromoteKey { peer: self.peer, key });
         if let (Some(before), Some(ends)) = (self.sending.replace(key), self.sending_ends.take()) {
             self.retire_old(out);
             self.old = Some((before, ends));
         }
+        Some(key)
     }
 
     fn retire_old(&mut self, out: &mut VecDeque<Directive>) {
@@ -167,12 +186,28 @@ mod tests {
     }
 
     #[test]
+    fn the_successor_of_a_spent_key_sends_without_proof() {
+        let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
+        slots.install(key(0), data(), at(0), &mut out);
+        assert_eq!(slots.on_spent(key(0), &mut out), None, "there is no successor yet");
+        slots.rotate(at(3600), &mut out);
+        assert_eq!(slots.install(key(1), data(), at(60), &mut out), Some(key(1)));
+        assert_eq!(orders(&mut out), ["install 0", "promote 0", "install 1", "promote 1"]);
+        slots.rotate(at(7200), &mut out);
+        assert_eq!(slots.install(key(2), data(), at(3660), &mut out), None);
+        assert_eq!(slots.on_spent(key(0), &mut out), None, "which doesn't send");
+        assert_eq!(slots.on_spent(key(1), &mut out), Some(key(2)));
+        assert_eq!(orders(&mut out), ["retire 0", "install 2", "promote 2"]);
+        assert_eq!(slots.deadline(), Some(Deadline { at: at(7200), why: Timer::RetireKey }));
+    }
+
+    #[test]
     fn a_fast_next_negotiation_never_leaves_a_forgotten_key_sending() {
         let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
         slots.install(key(0), data(), at(0), &mut out);
         slots.rotate(at(3600), &mut out);
         slots.install(key(1), data(), at(60), &mut out);
-        slots.rotate(at(3604), &mut out);
+        assert_eq!(slots.rotate(at(3604), &mut out), Some(key(1)));
         assert_eq!(orders(&mut out), ["install 0", "promote 0", "install 1", "promote 1", "retire 0"]);
         assert_eq!(slots.sending(), Some(key(1)));
         slots.install(key(2), data(), at(64), &mut out);

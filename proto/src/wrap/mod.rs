@@ -188,6 +188,18 @@ impl Wrap {
     /// Fails with `Malformed`, `WrapAuthentication` or `WrapReplay`, in this order of checks; what
     /// `datagram` holds afterwards is unspecified then.
     pub fn open<'d>(&mut self, now: Instant, datagram: &'d mut [u8]) -> Result<Verified<'d>, DropReason> {
+        self.open_if(now, datagram, |_, _| Ok(()))
+    }
+
+    /// As [`open`](Self::open), and asks `admit` about the session id and the body before the packet counts for
+    /// the replay check. Everybody who shares the static key can make authentic packets with any replay id; those
+    /// of other sessions must not close the window to the peer's.
+    pub(crate) fn open_if<'d>(
+        &mut self,
+        now: Instant,
+        datagram: &'d mut [u8],
+        admit: impl FnOnce(SessionId, &[u8]) -> Result<(), DropReason>,
+    ) -> Result<Verified<'d>, DropReason> {
         if datagram.len() > MAX_CONTROL_DATAGRAM {
             return Err(DropReason::Malformed);
         }
@@ -201,6 +213,7 @@ impl Wrap {
         };
         let [header, session @ ..] = opened.head;
         let session = SessionId::new(session).ok_or(DropReason::Malformed)?;
+        admit(session, opened.body)?;
         if opened.id.is_some_and(|id| !self.guard.accept(now, id)) {
             return Err(DropReason::WrapReplay);
         }

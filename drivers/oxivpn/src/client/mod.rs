@@ -285,6 +285,11 @@ impl Client {
         match signal {
             Signal::Usr2 => self.statistics(),
             Signal::Int | Signal::Term => self.on_leave(now, signal),
+            // Whoever asked to leave is not overruled, nor is SIGHUP by SIGUSR1.
+            Signal::Hup | Signal::Usr1
+                if matches!(self.phase, Phase::Over(_) | Phase::Closing { then: Then::Leave { .. }, .. }) => {
+            }
+            Signal::Usr1 if matches!(self.phase, Phase::Closing { then: Then::Reload, .. }) => {}
             Signal::Hup | Signal::Usr1 => {
                 say!(self.log, Info, "{}[hard,] received, process restarting", signal.name());
                 self.end_session(now, if signal == Signal::Hup { Then::Reload } else { Then::Restart });

@@ -297,7 +297,11 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
     /// Device to link.
     fn forward(&mut self, now: Instant) -> Option<Failure> {
         let (Some(peer), Some(_)) = (self.peer, &self.link) else { return None };
-        while self.ready.device_read && !self.blocked {
+        // Bounded by reads as well as by packets queued: one that is not sealed takes no cell.
+        for _ in 0..BATCH {
+            if !self.ready.device_read || self.blocked {
+                return None;
+            }
             let (at, cell) = self.free_cell()?;
             let device = self.device.as_mut()?;
             let cell = self.outbound.get_mut(at..at + cell)?;
@@ -412,9 +416,10 @@ impl<D: Device, P: Plane, C: Control> Inward<'_, D, P, C> {
     }
 }
 
-/// The interface was deleted under the descriptor, or the descriptor is none.
+/// The interface was deleted under the descriptor, the other end of it is closed, or the descriptor is none.
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBADFD | libc::EBADF | libc::ENODEV))
+        || error.kind() == ErrorKind::UnexpectedEof
 }
 
 #[cfg(test)]

@@ -68,14 +68,14 @@ struct FakeDevice {
     inbox: VecDeque<Vec<u8>>,
     outbox: Vec<Vec<u8>>,
     reads: usize,
-    gone: bool,
+    gone: Option<fn() -> io::Error>,
 }
 
 impl Device for FakeDevice {
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.reads += 1;
-        if self.gone {
-            return Err(io::Error::from_raw_os_error(libc::EBADFD));
+        if let Some(error) = self.gone {
+            return Err(error());
         }
         let packet = self.inbox.pop_front().ok_or(ErrorKind::WouldBlock)?;
         buf[..packet.len()].copy_from_slice(&packet);
@@ -282,6 +282,19 @@ fn what_cannot_be_sealed_is_counted_and_the_rest_goes_on() {
 }
 
 #[test]
+fn packets_that_go_nowhere_do_not_hold_the_turn() {
+    for useless in [vec![0], vec![]] {
+        let mut turn = fake();
+        device(&mut turn).inbox.extend(core::iter::repeat_n(useless, 3 * BATCH));
+        for batches in 1..=3 {
+            assert!(turn.turn(now(), NONE).again);
+            assert_eq!(device(&mut turn).reads, batches * BATCH);
+        }
+        assert!(!turn.turn(now(), NONE).again);
+    }
+}
+
+#[test]
 fn a_full_link_stops_the_device_and_loses_nothing() {
     let mut turn = fake();
     link(&mut turn).room = 3;
@@ -354,9 +367,13 @@ fn a_stream_that_ends_is_told_once() {
 
 #[test]
 fn a_vanished_device_is_a_failure() {
-    let mut turn = fake();
-    device(&mut turn).gone = true;
-    assert!(matches!(turn.turn(now(), NONE).failure, Some(Failure::Device(_))));
+    let errors: [fn() -> io::Error; 2] =
+        [|| io::Error::from_raw_os_error(libc::EBADFD), || ErrorKind::UnexpectedEof.into()];
+    for error in errors {
+        let mut turn = fake();
+        device(&mut turn).gone = Some(error);
+        assert!(matches!(turn.turn(now(), NONE).failure, Some(Failure::Device(_))));
+    }
 }
 
 #[test]

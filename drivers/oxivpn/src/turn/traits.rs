@@ -40,7 +40,8 @@ pub trait Link {
 
 /// Where inner packets come from and go to.
 pub trait Device {
-    /// Reads one packet; [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none.
+    /// Reads one packet; [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none, and
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if none will ever come.
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize>;
 
     /// Writes one packet. An error loses this packet only, unless the device is gone.

@@ -81,15 +81,16 @@ impl Device {
         Ok(())
     }
 
-    /// Takes over a descriptor that is already attached to a TUN interface, or one end of an `AF_UNIX` datagram
-    /// socket pair, and makes it non-blocking and close-on-exec.
+    /// Takes over a descriptor that is already attached to a TUN interface, or one end of an `AF_UNIX` socket pair
+    /// of type `SOCK_DGRAM` or `SOCK_SEQPACKET`, and makes it non-blocking and close-on-exec.
     ///
     /// A TUN queue must carry plain packets (`IFF_NO_PI`, no `IFF_VNET_HDR`). The kernel does not tell whether
     /// `IFF_NO_PI` is set, so that part is the caller's duty.
     ///
     /// # Errors
     ///
-    /// [`OpenError::Descriptor`] for a layer-2 interface or one with a virtio-net header, [`OpenError::Setting`] if
+    /// [`OpenError::Descriptor`] for a layer-2 interface, one with a virtio-net header, and what has no packets
+    /// (files, pipes, stream sockets); [`OpenError::Setting`] if
     /// the descriptor cannot be made non-blocking.
     pub fn from_fd(fd: OwnedFd) -> Result<Self, OpenError> {
         let name = match sys::tun_interface(fd.as_fd()) {
@@ -105,7 +106,12 @@ impl Device {
             Err(error) if error.raw_os_error() == Some(libc::EBADFD) => {
                 return Err(OpenError::Descriptor { why: "it is a tun descriptor attached to no interface" });
             }
-            Err(_) => format!("fd{}", fd.as_raw_fd()),
+            Err(_) if sys::keeps_packets_apart(fd.as_fd()) => format!("fd{}", fd.as_raw_fd()),
+            Err(_) => {
+                return Err(OpenError::Descriptor {
+                    why: "it is neither a tun device nor a socket that keeps packets apart (SOCK_DGRAM, SOCK_SEQPACKET)",
+                });
+            }
         };
         sys::set_nonblocking_cloexec(fd.as_fd()).map_err(|source| OpenError::Setting {
             name: name.clone(),
@@ -125,11 +131,18 @@ impl Device {
     /// # Errors
     ///
     /// [`ErrorKind::WouldBlock`] if no packet waits; always so for a null device. `EBADFD` once the interface was
-    /// deleted under the descriptor, which is final.
+    /// deleted under the descriptor, [`ErrorKind::UnexpectedEof`] once the other end of a `SOCK_SEQPACKET` pair is
+    /// closed; both are final. An empty datagram from the other end of a `SOCK_DGRAM` pair has length 0.
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         match &self.kind {
             Kind::Named(device) => device.recv(buf),
-            Kind::Given(file) => (&*file).read(buf),
+            Kind::Given(file) => match (&*file).read(buf) {
+                // Of a datagram socket this is an empty packet and not the end.
+                Ok(0) if !buf.is_empty() && sys::socket_type(file.as_fd()) != Some(libc::SOCK_DGRAM) => {
+                    Err(ErrorKind::UnexpectedEof.into())
+                }
+                read => read,
+            },
             Kind::Null => Err(ErrorKind::WouldBlock.into()),
         }
     }

@@ -25,6 +25,28 @@ pub(super) fn tun_interface(fd: BorrowedFd<'_>) -> io::Result<Interface> {
     Ok(Interface { name: String::from_utf8_lossy(&name).into_owned(), flags: i32::from(flags) })
 }
 
+/// The type of a socket (`SO_TYPE`); `None` if the descriptor is none.
+pub(super) fn socket_type(fd: BorrowedFd<'_>) -> Option<libc::c_int> {
+    let mut kind: libc::c_int = 0;
+    let mut len = size_of_val(&kind) as libc::socklen_t;
+    // SAFETY: the descriptor is open for the borrow's lifetime, and both pointers are to locals of the sizes told.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TYPE,
+            (&raw mut kind).cast(),
+            &raw mut len,
+        )
+    };
+    (result == 0).then_some(kind)
+}
+
+/// Whether a read gives one whole packet.
+pub(super) fn keeps_packets_apart(fd: BorrowedFd<'_>) -> bool {
+    matches!(socket_type(fd), Some(libc::SOCK_DGRAM | libc::SOCK_SEQPACKET))
+}
+
 /// Makes the interface of a TUN descriptor persistent or not (`TUNSETPERSIST`).
 pub(super) fn set_persist(fd: BorrowedFd<'_>, persist: bool) -> io::Result<()> {
     set_number(fd, libc::TUNSETPERSIST as _, libc::c_ulong::from(persist))

@@ -267,6 +267,24 @@ fn activity_tells_times_and_sums() {
 }
 
 #[test]
+fn pings_and_exit_notices_are_no_tunnel_traffic() {
+    let (mut c, mut s) = (client(v2(3)), server(v2(3)));
+    for order in [Directive::SendPing { peer: peer(0) }, Directive::SendExit { peer: peer(0) }] {
+        c.apply(NOW, order);
+        let mut out = [0; MAX_OWN_PACKET];
+        let len = c.poll_transmit(&mut out).unwrap().len;
+        assert_eq!(open(&mut s, udp(5000), &out[..len]), Ok((peer(3), None)));
+    }
+    for (table, peer) in [(&mut c, peer(0)), (&mut s, peer(3))] {
+        table.apply(NOW, Directive::AskActivity { peer });
+        let news = reports(table);
+        let Some(Report::Activity { totals, key_totals, .. }) = news.last() else { panic!("{news:?}") };
+        assert_eq!(*totals, Totals::default());
+        assert_eq!(key_totals.rx_packets + key_totals.tx_packets, 2, "the key wears all the same");
+    }
+}
+
+#[test]
 fn the_mss_is_clamped_on_both_ways() {
     let mut syn = ip([10, 0, 0, 1], [10, 0, 0, 2]);
     syn[9] = 6;

@@ -218,6 +218,7 @@ fn ignored_text_is_printable_and_keeps_tokens_secret() {
     let value = refused(&format!("route {}\u{85}x", "1\\\n".repeat(300)));
     assert!(value.len() < 700 && !value.chars().any(char::is_control), "{value:?}");
     assert!(!refused("auth-token SECRET extra").contains("SECRET"));
+    assert!(!refused("\"auth-token\" SECRET extra").contains("SECRET"));
     let token = one("auth-token SECRET");
     assert!(!format!("{token:?}").contains("SECRET"));
     assert_eq!(token, Pushed::AuthToken(Token(String::from("SECRET").into())));

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
@@ -16,7 +16,7 @@ fn id(time: u32, id: u32) -> ReplayId {
 struct Model {
     window: ReplayWindow,
     highest: Option<ReplayId>,
-    seen: HashMap<u32, Instant>,
+    seen: BTreeMap<u32, Instant>,
     /// Ids up to here are closed because of age.
     floor: u32,
     last_reap: Instant,
@@ -24,7 +24,7 @@ struct Model {
 
 impl Model {
     fn new(window: ReplayWindow) -> Self {
-        Self { window, highest: None, seen: HashMap::new(), floor: 0, last_reap: Instant::ZERO }
+        Self { window, highest: None, seen: BTreeMap::new(), floor: 0, last_reap: Instant::ZERO }
     }
 
     fn accept(&mut self, now: Instant, new: ReplayId) -> bool {
