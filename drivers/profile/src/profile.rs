@@ -225,7 +225,6 @@ pub enum AuthRetry {
 
 /// Addresses and routes that the profile itself wants; pushed ones come on top.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "one for each option")]
 pub struct HostOptions {
     /// `ifconfig LOCAL REMOTE-OR-MASK`.
     pub ifconfig: Option<(Ipv4Addr, Ipv4Addr)>,
@@ -253,8 +252,6 @@ pub struct HostOptions {
     pub redirect: Option<RedirectFlags>,
     /// `block-ipv6`.
     pub block_ipv6: bool,
-    /// `allow-pull-fqdn`: pushed routes may name hosts.
-    pub allow_names: bool,
 }
 
 /// Logging.

@@ -348,7 +348,6 @@ fn host() {
             p.host.redirect == Some(RedirectFlags { def1: true, ipv6: true, ..RedirectFlags::default() })
         }),
         ("redirect-private", |p| p.host.redirect.is_some_and(|flags| flags.private)),
-        ("allow-pull-fqdn", |p| p.host.allow_names),
         ("block-ipv6", |p| p.host.block_ipv6),
         ("pull-filter ignore \"route 10.\"\npull-filter accept route", |p| {
             p.tunnel.pull.filters

@@ -7,6 +7,7 @@ mod connect;
 pub mod credentials;
 mod events;
 pub mod explain;
+mod names;
 pub mod options;
 mod tunnel;
 
@@ -161,8 +162,9 @@ struct Attempt {
 }
 
 impl Client {
-    /// A client for `profile`. `wake` is called from another thread when the resolver has an answer.
-    pub fn new(profile: Profile, log: Arc<Log>, wake: impl Fn() + Send + Sync + 'static) -> Result<Self> {
+    /// A client for `profile`. Host names in its routes are looked up here. `wake` is called from another thread when the resolver has an answer.
+    pub fn new(mut profile: Profile, log: Arc<Log>, wake: impl Fn() + Send + Sync + 'static) -> Result<Self> {
+        names::look_up(&mut profile.host.routes, names::system);
         let mut prompt: Box<dyn Prompt> = Box::new(Terminal);
         let passphrase = match profile.needs_passphrase() {
             true => {

@@ -29,14 +29,14 @@ pub fn wanted(local: &HostOptions, pushed: &[Pushed], around: &Surroundings) -> 
         wanted.take_value(option);
     }
     for route in &local.routes {
-        wanted.take_route(route, local, false, around);
+        wanted.take_route(route, false, around);
     }
     for route in &local.routes6 {
         wanted.take_route6(route);
     }
     for option in pushed {
         match option {
-            Pushed::Route(route) => wanted.take_route(route, local, true, around),
+            Pushed::Route(route) => wanted.take_route(route, true, around),
             Pushed::RouteIpv6(route) => wanted.take_route6(route),
             Pushed::DhcpOption(words) => dns.push(format!("dhcp-option {}", words.join(" "))),
             Pushed::Dns(words) => dns.push(format!("dns {}", words.join(" "))),
@@ -98,17 +98,16 @@ impl Wanted {
         );
     }
 
-    fn take_route(&mut self, route: &Route4, local: &HostOptions, pushed: bool, around: &Surroundings) {
+    fn take_route(&mut self, route: &Route4, pushed: bool, around: &Surroundings) {
         let network = match &route.network {
             Target::Address(address) => Some(*address),
             Target::VpnGateway => self.vpn_gateway(),
             Target::NetGateway => around.default.as_ref().and_then(|gateway| v4(gateway.via)),
             Target::RemoteHost => v4(around.remote),
             Target::Name(name) => {
-                let why = if pushed && !local.allow_names {
-                    "pushed host names need allow-pull-fqdn"
-                } else {
-                    "host names in routes are not looked up: write the address"
+                let why = match pushed {
+                    false => "the name has no IPv4 address; check it, or write the address",
+                    true => "pushed host names are not looked up; have the server push the address",
                 };
                 self.warnings.push(format!("route to {name} is left out: {why}"));
                 return;
@@ -264,7 +263,7 @@ mod tests {
         let Wanted { options, warnings } = wanted(&HostOptions::default(), &pushed, &Surroundings::default());
         assert!(options.routes.is_empty());
         assert_eq!(warnings.len(), 3, "{warnings:#?}");
-        assert!(warnings[0].contains("intra.example.net") && warnings[0].contains("allow-pull-fqdn"));
+        assert!(warnings[0].contains("intra.example.net") && warnings[0].contains("push the address"));
         assert!(warnings[2].contains("dhcp-option DNS 10.8.0.1, dhcp-option DOMAIN example.net"));
     }
 

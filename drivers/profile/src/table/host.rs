@@ -84,10 +84,10 @@ pub(super) const ENTRIES: &[Entry] = &[
     quiet("max-routes"),
     honoured("redirect-gateway [FLAG]..", 0, MANY, |d, l| redirect(d, l, false)),
     honoured("redirect-private [FLAG]..", 0, MANY, |d, l| redirect(d, l, true)),
-    honoured("allow-pull-fqdn", 0, 0, |d, _| {
-        d.host.allow_names = true;
-        Ok(())
-    }),
+    warned(
+        "allow-pull-fqdn",
+        "is ignored: names in pushed routes are not looked up; have the server push addresses",
+    ),
     warned(
         "allow-recursive-routing",
         "is ignored: packets to the server are not looked for inside of the tunnel; remove the line",
