@@ -34,7 +34,7 @@ const FORMATS: [(&str, DataFormat, usize); 2] = [
 const CIPHERS: [DataCipher; 2] = [DataCipher::Aes256Gcm, DataCipher::ChaCha20Poly1305];
 
 fn path() -> Path {
-    Path::Datagram { socket: 0, remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 1194)) }
+    Path::udp(0, SocketAddr::from((Ipv4Addr::LOCALHOST, 1194)))
 }
 
 fn table(cipher: DataCipher, format: DataFormat, role: TlsRole) -> Table {

@@ -1,5 +1,7 @@
 //! What the application wants to know, or must act upon.
 
+pub mod login;
+
 use core::fmt;
 
 use zeroize::Zeroizing;
@@ -10,6 +12,7 @@ use crate::handle::SessionHandle;
 use crate::options::pushed::Pushed;
 use crate::tls::{PeerIdentity, TlsFailure};
 use crate::wire::ids::{KeyId, SessionId};
+use login::{Admission, AdmitTicket, Login, LoginTicket};
 
 /// News from a session.
 #[derive(Debug)]
@@ -94,6 +97,40 @@ pub enum Event {
         /// The whole message.
         text: String,
     },
+    /// A client or peer came to the listening side and proved that it is where its packets come from.
+    Incoming {
+        /// Which session.
+        session: SessionHandle,
+        /// From where.
+        path: crate::Path,
+        /// The client's session id, for the log.
+        remote: SessionId,
+    },
+    /// Answer with [`Node::answer_login`](crate::Node::answer_login).
+    Login(LoginTicket, Box<Login>),
+    /// Answer with [`Node::admit`](crate::Node::admit).
+    Admit(AdmitTicket, Box<Admission>),
+    /// A PUSH_REPLY or PUSH_UPDATE was sent: its text for the log, session tokens left out.
+    Pushed {
+        /// Which session.
+        session: SessionHandle,
+        /// The whole message.
+        text: String,
+    },
+    /// The client's answer to a challenge (`CR_RESPONSE`), still in base64.
+    ChallengeResponse {
+        /// Which session.
+        session: SessionHandle,
+        /// Text after the comma.
+        response: Zeroizing<String>,
+    },
+    /// The cipher negotiation of a point-to-point tunnel is done.
+    PeerNegotiated {
+        /// Which session.
+        session: SessionHandle,
+        /// The line that OpenVPN prints: `TLS_export=1, DATA_v2=1, peer-id 1234, epoch_data=1, cipher=AES-256-GCM`.
+        summary: String,
+    },
     /// The session is over; its handle is invalid from now on.
     Closed {
         /// Which session.
@@ -111,12 +148,18 @@ impl Event {
             | Self::PushReply { .. }
             | Self::Rekeyed { .. }
             | Self::Floated { .. }
+            | Self::Incoming { .. }
+            | Self::Pushed { .. }
+            | Self::PeerNegotiated { .. }
             | Self::Message { .. } => true,
             Self::Reached { .. }
             | Self::AwaitingConfig(_)
             | Self::Configure { .. }
             | Self::Established { .. }
             | Self::Token { .. }
+            | Self::Login(..)
+            | Self::Admit(..)
+            | Self::ChallengeResponse { .. }
             | Self::Closed { .. } => false,
         }
     }
@@ -182,6 +225,12 @@ pub enum CloseCause {
     RejectedOption(String),
     /// The server pushed something we cannot obey.
     Push(String),
+    /// The application refused the client, or its token was refused: text after `AUTH_FAILED,`, or empty.
+    Denied(String),
+    /// The application did not answer a question within `hand-window`.
+    Unanswered,
+    /// The same client connected anew, or floated onto this one's address.
+    Replaced,
     /// The byte stream ended.
     StreamClosed,
     /// The peer broke the protocol.
@@ -219,6 +268,9 @@ impl fmt::Display for CloseCause {
             Self::PeerExit => f.write_str("remote-exit"),
             Self::Cipher(text) | Self::Push(text) => f.write_str(text),
             Self::RejectedOption(text) => write!(f, "offending option received from server: {text}"),
+            Self::Denied(reason) => write!(f, "refused: AUTH_FAILED,{reason}"),
+            Self::Unanswered => f.write_str("no verdict in time"),
+            Self::Replaced => f.write_str("replaced by a newer connection of the same client"),
             Self::StreamClosed => f.write_str("connection closed by the other side"),
             Self::Protocol(text) => write!(f, "protocol error: {text}"),
         }

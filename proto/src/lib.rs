@@ -51,7 +51,7 @@
 //!     seed: [u8; 32],
 //! ) -> Result<(), Box<dyn std::error::Error>> {
 //!     let socket = UdpSocket::bind("0.0.0.0:0")?;
-//!     let path = Path::Datagram { socket: 0, remote: server };
+//!     let path = Path::udp(0, server);
 //!     let start = std::time::Instant::now();
 //!     let now = || Instant::from_nanos(start.elapsed().as_nanos() as u64);
 //!     let anchor = Anchor::new(now(), SystemTime::now().duration_since(UNIX_EPOCH)?);

@@ -60,7 +60,7 @@ const PEER: PeerRef = PeerRef { id: PeerId::from_low_bits(3), generation: 1 };
 const LEN: usize = 1400;
 
 fn path() -> Path {
-    Path::Datagram { socket: 0, remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 1194)) }
+    Path::udp(0, SocketAddr::from((Ipv4Addr::LOCALHOST, 1194)))
 }
 
 fn table(cipher: DataCipher, format: DataFormat, role: TlsRole) -> Table {

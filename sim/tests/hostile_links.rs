@@ -63,7 +63,7 @@ struct Run {
 /// Connects again and again for `HOURS`. `to` leads away from the client; what arrives at its end goes into
 /// `back`, with a random packet beside it if `garbage`.
 fn run(wrap: WrapConfig, [mut to, mut back]: [Link; 2], seeds: SeedTree, garbage: bool) -> Run {
-    let path = Path::Datagram { socket: 0, remote: SocketAddr::from(([192, 0, 2, 1], 1194)) };
+    let path = Path::udp(0, SocketAddr::from(([192, 0, 2, 1], 1194)));
     let mut now = Instant::ZERO;
     let mut secret = [0; 32];
     seeds.draws(Purpose::Content, 0, 0).fill(&mut secret);

@@ -54,7 +54,7 @@ fn main() -> Result<(), Error> {
         Anchor::new(now(), unix),
     );
     let mut plane = LocalPlane::new();
-    let path = Path::Datagram { socket: 0, remote: address };
+    let path = Path::udp(0, address);
     let config = Arc::new(profile.client_config(remote, tls));
     let session = node.connect(now(), path, config, login(&profile.auth.source))?;
 
@@ -68,7 +68,7 @@ fn main() -> Result<(), Error> {
         // One input: a datagram, or the time.
         match socket.recv_from(&mut buffer) {
             Ok((len, from)) => {
-                let from = Path::Datagram { socket: 0, remote: from };
+                let from = Path::udp(0, from);
                 receive(&mut node, &mut plane, &mut state, now(), from, &mut buffer[..len]);
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}

@@ -45,7 +45,7 @@ async fn main() -> Result<(), Error> {
         _ => None,
     };
     let mut tunnel = Tunnel::new()?;
-    let path = Path::Datagram { socket: 0, remote: address };
+    let path = Path::udp(0, address);
     let config = Arc::new(profile.client_config(remote, tls));
     let session = tunnel.node.connect(tunnel.now(), path, config, credentials)?;
 
@@ -56,7 +56,7 @@ async fn main() -> Result<(), Error> {
         tokio::select! {
             received = socket.recv_from(&mut buffer) => {
                 let (len, from) = received?;
-                tunnel.receive(Path::Datagram { socket: 0, remote: from }, &mut buffer[..len]);
+                tunnel.receive(Path::udp(0, from), &mut buffer[..len]);
             }
             () = sleep_until(tunnel.deadline()) => {}
             () = sleep_until(goodbye), if !leaving => {

@@ -36,7 +36,7 @@ enum Kind {
 impl Transport {
     /// Datagrams on `socket`, which gets the number `number` in paths.
     pub const fn udp(socket: UdpSocket, number: u16, remote: SocketAddr) -> Self {
-        let path = Path::Datagram { socket: number, remote };
+        let path = Path::udp(number, remote);
         Self { kind: Kind::Udp { socket, number }, path, remote, complaint: None }
     }
 
@@ -82,7 +82,7 @@ impl Link for Transport {
                 match socket.recv_from(buf) {
                     Ok((len, remote)) => {
                         let len = len.min(buf.len());
-                        return Ok((&mut buf[..len], Path::Datagram { socket: *number, remote }));
+                        return Ok((&mut buf[..len], Path::udp(*number, remote)));
                     }
                     Err(error) => match classify(&error) {
                         Fault::WouldBlock => return Err(ErrorKind::WouldBlock.into()),
@@ -289,7 +289,7 @@ mod tests {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
                 other => {
                     let (bytes, path) = other.unwrap();
-                    assert_eq!((&*bytes, path), (&b"xy"[..], Path::Datagram { socket: 2, remote: there }));
+                    assert_eq!((&*bytes, path), (&b"xy"[..], Path::udp(2, there)));
                     return;
                 }
             }

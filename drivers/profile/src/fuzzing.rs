@@ -41,6 +41,10 @@ impl TlsFactory for NoTls {
     fn client(&self, _unix: Duration) -> Result<Box<dyn TlsSession>, TlsFailure> {
         Err(TlsFailure { kind: TlsFailureKind::Local, message: "no TLS in this test".into() })
     }
+
+    fn server(&self, unix: Duration) -> Result<Box<dyn TlsSession>, TlsFailure> {
+        self.client(unix)
+    }
 }
 
 /// Profile text, a NUL, and the content of every file that it names. The words of the first line are read
@@ -74,8 +78,8 @@ fn check(profile: &Profile) {
     for remote in &profile.remotes {
         assert!(remote.port != 0 && !remote.host.is_empty());
         let config = profile.client_config(remote, Arc::clone(&tls));
-        assert!(config.tun_mtu <= config.tun_mtu_max);
-        assert!((154..=2048).contains(&config.max_packet_size));
+        assert!(config.channel.tun_mtu <= config.tun_mtu_max);
+        assert!((154..=2048).contains(&config.channel.max_packet_size));
     }
     // Key derivation is slow by design, so only its refusal is checked.
     if profile.needs_passphrase() {

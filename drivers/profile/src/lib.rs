@@ -33,6 +33,7 @@ mod keys;
 pub mod load;
 pub mod profile;
 mod reader;
+pub mod server;
 mod table;
 pub mod warn;
 

@@ -6,9 +6,9 @@ use core::time::Duration;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use oxivpn_proto::config::ClientConfig;
 use oxivpn_proto::config::cipher::DataCipher;
 use oxivpn_proto::config::params::ReplayWindow;
+use oxivpn_proto::config::{ChannelConfig, ClientConfig};
 use oxivpn_proto::config::{Keepalive, Mssfix, PeerInfo, PullPolicy, Timing};
 use oxivpn_proto::options::pushed::{RedirectFlags, Route4, Route6, Topology};
 use oxivpn_proto::tls::TlsFactory;
@@ -23,12 +23,15 @@ use crate::grammar::Lines;
 use crate::keys;
 use crate::load::Files;
 use crate::reader::{Flow, Reader};
+use crate::server::{ManagementOptions, Role, ScriptOptions, StatusOptions};
 use crate::warn::{Origin, Warning};
 
 /// Everything that one client needs to know.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// Servers in the order written, at least one.
+    /// Client, server or point-to-point peer.
+    pub role: Role,
+    /// Servers in the order written; at least one for a client.
     pub remotes: Vec<Remote>,
     /// How to go through them.
     pub retry: RetryPolicy,
@@ -48,6 +51,12 @@ pub struct Profile {
     pub tunnel: TunnelOptions,
     /// Certificates and key.
     pub tls: TlsMaterial,
+    /// Scripts that clients, servers and peers have.
+    pub scripts: ScriptOptions,
+    /// `management`.
+    pub management: Option<ManagementOptions>,
+    /// `status`.
+    pub status: Option<StatusOptions>,
     /// What was ignored or looks unsafe, in the order found.
     pub warnings: Vec<Warning>,
 }
@@ -293,6 +302,16 @@ pub struct ProcessOptions {
     pub remap_usr1: Option<RestartAs>,
     /// `tls-exit`: leave when TLS negotiation fails.
     pub tls_exit: bool,
+    /// `daemon`: go to the background and log to syslog under this name, unless `log` says otherwise.
+    pub daemon: Option<String>,
+    /// `syslog`: log to syslog under this name.
+    pub syslog: Option<String>,
+    /// `user`: become this user once the sockets and the device are open.
+    pub user: Option<String>,
+    /// `group`.
+    pub group: Option<String>,
+    /// `chroot`: after start.
+    pub chroot: Option<PathBuf>,
     /// `setenv` and `setenv-safe` (whose names get the prefix `OPENVPN_`), in order.
     pub environment: Vec<(String, String)>,
 }
@@ -403,7 +422,7 @@ impl Profile {
     /// What the core needs for a connection to `remote`, one of `remotes`. `peer_info.version` is this
     /// crate's, `platform` the system's; a caller with a name of its own changes them.
     pub fn client_config(&self, remote: &Remote, tls: Arc<dyn TlsFactory>) -> ClientConfig {
-        ClientConfig {
+        let channel = ChannelConfig {
             ciphers: self.tunnel.ciphers.clone(),
             fallback: self.tunnel.fallback,
             auth_name: self.tunnel.auth_name.clone(),
@@ -411,19 +430,18 @@ impl Profile {
             keepalive: self.tunnel.keepalive,
             max_packet_size: remote.max_packet_size,
             replay: self.tunnel.replay,
-            pull: self.tunnel.pull.clone(),
             peer_info: PeerInfo {
                 version: env!("CARGO_PKG_VERSION").into(),
                 platform: platform().into(),
                 extra: self.tunnel.peer_info.clone(),
             },
             tun_mtu: remote.tun_mtu,
-            tun_mtu_max: remote.tun_mtu_max,
             mssfix: remote.mssfix,
             exit_notify: remote.exit_notify,
             float: remote.float,
-            ..ClientConfig::new(remote.wrap.clone(), tls)
-        }
+            ..ChannelConfig::new(remote.wrap.clone(), tls)
+        };
+        ClientConfig { channel, pull: self.tunnel.pull.clone(), tun_mtu_max: remote.tun_mtu_max }
     }
 
     /// Whether the private key is encrypted and `askpass` doesn't say how to open it: ask for the

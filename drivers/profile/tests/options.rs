@@ -426,6 +426,10 @@ impl TlsFactory for NoTls {
     fn client(&self, _unix: Duration) -> Result<Box<dyn TlsSession>, TlsFailure> {
         Err(TlsFailure { kind: TlsFailureKind::Local, message: String::new() })
     }
+
+    fn server(&self, unix: Duration) -> Result<Box<dyn TlsSession>, TlsFailure> {
+        self.client(unix)
+    }
 }
 
 #[test]
@@ -435,15 +439,18 @@ fn the_core_gets_the_settings_of_its_remote() {
          setenv IV_SSO webauth\ndata-ciphers AES-128-GCM\ntun-mtu 1450\nfloat\nroute-nopull\nauth SHA384",
     );
     let config = profile.client_config(&profile.remotes[0], Arc::new(NoTls));
-    assert!(matches!(config.wrap, WrapConfig::TlsCrypt { .. }));
-    assert_eq!(config.ciphers, [DataCipher::Aes128Gcm]);
-    assert_eq!((config.timing.hand_window, config.timing.server_poll), (secs(9), secs(8)));
-    assert_eq!((config.tun_mtu, config.mssfix, config.float), (1450, Mssfix::Link(1300), true));
-    assert_eq!(config.auth_name, "SHA384");
+    assert!(matches!(config.channel.wrap, WrapConfig::TlsCrypt { .. }));
+    assert_eq!(config.channel.ciphers, [DataCipher::Aes128Gcm]);
+    assert_eq!((config.channel.timing.hand_window, config.channel.timing.server_poll), (secs(9), secs(8)));
+    assert_eq!(
+        (config.channel.tun_mtu, config.channel.mssfix, config.channel.float),
+        (1450, Mssfix::Link(1300), true)
+    );
+    assert_eq!(config.channel.auth_name, "SHA384");
     assert!(config.pull.no_routes);
-    assert_eq!(config.peer_info.extra, [("IV_SSO".into(), "webauth".into())]);
-    assert_eq!(config.exit_notify, Some(1));
-    assert_eq!(profile.client_config(&profile.remotes[1], Arc::new(NoTls)).exit_notify, None);
+    assert_eq!(config.channel.peer_info.extra, [("IV_SSO".into(), "webauth".into())]);
+    assert_eq!(config.channel.exit_notify, Some(1));
+    assert_eq!(profile.client_config(&profile.remotes[1], Arc::new(NoTls)).channel.exit_notify, None);
     let options = profile.tls_options(None).unwrap();
     assert_eq!(options.ca, std::slice::from_ref(&PKI.ca_der));
     assert!(options.key.is_none());

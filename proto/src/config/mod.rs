@@ -2,13 +2,16 @@
 
 pub mod cipher;
 pub mod params;
+pub mod server;
 
 use core::fmt;
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use crate::keys::data_key::TlsRole;
 use crate::plane::Capabilities;
 use crate::tls::TlsFactory;
 use crate::wrap::WrapConfig;
@@ -22,46 +25,42 @@ pub struct NodeConfig {
     pub capabilities: Capabilities,
 }
 
-/// What a client wants of one connection. Shared by reference: it doesn't change.
+/// What every kind of session needs, whichever side it is.
 #[derive(Clone)]
-pub struct ClientConfig {
+pub struct ChannelConfig {
     /// Protection of the control channel.
     pub wrap: WrapConfig,
     /// Makes TLS sessions.
     pub tls: Arc<dyn TlsFactory>,
     /// Allowed data channel ciphers, in order (`data-ciphers`).
     pub ciphers: Vec<DataCipher>,
-    /// Cipher for a server that cannot negotiate (`data-ciphers-fallback`).
+    /// Cipher for a peer that cannot negotiate (`data-ciphers-fallback`).
     pub fallback: Option<DataCipher>,
     /// Name of the `auth` digest, for the options string; `SHA1` by default.
     pub auth_name: String,
     /// Timers of the control channel.
     pub timing: Timing,
-    /// Keepalive before anything is pushed.
+    /// Keepalive; a client's may be changed by what is pushed.
     pub keepalive: Keepalive,
     /// Largest control packet with IP and UDP headers (`max-packet-size`), 154 to 2,048.
     pub max_packet_size: u16,
     /// Window for control and data packets.
     pub replay: ReplayWindow,
-    /// How pushed options are filtered.
-    pub pull: PullPolicy,
     /// What we tell about ourselves.
     pub peer_info: PeerInfo,
     /// Inner MTU (`tun-mtu`).
     pub tun_mtu: u16,
-    /// Largest MTU a server may push (`tun-mtu-max`).
-    pub tun_mtu_max: u16,
     /// TCP MSS clamp.
     pub mssfix: Mssfix,
     /// `explicit-exit-notify`: how long to announce leaving, in seconds. UDP only.
     pub exit_notify: Option<u8>,
-    /// `float`: follow the server when authenticated packets come from another address.
+    /// `float`: follow the peer when authenticated packets come from another address.
     pub float: bool,
 }
 
-impl fmt::Debug for ClientConfig {
+impl fmt::Debug for ChannelConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientConfig")
+        f.debug_struct("ChannelConfig")
             .field("wrap", &self.wrap)
             .field("ciphers", &self.ciphers)
             .field("timing", &self.timing)
@@ -69,7 +68,7 @@ impl fmt::Debug for ClientConfig {
     }
 }
 
-impl ClientConfig {
+impl ChannelConfig {
     /// OpenVPN's defaults around the two things that have none.
     pub fn new(wrap: WrapConfig, tls: Arc<dyn TlsFactory>) -> Self {
         Self {
@@ -82,15 +81,42 @@ impl ClientConfig {
             keepalive: Keepalive::default(),
             max_packet_size: 1250,
             replay: ReplayWindow::DEFAULT,
-            pull: PullPolicy::default(),
             peer_info: PeerInfo::default(),
             tun_mtu: 1500,
-            tun_mtu_max: 1600,
             mssfix: Mssfix::Default,
             exit_notify: None,
             float: false,
         }
     }
+}
+
+/// What a client wants of one connection. Shared by reference: it doesn't change.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// What every kind of session needs.
+    pub channel: ChannelConfig,
+    /// How pushed options are filtered.
+    pub pull: PullPolicy,
+    /// Largest MTU a server may push (`tun-mtu-max`).
+    pub tun_mtu_max: u16,
+}
+
+impl ClientConfig {
+    /// OpenVPN's defaults around the two things that have none.
+    pub fn new(wrap: WrapConfig, tls: Arc<dyn TlsFactory>) -> Self {
+        Self { channel: ChannelConfig::new(wrap, tls), pull: PullPolicy::default(), tun_mtu_max: 1600 }
+    }
+}
+
+/// One end of a point-to-point tunnel: TLS without `pull` and without `mode server`.
+#[derive(Clone, Debug)]
+pub struct PeerConfig {
+    /// What every kind of session needs.
+    pub channel: ChannelConfig,
+    /// `tls-client` or `tls-server`.
+    pub role: TlsRole,
+    /// The only address that a `tls-server` answers to; `None` for any (no `remote`, or `float`).
+    pub remote: Option<SocketAddr>,
 }
 
 /// User name and password, or a session token in place of the password.

@@ -43,7 +43,7 @@ pub fn run(mut data: &[u8]) {
 fn path(n: usize) -> Path {
     match n {
         4 => Path::Stream(StreamId(4)),
-        n => Path::Datagram { socket: 0, remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 1000 + n as u16)) },
+        n => Path::udp(0, SocketAddr::from((Ipv4Addr::LOCALHOST, 1000 + n as u16))),
     }
 }
 

@@ -60,7 +60,7 @@ fn seal(table: &mut Table, plain: &[u8]) -> Vec<u8> {
 }
 
 fn path() -> Path {
-    Path::Datagram { socket: 0, remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 1194)) }
+    Path::udp(0, SocketAddr::from((Ipv4Addr::LOCALHOST, 1194)))
 }
 
 fn table(cipher: DataCipher, format: DataFormat, role: TlsRole, key: u8) -> Table {

@@ -136,23 +136,23 @@ impl Setup {
         let mut wraps = wraps();
         let mut config = config(wraps.swap_remove(usize::from(self.flags & 3)));
         if self.flags & 4 != 0 {
-            config.exit_notify = Some(3);
+            config.channel.exit_notify = Some(3);
         }
         if self.flags & 0xc00 == 0xc00 {
             let mut factory = FakeFactory::new();
             let kind = TlsFailureKind::Certificate;
             factory.refuse = Some(TlsFailure { kind, message: "refused".into() });
-            config.tls = Arc::new(factory);
+            config.channel.tls = Arc::new(factory);
         }
-        let timing = &mut config.timing;
+        let timing = &mut config.channel.timing;
         let pick = |shift: u8, choice: [u64; 4]| choice[usize::from(self.timing >> shift & 3)];
         timing.reneg = secs(pick(0, [3600, 0, 4, 60]));
         timing.hand_window = secs(pick(2, [60, 600, 5, 1]));
         timing.server_poll = secs(pick(4, [120, 4, 60, 600]));
         timing.reneg_packets = pick(6, [0, 0, 3, 1]);
         timing.reneg_bytes = pick(6, [0, 100, 0, 1]);
-        config.max_packet_size = [1250, 154, 2048, 400][usize::from(self.flags >> 3 & 3)];
-        config.float = self.flags & 0x80 != 0;
+        config.channel.max_packet_size = [1250, 154, 2048, 400][usize::from(self.flags >> 3 & 3)];
+        config.channel.float = self.flags & 0x80 != 0;
         config
     }
 
@@ -305,9 +305,7 @@ fn forge(world: &mut World, script: &mut Script<'_>) {
 fn some_path(script: &mut Script<'_>) -> Path {
     match script.byte() {
         n @ 0..64 => Path::Stream(StreamId(u64::from(n))),
-        n @ 64..128 => {
-            Path::Datagram { socket: 0, remote: SocketAddr::from((Ipv4Addr::LOCALHOST, n.into())) }
-        }
+        n @ 64..128 => Path::udp(0, SocketAddr::from((Ipv4Addr::LOCALHOST, n.into()))),
         _ => PATH,
     }
 }
@@ -370,7 +368,7 @@ fn reconnect(world: &mut World, script: &mut Script<'_>, setup: &mut Setup, reco
     setup.timing = script.byte();
     let login = setup.login();
     let config = setup.config();
-    world.server = Server::new(config.wrap.clone(), setup.path());
+    world.server = Server::new(config.channel.wrap.clone(), setup.path());
     setup.prepare(&mut world.server);
     world.path = setup.path();
     world.peer = None;

@@ -36,8 +36,7 @@ const MAX_BURST: usize = 64;
 const MAX_ESSENTIAL_EVENTS: usize = 64;
 
 /// Where the server is at first.
-pub(crate) const PATH: Path =
-    Path::Datagram { socket: 0, remote: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1194) };
+pub(crate) const PATH: Path = Path::udp(0, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1194));
 
 pub(crate) fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -121,7 +120,7 @@ impl World {
         let now = Instant::from_nanos(1_000_000_000);
         let anchor = Anchor::new(now, secs(1_700_000_000));
         let mut node = Node::new(Arc::new(NodeConfig { capabilities }), seed, anchor);
-        let server = Server::new(config.wrap.clone(), path);
+        let server = Server::new(config.channel.wrap.clone(), path);
         let session = node.connect(now, path, Arc::new(config), login).expect("a usable configuration");
         Self {
             now,

@@ -5,11 +5,15 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use crate::clock::{Anchor, Instant};
-use crate::config::{ClientConfig, Credentials, NodeConfig};
+use crate::config::server::{ClientSettings, ServerConfig};
+use crate::config::{ClientConfig, Credentials, NodeConfig, PeerConfig};
 use crate::deadline::Deadline;
 use crate::directive::{Directive, Order, PeerRef};
 use crate::drops::{DropCounters, DropReason};
@@ -17,6 +21,7 @@ use crate::endpoint::{Endpoint, Route};
 use crate::entropy::Entropy;
 use crate::error::ConnectError;
 use crate::event::Event;
+use crate::event::login::{AdmitTicket, LoginTicket, Verdict};
 use crate::handle::SessionHandle;
 use crate::limits::MAX_EVENTS;
 use crate::path::{Path, StreamChange, StreamId};
@@ -183,6 +188,52 @@ impl Node {
         self.settle(handle);
         Ok(handle)
     }
+
+    /// Starts the `tls-client` side of a point-to-point tunnel with the peer at `path`.
+    pub fn connect_peer(
+        &mut self,
+        _now: Instant,
+        _path: Path,
+        _config: Arc<PeerConfig>,
+    ) -> Result<SessionHandle, ConnectError> {
+        Err(ConnectError::PathInUse)
+    }
+
+    /// Takes clients from now on, or takes them by another configuration. Sessions that exist go on by the one
+    /// they began with.
+    pub fn listen(&mut self, _config: Arc<ServerConfig>) {}
+
+    /// Takes a peer from now on: the `tls-server` side of a point-to-point tunnel. A newer connection of the
+    /// peer replaces the one before as soon as it is authenticated.
+    pub fn listen_peer(&mut self, _config: Arc<PeerConfig>) {}
+
+    /// Takes nobody any more.
+    pub fn stop_listening(&mut self) {}
+
+    /// Answers an [`Event::Login`].
+    pub fn answer_login(&mut self, _now: Instant, _ticket: LoginTicket, _verdict: Verdict) {}
+
+    /// Tells a client that the answer to its login will take up to `timeout`, and waits as long; the ticket stays
+    /// good. `method` is what follows `INFO_PRE,` (`CR_TEXT:..`, `WEB_AUTH:..`), empty for nothing.
+    pub fn defer_login(&mut self, _now: Instant, _ticket: &LoginTicket, _timeout: Duration, _method: &str) {}
+
+    /// Answers an [`Event::Admit`]: the client's settings, or the text after `AUTH_FAILED,`.
+    pub fn admit(&mut self, _now: Instant, _ticket: AdmitTicket, _settings: Result<ClientSettings, String>) {}
+
+    /// Sends options to a client that is up (`PUSH_UPDATE`), if it understands that; whether it does.
+    pub fn push_update(&mut self, _now: Instant, _session: SessionHandle, _options: &[String]) -> bool {
+        false
+    }
+
+    /// Changes the inner addresses of a client.
+    pub fn set_routes(&mut self, _now: Instant, _session: SessionHandle, _routes: Vec<IpNet>) {}
+
+    /// Sends a control message as it is (`INFO,..`, `INFO_PRE,..`), once the control channel stands.
+    pub fn send_message(&mut self, _now: Instant, _session: SessionHandle, _text: &str) {}
+
+    /// Sends a last control message (`RESTART,..`, `HALT,..`, `AUTH_FAILED,..`) and ends the session with
+    /// [`CloseCause::Local`](crate::CloseCause::Local) when it has been acknowledged, or after five seconds.
+    pub fn dismiss(&mut self, _now: Instant, _session: SessionHandle, _message: &str) {}
 
     /// Leaves: announces it where configured, then ends with
     /// [`CloseCause::Local`](crate::CloseCause::Local). Unknown handles are ignored.

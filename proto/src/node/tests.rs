@@ -87,8 +87,8 @@ fn a_bad_link_delays_and_never_breaks() {
     for seed in 0..60 {
         let wrap = wraps()[1 + seed as usize % 3].clone();
         let mut settings = config(wrap);
-        settings.timing.hand_window = secs(600);
-        settings.timing.server_poll = secs(600);
+        settings.channel.timing.hand_window = secs(600);
+        settings.channel.timing.server_poll = secs(600);
         let mut world = World::with_seed(settings, None, seed);
         world.faults = faults;
         world.server.greeting = vec![PUSH.replace("ping-restart 60", "ping-restart 0")];
@@ -115,7 +115,7 @@ fn a_bad_link_delays_and_never_breaks() {
 fn renegotiation_loses_no_data_packet() {
     for seed in 0..40 {
         let mut settings = config(wraps()[seed as usize % 4].clone());
-        settings.timing.reneg = secs(if seed % 3 == 0 { 4 } else { 3600 });
+        settings.channel.timing.reneg = secs(if seed % 3 == 0 { 4 } else { 3600 });
         let mut world = World::with_seed(settings, None, seed);
         assert!(world.run_until_up(secs(1)));
         world.faults = Faults { drop: 10, duplicate: 5, reorder: 10, corrupt: 0, control_only: true };
@@ -161,7 +161,7 @@ fn a_silent_server_is_given_up_with_backed_off_retries() {
     assert_eq!(world.node.deadline(), None);
 
     let mut settings = config(WrapConfig::None);
-    settings.timing.server_poll = secs(4);
+    settings.channel.timing.server_poll = secs(4);
     let mut world = World::new(settings);
     world.faults.drop = 100;
     world.run(secs(5));
@@ -224,7 +224,7 @@ fn what_the_server_says_ends_the_session_as_it_means() {
 #[test]
 fn leaving_is_announced_and_ends_when_acknowledged() {
     let mut settings = config(WrapConfig::TlsCrypt { key: key() });
-    settings.exit_notify = Some(3);
+    settings.channel.exit_notify = Some(3);
     let mut world = World::new(settings);
     world.run(secs(1));
     world.node.close(world.now, world.session);
@@ -237,7 +237,7 @@ fn leaving_is_announced_and_ends_when_acknowledged() {
 #[test]
 fn leaving_an_old_server_is_announced_on_the_data_channel() {
     let mut settings = config(WrapConfig::None);
-    settings.exit_notify = Some(2);
+    settings.channel.exit_notify = Some(2);
     let mut world = World::new(settings);
     world.server.greeting = vec![PUSH.replace("cc-exit ", "")];
     world.run(secs(1));
@@ -338,7 +338,7 @@ fn tls_failures_are_reported_after_the_alert_left() {
 fn strangers_and_forgeries_only_count() {
     let mut world = World::new(config(WrapConfig::TlsCrypt { key: key() }));
     world.run(secs(1));
-    let elsewhere = Path::Datagram { socket: 1, remote: "10.0.0.1:1".parse().unwrap() };
+    let elsewhere = Path::udp(1, "10.0.0.1:1".parse().unwrap());
     let mut drops = DropCounters::default();
     for (path, packet, reason) in [
         (elsewhere, vec![0x38; 60], DropReason::UnknownPath),
@@ -447,7 +447,7 @@ fn a_stream_that_ends_after_a_refusal_hides_no_reason() {
 #[test]
 fn without_reneg_sec_only_the_server_renegotiates() {
     let mut settings = config(WrapConfig::None);
-    settings.timing.reneg = Duration::ZERO;
+    settings.channel.timing.reneg = Duration::ZERO;
     let mut world = World::new(settings);
     world.server.greeting = vec![PUSH.replace("ping 10,ping-restart 60,", "ping-restart 0,")];
     world.run(secs(100_000));

@@ -102,7 +102,7 @@ mod tests {
     const KEY: KeyId = KeyId::FIRST;
 
     fn path() -> Path {
-        Path::Datagram { socket: 0, remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 1194)) }
+        Path::udp(0, SocketAddr::from((Ipv4Addr::LOCALHOST, 1194)))
     }
 
     fn order(plane: &mut LocalPlane, directive: Directive) {

@@ -39,7 +39,7 @@ impl Session {
         } else if matches!(self.phase, Phase::Connecting) {
             self.phase = Phase::Configuring(Configuring {
                 next_request: now.at + FIRST_REQUEST,
-                give_up: now.at + self.config.timing.hand_window,
+                give_up: now.at + self.config.channel.timing.hand_window,
             });
             self.events.push_back(Event::AwaitingConfig(self.handle));
         }
@@ -47,7 +47,7 @@ impl Session {
 
     /// `reneg-sec max [min]`; with 0 it is left to the server.
     fn draw_renegotiation(&mut self, now: Now) -> Instant {
-        let timing = self.config.timing;
+        let timing = self.config.channel.timing;
         if timing.reneg.is_zero() {
             return NEVER;
         }
@@ -108,7 +108,7 @@ impl Session {
     /// `AUTH_PENDING[,timeout N]` moves the end of waiting, in either direction
     /// (`openvpn: push.c`, `parse_auth_pending_keywords`).
     fn extend_waiting(&mut self, seconds: Option<u32>) {
-        let timing = self.config.timing;
+        let timing = self.config.channel.timing;
         let Some(active_at) = self.exchange.active_at() else { return };
         if let Phase::Configuring(configuring) = &mut self.phase {
             let most = (timing.reneg / 2).max(timing.hand_window);
@@ -181,7 +181,7 @@ impl Session {
 
     /// The data key of the current exchange, by exporter or PRF as agreed.
     fn derive(&mut self) -> Result<DataKey, TlsFailure> {
-        let timing = self.config.timing;
+        let timing = self.config.channel.timing;
         let limits = KeyLimits { bytes: timing.reneg_bytes, packets: timing.reneg_packets };
         let by_exporter = self.agreed.is_some_and(|agreed| agreed.flags.tls_ekm);
         let block = match (self.exchange.server(), self.remote) {
@@ -198,11 +198,11 @@ impl Session {
         if agreed.flags.dyn_tls_crypt {
             let exported = ekm::export_block(self.exchange.tls(), ekm::DYNAMIC_TLS_CRYPT)?;
             let wrap = Wrap::dynamic(
-                &self.config.wrap,
+                &self.config.channel.wrap,
                 &exported,
                 TlsRole::Client,
                 now.unix_seconds(),
-                self.config.replay,
+                self.config.channel.replay,
             );
             self.dynamic_wrap = Some(wrap);
         }
@@ -214,7 +214,7 @@ impl Session {
     /// as the server has the key only when our last ack has reached it.
     fn install(&mut self, now: Now, data: DataKey) {
         debug_assert_eq!(self.exchange.state(), State::Active);
-        let timing = self.config.timing;
+        let timing = self.config.channel.timing;
         let window = if timing.reneg.is_zero() {
             timing.hand_window
         } else {

@@ -158,14 +158,15 @@ impl Session {
             credentials: credentials.as_ref(),
             entropy: &mut key_entropy,
         };
-        let reset = match config.wrap {
+        let reset = match config.channel.wrap {
             WrapConfig::TlsCryptV2 { .. } => Opcode::HardResetClientV3,
             WrapConfig::None | WrapConfig::TlsAuth { .. } | WrapConfig::TlsCrypt { .. } => {
                 Opcode::HardResetClientV2
             }
         };
         let exchange = parts.start(now, KeyId::FIRST, reset)?;
-        let wrap = Wrap::new(&config.wrap, TlsRole::Client, now.unix_seconds(), config.replay);
+        let wrap =
+            Wrap::new(&config.channel.wrap, TlsRole::Client, now.unix_seconds(), config.channel.replay);
         Ok(Self {
             handle,
             peer,
@@ -188,9 +189,9 @@ impl Session {
             phase: Phase::Connecting,
             push: PushAccumulator::new(),
             agreed: None,
-            exit_notify: config.exit_notify,
+            exit_notify: config.channel.exit_notify,
             slots: Slots::new(peer),
-            keepalive: Keepalive::new(now.at, config.keepalive),
+            keepalive: Keepalive::new(now.at, config.channel.keepalive),
             drops: DropCounters::default(),
             directives: VecDeque::new(),
             events: VecDeque::new(),
@@ -250,7 +251,7 @@ impl Session {
                 self.previous = Some(core::mem::replace(&mut self.exchange, exchange));
                 self.tls_reported = false;
                 self.renegotiate_at = None;
-                let ends = now.at + self.config.timing.tran_window;
+                let ends = now.at + self.config.channel.timing.tran_window;
                 if let Some(key) = self.slots.rotate(ends, &mut self.directives) {
                     self.on_promoted(key);
                 }
@@ -328,7 +329,7 @@ impl Session {
 
     /// Does what is due.
     pub(crate) fn handle_timeout(&mut self, now: Now) {
-        let timing = self.config.timing;
+        let timing = self.config.channel.timing;
         if self.exchange.state() != State::Active {
             let unreached = self.remote.is_none();
             if unreached && now.at >= self.started + timing.server_poll.min(timing.hand_window) {
@@ -358,7 +359,7 @@ impl Session {
     /// anybody.
     pub(crate) fn deadline(&self, held: bool) -> Option<Deadline> {
         let at = |at, why| Some(Deadline { at, why });
-        let timing = &self.config.timing;
+        let timing = &self.config.channel.timing;
         let phase = match &self.phase {
             Phase::Dead => return None,
             Phase::Dying(_) if held => return None,
@@ -418,7 +419,7 @@ impl Session {
     fn next_packet(&mut self, now: Now) -> Option<(Opcode, KeyId)> {
         let key = self.exchange.key();
         // SoftEther drops plain packets with more than four acks (`openvpn: ssl.c`, `calc_control_channel_frame_overhead`).
-        let plain = matches!(self.config.wrap, WrapConfig::None) && self.agreed.is_none();
+        let plain = matches!(self.config.channel.wrap, WrapConfig::None) && self.agreed.is_none();
         let alone = if plain { MAX_PIGGYBACK_ACKS } else { MAX_ACKS };
         let remote = self.remote;
         self.body.clear();
@@ -457,7 +458,7 @@ impl Session {
         };
         let header = 1 + 8 + (1 + 8 + 4 * MAX_PIGGYBACK_ACKS) + 4;
         let used = outer + header + self.wrap.overhead();
-        let payload = usize::from(self.config.max_packet_size).saturating_sub(used).max(16);
+        let payload = usize::from(self.config.channel.max_packet_size).saturating_sub(used).max(16);
         let resend_wkc =
             (self.resend_wkc && self.exchange.key() == KeyId::FIRST).then(|| self.wrap.client_key_len());
         Sizes { payload, resend_wkc }
@@ -508,14 +509,14 @@ struct ExchangeParts<'a> {
 
 impl ExchangeParts<'_> {
     fn start(self, now: Now, key: KeyId, reset: Opcode) -> Result<Exchange, ConnectError> {
-        let tls = self.config.tls.client(now.unix).map_err(ConnectError::Tls)?;
+        let tls = self.config.channel.tls.client(now.unix).map_err(ConnectError::Tls)?;
         let greeting = Greeting {
             source: ClientSource::generate(self.entropy),
             options: negotiate::options_string(self.config, self.path),
             login: self.credentials.map(|c| (c.username.clone(), c.password.clone())),
             peer_info: negotiate::peer_info(self.config, self.capabilities, self.own_id),
         };
-        let send = ReliableSend::new(self.config.timing.tls_timeout);
+        let send = ReliableSend::new(self.config.channel.timing.tls_timeout);
         Exchange::start(now.at, key, reset, send, tls, greeting).ok_or(ConnectError::PeerInfoTooLong)
     }
 }

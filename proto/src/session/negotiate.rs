@@ -37,15 +37,15 @@ pub(crate) fn peer_info(config: &ClientConfig, capabilities: Capabilities, own_i
     if let Some(id) = own_id {
         line("ID", &format_args!("{:x}", id.get()));
     }
-    line("IV_VER", &config.peer_info.version);
-    line("IV_PLAT", &config.peer_info.platform);
+    line("IV_VER", &config.channel.peer_info.version);
+    line("IV_PLAT", &config.channel.peer_info.platform);
     line("IV_TCPNL", &1);
     line("IV_MTU", &config.tun_mtu_max);
     let both_gcm = [DataCipher::Aes128Gcm, DataCipher::Aes256Gcm];
-    if both_gcm.iter().all(|cipher| config.ciphers.contains(cipher)) {
+    if both_gcm.iter().all(|cipher| config.channel.ciphers.contains(cipher)) {
         line("IV_NCP", &2);
     }
-    let names: Vec<&str> = config.ciphers.iter().map(|cipher| cipher.name()).collect();
+    let names: Vec<&str> = config.channel.ciphers.iter().map(|cipher| cipher.name()).collect();
     line("IV_CIPHERS", &names.join(":"));
     let epoch = if capabilities.epoch { DATA_EPOCH } else { 0 };
     let bits = DATA_V2
@@ -57,7 +57,7 @@ pub(crate) fn peer_info(config: &ClientConfig, capabilities: Capabilities, own_i
         | DYN_TLS_CRYPT
         | epoch;
     line("IV_PROTO", &bits);
-    for (name, value) in &config.peer_info.extra {
+    for (name, value) in &config.channel.peer_info.extra {
         line(name, value);
     }
     info
@@ -66,11 +66,11 @@ pub(crate) fn peer_info(config: &ClientConfig, capabilities: Capabilities, own_i
 /// The options string ("OCC"): what OpenVPN sends with default options. Peers compare it only for
 /// warnings (`openvpn: options.c`, `options_string`).
 pub(crate) fn options_string(config: &ClientConfig, path: &Path) -> String {
-    let digest = HmacDigest::from_name(&config.auth_name).map_or(20, HmacDigest::output_len);
+    let digest = HmacDigest::from_name(&config.channel.auth_name).map_or(20, HmacDigest::output_len);
     let stream = path.is_stream();
-    let link_mtu = usize::from(config.tun_mtu) + 21 + digest + if stream { 2 } else { 0 };
+    let link_mtu = usize::from(config.channel.tun_mtu) + 21 + digest + if stream { 2 } else { 0 };
     let proto = if stream { "TCPv4_CLIENT" } else { "UDPv4" };
-    let (keydir, tls_auth) = match &config.wrap {
+    let (keydir, tls_auth) = match &config.channel.wrap {
         WrapConfig::TlsAuth { direction, .. } => {
             let keydir = match direction {
                 KeyDirection::Bidirectional => "",
@@ -81,7 +81,7 @@ pub(crate) fn options_string(config: &ClientConfig, path: &Path) -> String {
         }
         WrapConfig::None | WrapConfig::TlsCrypt { .. } | WrapConfig::TlsCryptV2 { .. } => ("", ""),
     };
-    let (mtu, auth) = (config.tun_mtu, &config.auth_name);
+    let (mtu, auth) = (config.channel.tun_mtu, &config.channel.auth_name);
     format!(
         "V4,dev-type tun,link-mtu {link_mtu},tun-mtu {mtu},proto {proto}{keydir},auth {auth},keysize 128\
          {tls_auth},key-method 2,tls-client"
@@ -154,7 +154,7 @@ pub(crate) fn agree(
 ) -> Result<(Agreed, Vec<String>), CloseCause> {
     let mut flags = Flags::default();
     let mut ignored = Vec::new();
-    let (mut cipher, mut peer_id, mut tun_mtu) = (None, None, config.tun_mtu);
+    let (mut cipher, mut peer_id, mut tun_mtu) = (None, None, config.channel.tun_mtu);
     for option in options {
         match option {
             Pushed::Cipher(name) => cipher = Some(name.as_str()),
@@ -189,9 +189,15 @@ pub(crate) fn agree(
         Path::Datagram { remote, .. } => Some(remote.is_ipv6()),
         Path::Stream(_) => None,
     };
-    let mss = mss_for(config.mssfix, format, tun_mtu, path.is_stream(), outer_ipv6);
-    let params =
-        DataParams { cipher, format, replay: config.replay, mss, by_path: true, float: config.float };
+    let mss = mss_for(config.channel.mssfix, format, tun_mtu, path.is_stream(), outer_ipv6);
+    let params = DataParams {
+        cipher,
+        format,
+        replay: config.channel.replay,
+        mss,
+        by_path: true,
+        float: config.channel.float,
+    };
     Ok((Agreed { params, flags, tun_mtu }, ignored))
 }
 
@@ -228,9 +234,10 @@ fn choose_cipher(
     pushed: Option<&str>,
 ) -> Result<DataCipher, CloseCause> {
     let allowed = |name: &str| {
-        DataCipher::from_name(name).filter(|c| config.ciphers.contains(c) || config.fallback == Some(*c))
+        DataCipher::from_name(name)
+            .filter(|c| config.channel.ciphers.contains(c) || config.channel.fallback == Some(*c))
     };
-    let list = || config.ciphers.iter().map(|c| c.name()).collect::<Vec<_>>().join(":");
+    let list = || config.channel.ciphers.iter().map(|c| c.name()).collect::<Vec<_>>().join(":");
     if let Some(name) = pushed {
         return allowed(name).ok_or_else(|| {
             CloseCause::Cipher(format!(
@@ -244,7 +251,7 @@ fn choose_cipher(
         return Ok(cipher);
     }
     if server.cipher().is_none()
-        && let Some(fallback) = config.fallback
+        && let Some(fallback) = config.channel.fallback
     {
         return Ok(fallback);
     }
@@ -269,7 +276,7 @@ mod tests {
     }
 
     fn path() -> Path {
-        Path::Datagram { socket: 0, remote: SocketAddr::from(([192, 0, 2, 1], 1194)) }
+        Path::udp(0, SocketAddr::from(([192, 0, 2, 1], 1194)))
     }
 
     fn hello(peer_info: &str) -> ServerHello {
@@ -323,7 +330,7 @@ mod tests {
     #[test]
     fn iv_ncp_is_announced_only_with_both_gcm_ciphers() {
         let mut config = config();
-        config.ciphers = vec![DataCipher::Aes256Gcm, DataCipher::ChaCha20Poly1305];
+        config.channel.ciphers = vec![DataCipher::Aes256Gcm, DataCipher::ChaCha20Poly1305];
         let info = peer_info(&config, Capabilities::USERSPACE, None);
         assert!(
             !info.contains("IV_NCP") && info.contains("IV_CIPHERS=AES-256-GCM:CHACHA20-POLY1305\n"),
@@ -338,7 +345,7 @@ mod tests {
         let silent = ServerHello::default();
         assert!(matches!(agreed(Capabilities::USERSPACE, &silent, &[]), Err(CloseCause::Cipher(_))));
         let mut config = config();
-        config.fallback = Some(DataCipher::Aes192Gcm);
+        config.channel.fallback = Some(DataCipher::Aes192Gcm);
         let (fallback, _) = agree(&config, Capabilities::USERSPACE, &path(), &silent, &[]).unwrap();
         assert_eq!(fallback.params.cipher, DataCipher::Aes192Gcm);
     }

@@ -44,6 +44,11 @@ impl TlsFactory for FakeFactory {
         end.advance();
         Ok(Box::new(end))
     }
+
+    fn server(&self, _: Duration) -> Result<Box<dyn TlsSession>, TlsFailure> {
+        let seed = self.next.fetch_add(1, Ordering::Relaxed);
+        Ok(Box::new(End::new(false, self.flights.clone(), seed)))
+    }
 }
 
 /// The server's end.

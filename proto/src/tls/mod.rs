@@ -58,6 +58,9 @@ pub trait TlsSession: Send {
 pub trait TlsFactory: Send + Sync {
     /// A new session as TLS client. `unix` is the calendar time to judge certificates by.
     fn client(&self, unix: Duration) -> Result<Box<dyn TlsSession>, TlsFailure>;
+
+    /// A new session as TLS server.
+    fn server(&self, unix: Duration) -> Result<Box<dyn TlsSession>, TlsFailure>;
 }
 
 /// Who the peer is, by its leaf certificate.

@@ -166,6 +166,10 @@ impl TlsFactory for RustlsFactory {
     fn client(&self, unix: Duration) -> Result<Box<dyn TlsSession>, TlsFailure> {
         Ok(Box::new(self.start(unix)?))
     }
+
+    fn server(&self, _unix: Duration) -> Result<Box<dyn TlsSession>, TlsFailure> {
+        Err(local("not yet"))
+    }
 }
 
 fn local(message: impl Into<String>) -> TlsFailure {

@@ -218,7 +218,7 @@ fn shorter_packets_are_malformed() {
 fn a_table_takes_both_headers() {
     let (peer, path) = (
         PeerRef { id: PeerId::from_low_bits(0), generation: 1 },
-        Path::Datagram { socket: 0, remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 1194)) },
+        Path::udp(0, SocketAddr::from((Ipv4Addr::LOCALHOST, 1194))),
     );
     for case in cases().iter().filter(|c| c.key == 0) {
         for format in [DataFormat::V1, DataFormat::V2(PeerId::from_low_bits(9))] {

@@ -60,7 +60,7 @@ fn cases() -> [Case; 4] {
 }
 
 fn path() -> Path {
-    Path::Datagram { socket: 0, remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 1194)) }
+    Path::udp(0, SocketAddr::from((Ipv4Addr::LOCALHOST, 1194)))
 }
 
 fn table(case: &Case, role: TlsRole) -> Table {

@@ -160,7 +160,7 @@ impl Client {
             say!(self.log, Notice, "Timers: {}", timers.join(", "));
         }
         let mut protocol = Vec::new();
-        if let Some(seconds) = self.current_config().exit_notify {
+        if let Some(seconds) = self.current_config().channel.exit_notify {
             protocol.push(format!("explicit-exit-notify {seconds}"));
         }
         if !news.flags.is_empty() {
@@ -187,14 +187,14 @@ impl Client {
         let attempt = explain::Attempt {
             remote: &remote,
             protocol: self.profile.remotes[self.servers.current()].protocol,
-            wrap: &config.wrap,
+            wrap: &config.channel.wrap,
             reached: self.attempt.reached,
             tls_done: self.attempt.tls_done,
-            hand_window: config.timing.hand_window,
-            poll_timeout: config.timing.server_poll,
+            hand_window: config.channel.timing.hand_window,
+            poll_timeout: config.channel.timing.server_poll,
             drops: &drops,
             complaint: self.attempt.complaint.as_deref(),
-            ciphers: &config.ciphers,
+            ciphers: &config.channel.ciphers,
             server: self.attempt.server.as_deref(),
         };
         for line in explain::lines(cause, &attempt) {

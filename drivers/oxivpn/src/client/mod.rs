@@ -303,7 +303,7 @@ impl Client {
     fn on_leave(&mut self, now: Instant, signal: Signal) {
         match self.phase {
             Phase::Session { handle } => {
-                let notify = self.current_config().exit_notify.filter(|_| self.up_since.is_some());
+                let notify = self.current_config().channel.exit_notify.filter(|_| self.up_since.is_some());
                 let seconds = notify.unwrap_or(0);
                 let words = if notify.is_some() {
                     say!(self.log, Info, "{} received, sending exit notification to peer", signal.name());

@@ -60,7 +60,7 @@ fn end(block: &Zeroizing<[u8; 256]>, role: TlsRole, cipher: DataCipher, format: 
         TlsRole::Client => ("192.0.2.2:40000", "192.0.2.1:1194"),
         TlsRole::Server => ("192.0.2.1:1194", "192.0.2.2:40000"),
     };
-    let path = |address: &str| -> Result<Path> { Ok(Path::Datagram { socket: 0, remote: address.parse()? }) };
+    let path = |address: &str| -> Result<Path> { Ok(Path::udp(0, address.parse()?)) };
     let params =
         DataParams { cipher, format, replay: ReplayWindow::DEFAULT, mss: None, by_path: true, float: false };
     let key = KeyId::FIRST;

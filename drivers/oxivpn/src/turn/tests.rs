@@ -16,7 +16,7 @@ fn server() -> SocketAddr {
 }
 
 fn path() -> Path {
-    Path::Datagram { socket: 0, remote: server() }
+    Path::udp(0, server())
 }
 
 const PEER: PeerRef = PeerRef { id: PeerId::UNDEFINED, generation: 1 };

@@ -11,6 +11,7 @@ use crate::draft::{Draft, Fault, Place, Source, UserPass, device_kind};
 use crate::error::ProfileError;
 use crate::load::{Files, reason};
 use crate::profile::{AuthOptions, CredentialSource, Device, Profile, RetryPolicy, TunnelOptions};
+use crate::server::{Role, ScriptOptions};
 
 /// Finishes a draft. Warnings so far go along with an error too.
 pub(crate) fn finish(mut draft: Draft, files: &dyn Files) -> Result<Profile, ProfileError> {
@@ -40,6 +41,7 @@ fn assemble(draft: &mut Draft, files: &dyn Files) -> Result<Profile, ProfileErro
         draft.process.pid_file = Some(draft.path(&file.to_string_lossy()));
     }
     Ok(Profile {
+        role: Role::Client,
         remotes,
         retry: RetryPolicy {
             shuffle: draft.shuffle,
@@ -66,6 +68,9 @@ fn assemble(draft: &mut Draft, files: &dyn Files) -> Result<Profile, ProfileErro
             peer_info: data::peer_info(draft),
         },
         tls,
+        scripts: ScriptOptions::default(),
+        management: None,
+        status: None,
         warnings: std::mem::take(&mut draft.warnings),
     })
 }

@@ -17,7 +17,7 @@ const NOW: Instant = Instant::ZERO;
 const KEY: KeyId = KeyId::FIRST;
 
 fn udp(port: u16) -> Path {
-    Path::Datagram { socket: 0, remote: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) }
+    Path::udp(0, SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }
 
 fn peer(id: u32) -> PeerRef {

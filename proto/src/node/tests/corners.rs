@@ -11,8 +11,8 @@ use crate::wrap::Wrap;
 
 fn leaving(wrap: WrapConfig, notify: u8) -> World {
     let mut settings = config(wrap);
-    settings.exit_notify = Some(notify);
-    settings.timing.hand_window = secs(5);
+    settings.channel.exit_notify = Some(notify);
+    settings.channel.timing.hand_window = secs(5);
     let mut world = World::new(settings);
     world.run(secs(1));
     world
@@ -59,7 +59,7 @@ fn leaving_reaches_a_server_that_renegotiates() {
 
 #[test]
 fn a_session_that_moves_at_its_end_leaves_no_path_behind() {
-    let to = Path::Datagram { socket: 0, remote: "10.0.0.7:1194".parse().unwrap() };
+    let to = Path::udp(0, "10.0.0.7:1194".parse().unwrap());
     let mut world = World::new(config(WrapConfig::None));
     world.run(secs(1));
     world.server.say(world.now, "HALT");
@@ -75,8 +75,7 @@ fn a_session_that_moves_at_its_end_leaves_no_path_behind() {
 
 #[test]
 fn a_session_moves_unless_its_new_path_is_taken() {
-    let [to, taken] = [7, 8]
-        .map(|port| Path::Datagram { socket: 0, remote: (core::net::Ipv4Addr::LOCALHOST, port).into() });
+    let [to, taken] = [7, 8].map(|port| Path::udp(0, (core::net::Ipv4Addr::LOCALHOST, port).into()));
     let mut world = World::new(config(WrapConfig::None));
     world.run(secs(1));
     let peer = world.peer.unwrap();
