@@ -202,7 +202,8 @@ impl Server {
                 return;
             };
             let window = ReplayWindow::DEFAULT;
-            self.dynamic = Some(Wrap::dynamic(&self.config, &exported, TlsRole::Server, 1, window));
+            let base = self.config.static_key();
+            self.dynamic = Some(Wrap::dynamic(base, &exported, TlsRole::Server, 1, window));
             for text in &self.greeting {
                 let _ = negotiation.tls.write_record(format!("{text}\0").as_bytes());
             }

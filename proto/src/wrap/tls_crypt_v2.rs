@@ -1,6 +1,7 @@
 //! tls-crypt-v2: keys of clients, wrapped for the server (`openvpn: doc/tls-crypt-v2.txt`).
 
 use core::fmt;
+use core::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -134,6 +135,25 @@ impl ServerKeyV2 {
 impl fmt::Debug for ServerKeyV2 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ServerKeyV2([redacted])")
+    }
+}
+
+/// When a client's key was made, as its metadata tell (`openvpn: tls_crypt.c`, `tls_crypt_v2_check_client_key_age`).
+pub(super) struct MetadataTime(u64);
+
+impl MetadataTime {
+    /// Type byte of a time.
+    const KIND: u8 = 1;
+
+    /// The time in `metadata`: type 1 and 8 bytes of seconds since 1970. There is none in other types.
+    pub(super) fn find(metadata: &[u8]) -> Option<Self> {
+        let (&Self::KIND, time) = metadata.split_first()? else { return None };
+        Some(Self(u64::from_be_bytes(time.try_into().ok()?)))
+    }
+
+    /// Whether more than `age` passed until `unix`. A time to come is no age.
+    pub(super) fn is_older_than(&self, age: Duration, unix: Duration) -> bool {
+        Duration::from_secs(self.0).checked_add(age).is_some_and(|end| end < unix)
     }
 }
 
