@@ -15,7 +15,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::clock::Instant;
 use crate::keys::data_key::TlsRole;
 use crate::keys::method2::{
-    ClientHello, ClientMessage, ClientSource, Method2Error, ServerMessage, ServerSource,
+    ClientMessage, ClientSource, Introduction, Method2Error, ServerMessage, ServerSource,
 };
 use crate::keys::prf;
 use crate::limits::{MAX_QUEUED_MESSAGES, MAX_TLS_PLAINTEXT};
@@ -356,10 +356,12 @@ impl Exchange {
 
     fn read_client_message(&mut self, record: &[u8]) -> Result<(), Failure> {
         self.partial.extend_from_slice(record);
-        match ClientHello::parse(&self.partial) {
-            Ok(ClientHello { source, options, username, password, too_long, peer_info }) => {
+        match Introduction::parse(&self.partial) {
+            Ok(introduction) => {
+                let Introduction { source, options, username, password, login_too_long, peer_info } =
+                    introduction;
                 self.hello = Some(PeerHello { options, peer_info });
-                self.login = Some(ReceivedLogin { username, password, too_long });
+                self.login = Some(ReceivedLogin { username, password, too_long: login_too_long });
                 if let Secrets::Server { client, .. } = &mut self.secrets {
                     *client = Some(source);
                 }
@@ -379,14 +381,17 @@ impl Exchange {
     pub(crate) fn answer(
         &mut self,
         now: Instant,
-        options: &str,
-        peer_info: &str,
+        options: String,
+        peer_info: String,
         sizes: Sizes,
     ) -> Result<(), Failure> {
-        let Secrets::Server { own, .. } = &self.secrets else { return Ok(()) };
-        let message = ServerMessage::emit(own, options, peer_info)
-            .ok_or(Failure::Protocol("our own key method 2 message is too long"))?;
-        self.tls.write_record(&message).map_err(Failure::Tls)?;
+        let Secrets::Server { own, client } = core::mem::replace(&mut self.secrets, Secrets::Gone) else {
+            return Ok(());
+        };
+        let message = ServerMessage { source: own, options, peer_info };
+        let text = message.emit().ok_or(Failure::Protocol("our key method 2 message is too long"))?;
+        self.secrets = Secrets::Server { own: message.source, client };
+        self.tls.write_record(&text).map_err(Failure::Tls)?;
         self.state = State::GotKey;
         self.queue_tls(now, sizes);
         Ok(())

@@ -33,10 +33,9 @@ use std::sync::Arc;
 
 use crate::clock::Instant;
 use crate::config::ChannelConfig;
-use crate::deadline::{Deadline, Timer};
 use crate::directive::{Directive, PeerRef};
 use crate::drops::{DropCounters, DropReason};
-use crate::entropy::{Entropy, Purpose};
+use crate::entropy::Entropy;
 use crate::event::{CloseCause, Event};
 use crate::handle::SessionHandle;
 use crate::path::Path;
@@ -118,6 +117,8 @@ pub(crate) struct Session {
     /// Negotiations begun; each draws its secrets from a stream of its own.
     negotiations: u64,
     own_id: Option<PeerId>,
+    /// Whether the other side began.
+    came_in: bool,
     local: SessionId,
     remote: Option<SessionId>,
     wrap: Wrap,
@@ -150,6 +151,16 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn path(&self) -> Path {
         self.path
+    }
+
+    /// The other side's session id, if it came to us: packets of others at its path are not for this session.
+    pub(crate) fn listened_to(&self) -> Option<SessionId> {
+        self.came_in.then_some(self.remote).flatten()
+    }
+
+    /// Whether the tunnel is up, or was and is being left.
+    pub(crate) fn is_up(&self) -> bool {
+        self.agreed.is_some() && !self.is_dead()
     }
 
     pub(crate) fn peer(&self) -> PeerRef {

@@ -10,6 +10,7 @@ use crate::clock::Instant;
 use crate::config::server::{ClientSettings, ServerConfig};
 use crate::config::{ChannelConfig, ClientConfig, Credentials, PeerConfig};
 use crate::keys::data_key::TlsRole;
+use crate::keys::token::Series;
 use crate::options::push_reply::PushAccumulator;
 use crate::tls::PeerIdentity;
 use crate::wire::ids::KeyId;
@@ -109,9 +110,8 @@ pub(crate) struct Question {
 
 /// The token of one client over its renewals.
 pub(crate) struct TokenLife {
-    pub(super) session: [u8; 12],
-    /// Seconds since 1970.
-    pub(super) initial: u64,
+    pub(super) series: Series,
+    /// The name that it is bound to, empty if that is not verified.
     pub(super) username: String,
     pub(super) renew_at: Option<Instant>,
 }

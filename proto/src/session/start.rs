@@ -81,7 +81,6 @@ impl Session {
             }
         };
         let wrap = Wrap::new(&channel.wrap, TlsRole::Client, now.unix_seconds(), channel.replay);
-        let base_key = channel.wrap.base_key();
         let own_id = own_id(&side, &setup);
         let parts = Parts {
             side: &side,
@@ -91,7 +90,7 @@ impl Session {
             source: &mut setup.entropy.fork(Purpose::KeyMethod, 0),
         };
         let exchange = Box::new(parts.exchange(now, KeyId::FIRST, Opening::Send(reset))?);
-        Ok(Self::assemble(now, setup, side, exchange, Identity { local, remote: None, own_id, wrap, base_key }))
+        Ok(Self::assemble(now, setup, side, exchange, Identity { local, remote: None, own_id, wrap, base_key: None }))
     }
 
     /// Goes on with a connection that a client began.
@@ -146,6 +145,7 @@ impl Session {
             entropy,
             negotiations: 1,
             own_id,
+            came_in: remote.is_some(),
             local,
             remote,
             wrap,
