@@ -225,9 +225,16 @@ fn stable(mut value: Value) -> Value {
     fn walk(value: &mut Value) {
         match value {
             Value::Object(map) => {
-                for key in
-                    ["expires", "valid_life_time", "preferred_life_time", "cache", "used", "age", "error"]
-                {
+                for key in [
+                    "expires",
+                    "valid_life_time",
+                    "preferred_life_time",
+                    "cache",
+                    "used",
+                    "age",
+                    "error",
+                    "operstate",
+                ] {
                     map.remove(key);
                 }
                 map.values_mut().for_each(walk);

@@ -1,9 +1,12 @@
 //! The server under test with real clients, and with this project's.
 
+mod access;
 mod handshake;
 
 use oxivpn_tests::matrix::Cell;
 
 pub(crate) fn cells() -> Vec<Cell> {
-    handshake::cells()
+    let mut cells = access::cells();
+    cells.extend(handshake::cells());
+    cells
 }
