@@ -27,6 +27,7 @@ pub mod link;
 pub mod log;
 pub mod process;
 pub mod retry;
+pub mod server;
 #[expect(unsafe_code, reason = "calls of the C library without a safe wrapper")]
 mod sys;
 pub mod turn;
