@@ -122,6 +122,7 @@ pub mod node;
 pub mod options;
 pub mod path;
 pub mod plane;
+pub mod pool;
 pub mod reliable;
 pub mod report;
 pub mod session;
