@@ -169,10 +169,17 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::config::Credentials;
+    use crate::session::side::{ClientSide, Side};
+    use crate::wrap::WrapConfig;
     use crate::tls::fake::FakeFactory;
 
     fn config() -> ClientConfig {
         ClientConfig::new(WrapConfig::None, Arc::new(FakeFactory::new()))
+    }
+
+    fn side(config: ClientConfig) -> Side {
+        Side::Client(Box::new(ClientSide::new(Arc::new(config), None::<Credentials>)))
     }
 
     fn path() -> Path {
@@ -210,16 +217,16 @@ mod tests {
             assert_eq!(format, DataFormat::V1, "{odd}");
         }
         assert!(
-            peer_info(&config(), Capabilities::USERSPACE, Some(id(0xabc))).starts_with("ID=abc\nIV_VER=")
+            peer_info(&side(config()), Capabilities::USERSPACE, Some(id(0xabc))).starts_with("ID=abc\nIV_VER=")
         );
-        assert!(peer_info(&config(), one_id_only, None).starts_with("IV_VER="));
+        assert!(peer_info(&side(config()), one_id_only, None).starts_with("IV_VER="));
     }
 
     #[test]
     fn what_a_plane_cannot_do_is_neither_offered_nor_accepted() {
         let classic = Capabilities { epoch: false, data_v1: false, ..Capabilities::USERSPACE };
-        assert!(peer_info(&config(), classic, None).contains("\nIV_PROTO=926\n"));
-        assert!(peer_info(&config(), Capabilities::USERSPACE, None).contains("\nIV_PROTO=1950\n"));
+        assert!(peer_info(&side(config()), classic, None).contains("\nIV_PROTO=926\n"));
+        assert!(peer_info(&side(config()), Capabilities::USERSPACE, None).contains("\nIV_PROTO=1950\n"));
         let epoch = [Pushed::PeerId(Some(7)), Pushed::ProtocolFlags(vec!["aead-epoch".into()])];
         assert!(agreed(Capabilities::USERSPACE, &hello(""), &epoch).is_ok());
         assert!(matches!(agreed(classic, &hello(""), &epoch), Err(CloseCause::Push(_))));
@@ -231,7 +238,7 @@ mod tests {
     fn iv_ncp_is_announced_only_with_both_gcm_ciphers() {
         let mut config = config();
         config.channel.ciphers = vec![DataCipher::Aes256Gcm, DataCipher::ChaCha20Poly1305];
-        let info = peer_info(&config, Capabilities::USERSPACE, None);
+        let info = peer_info(&side(config), Capabilities::USERSPACE, None);
         assert!(
             !info.contains("IV_NCP") && info.contains("IV_CIPHERS=AES-256-GCM:CHACHA20-POLY1305\n"),
             "{info}"
@@ -253,12 +260,12 @@ mod tests {
     #[test]
     fn options_string_is_the_one_of_openvpn_with_default_options() {
         assert_eq!(
-            options_string(&config(), &path()),
+            options_string(&side(config()), &path()),
             "V4,dev-type tun,link-mtu 1541,tun-mtu 1500,proto UDPv4,auth SHA1,keysize 128,key-method 2,tls-client"
         );
         let stream = Path::Stream(crate::StreamId(1));
         assert!(
-            options_string(&config(), &stream).contains("link-mtu 1543,tun-mtu 1500,proto TCPv4_CLIENT,")
+            options_string(&side(config()), &stream).contains("link-mtu 1543,tun-mtu 1500,proto TCPv4_CLIENT,")
         );
     }
 

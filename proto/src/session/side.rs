@@ -116,6 +116,12 @@ pub(crate) struct TokenLife {
     pub(super) renew_at: Option<Instant>,
 }
 
+impl ClientSide {
+    pub(super) fn new(config: Arc<ClientConfig>, credentials: Option<Credentials>) -> Self {
+        Self { config, credentials, push: PushAccumulator::new() }
+    }
+}
+
 impl ServerSide {
     pub(super) fn new(config: Arc<ServerConfig>, metadata: Option<Vec<u8>>) -> Self {
         Self {

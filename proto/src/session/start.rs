@@ -18,7 +18,6 @@ use crate::handle::SessionHandle;
 use crate::keys::data_key::TlsRole;
 use crate::keys::method2::{ClientSource, ServerSource};
 use crate::limits::MAX_USER_PASS;
-use crate::options::push_reply::PushAccumulator;
 use crate::path::Path;
 use crate::plane::Capabilities;
 use crate::wire::ids::{KeyId, PeerId, SessionId};
@@ -58,8 +57,7 @@ impl Session {
         if credentials.as_ref().is_some_and(|c| !fits(&c.username) || !fits(&c.password)) {
             return Err(ConnectError::CredentialsTooLong);
         }
-        let side = ClientSide { config, credentials, push: PushAccumulator::new() };
-        Self::initiate(now, setup, Side::Client(Box::new(side)))
+        Self::initiate(now, setup, Side::Client(Box::new(ClientSide::new(config, credentials))))
     }
 
     /// Starts connecting as the `tls-client` of a point-to-point tunnel.
