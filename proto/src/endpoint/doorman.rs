@@ -237,3 +237,6 @@ impl fmt::Debug for Welcome {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
