@@ -155,7 +155,15 @@ impl Verifier {
         let common_name = self.check_leaf(&cert)?;
         let chain = self.check_serials(&path)?;
         let (subject, fingerprint) = (cert.subject(), cert.fingerprint());
-        Ok(PeerIdentity { subject, common_name: Some(common_name), fingerprint, chain, warnings })
+        let certificates = path.iter().map(|der| der.to_vec()).collect();
+        Ok(PeerIdentity {
+            subject,
+            common_name: Some(common_name),
+            fingerprint,
+            chain,
+            warnings,
+            certificates,
+        })
     }
 
     /// `openvpn: ssl_verify.c`, `verify_cert`, verify-hash list.
