@@ -3,7 +3,7 @@
 
 pub(crate) mod gate;
 mod hmac;
-mod pem;
+pub(crate) mod pem;
 pub mod replay;
 pub mod static_key;
 mod tls_auth;

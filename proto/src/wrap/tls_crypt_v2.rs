@@ -3,11 +3,9 @@
 use core::fmt;
 use core::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::pem::{Label, section};
+use super::pem::{Label, decode};
 use super::static_key::{KEY_LEN, KeyFileError, StaticKey};
 use super::tls_crypt::{CryptKey, TAG};
 use crate::drops::DropReason;
@@ -170,23 +168,6 @@ fn wkc_len(bytes: &[u8]) -> Option<usize> {
     let field = bytes.last_chunk::<LEN_FIELD>()?;
     let len = usize::from(u16::from_be_bytes(*field));
     (MIN_WKC..=MAX_WKC).contains(&len).then_some(len)
-}
-
-fn decode(text: &str, label: Label) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
-    let lines = section(text, label)?;
-    let mut joined = Zeroizing::new(String::with_capacity(text.len()));
-    lines.iter().for_each(|(_, line)| joined.push_str(line));
-    // The capacity is set beforehand because a vector that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(joined.len()));
-    STANDARD.decode_vec(joined.as_bytes(), &mut bytes).map_err(|_| {
-        let odd =
-            lines.iter().find(|(_, l)| !l.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b)));
-        match odd {
-            Some((number, _)) => label.error(format_args!("line {number} is no base64")),
-            None => label.error("the base64 text is cut off or has something inserted"),
-        }
-    })?;
-    Ok(bytes)
 }
 
 #[cfg(test)]
