@@ -30,6 +30,7 @@ pub mod log;
 pub mod process;
 pub mod retry;
 pub mod scripts;
+pub mod server;
 pub mod status;
 #[expect(unsafe_code, reason = "calls of the C library without a safe wrapper")]
 mod sys;

@@ -375,6 +375,7 @@ fn the_peer_is_described() {
         fingerprint: fingerprint("server-by-sub"),
         chain: vec!["depth=2, CN=Test-CA".into(), "depth=1, CN=Sub-CA".into(), "depth=0, CN=server".into()],
         warnings: Vec::new(),
+        certificates: ["server-by-sub", "sub", "ca"].map(|name| cert(name).to_vec()).into(),
     };
     assert_eq!(peer, wanted);
 }
@@ -400,11 +401,14 @@ fn an_unreadable_certificate_is_refused() {
     let good = cert("server");
     for len in 0..good.len() {
         let cut = CertificateDer::from(&good[..len]);
-        assert!(verifier.verify(&cut, &[], NOW).unwrap_err().message.contains("cannot be read"), "{len}");
+        assert!(
+            verifier.verify(CertRole::Server, &cut, &[], NOW).unwrap_err().message.contains("cannot be read"),
+            "{len}"
+        );
     }
     for i in 0..good.len() {
         let mut bad = good.clone();
         bad[i] ^= 0x55;
-        assert!(verifier.verify(&CertificateDer::from(bad), &[], NOW).is_err(), "byte {i}");
+        assert!(verifier.verify(CertRole::Server, &CertificateDer::from(bad), &[], NOW).is_err(), "byte {i}");
     }
 }
