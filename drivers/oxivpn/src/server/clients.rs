@@ -109,6 +109,8 @@ pub(super) struct Clients {
     by_session: BTreeMap<SessionHandle, Client>,
     by_peer: HashMap<PeerRef, SessionHandle>,
     by_cid: HashMap<u64, SessionHandle>,
+    /// Those that were let in, by common name.
+    by_name: HashMap<Box<str>, Vec<SessionHandle>>,
     next_cid: u64,
     /// Those that were let in.
     admitted: usize,
@@ -152,6 +154,7 @@ impl Clients {
             && !core::mem::replace(&mut client.connected, true)
         {
             self.admitted += 1;
+            self.by_name.entry(client.name.clone()).or_default().push(session);
         }
     }
 
@@ -161,13 +164,31 @@ impl Clients {
         if let Some(peer) = client.peer {
             self.by_peer.remove(&peer);
         }
-        self.admitted -= usize::from(client.connected);
+        if client.connected {
+            self.admitted -= 1;
+            if let Some(sessions) = self.by_name.get_mut(&client.name) {
+                sessions.retain(|other| *other != session);
+                if sessions.is_empty() {
+                    self.by_name.remove(&client.name);
+                }
+            }
+        }
         Some(client)
     }
 
-    /// Those that were let in.
+    /// Sessions of clients with this name that were let in.
+    pub(super) fn named(&self, name: &str) -> Vec<SessionHandle> {
+        self.by_name.get(name).cloned().unwrap_or_default()
+    }
+
+    /// How many were let in.
     pub(super) const fn admitted(&self) -> usize {
         self.admitted
+    }
+
+    /// Whether another client that was let in has this name.
+    pub(super) fn has_other(&self, session: SessionHandle, name: &str) -> bool {
+        self.by_name.get(name).is_some_and(|sessions| sessions.iter().any(|other| *other != session))
     }
 
     pub(super) fn is_empty(&self) -> bool {

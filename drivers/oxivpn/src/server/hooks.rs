@@ -4,7 +4,10 @@ use core::time::Duration;
 use std::collections::HashMap;
 
 use ipnet::IpNet;
+use oxivpn_profile::server::ServerOptions;
 use oxivpn_proto::event::login::Login;
+use oxivpn_proto::options::pushed::Topology;
+use oxivpn_proto::pool::Lease;
 use oxivpn_proto::tls::PeerIdentity;
 use oxivpn_proto::tls::facts::facts;
 use oxivpn_proto::{Instant, SessionHandle};
@@ -17,7 +20,6 @@ use crate::scripts::kinds::{self, Learned};
 use crate::scripts::variables::{self, ClientAddresses};
 use crate::scripts::{Environment, Finished, Job, JobId, Refusal, Scripts};
 use crate::{clock, say};
-use oxivpn_proto::options::pushed::Topology;
 
 /// How long scripts may take that no client waits for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -182,12 +184,7 @@ impl Server {
         variables::trusted(&mut env, client.remote);
         env.set("common_name", &client.name);
         if let Some(lease) = &client.lease {
-            let addresses = ClientAddresses {
-                v4: lease.v4().map(|v4| (v4.local, v4.remote_or_netmask)),
-                subnet: self.options.topology == Topology::Subnet,
-                v6: lease.v6().map(|(net, remote)| (net.addr(), net.prefix_len(), remote)),
-            };
-            variables::client_addresses(&mut env, &addresses);
+            addresses(&mut env, &self.options, lease);
         }
         variables::since(&mut env, client.since);
         env
@@ -205,6 +202,16 @@ impl Server {
         env.set("common_name", &login.common_name);
         env
     }
+}
+
+/// Variables of a client's inner addresses.
+pub(super) fn addresses(env: &mut Environment, options: &ServerOptions, lease: &Lease) {
+    let addresses = ClientAddresses {
+        v4: lease.v4().map(|v4| (v4.local, v4.remote_or_netmask)),
+        subnet: options.topology == Topology::Subnet,
+        v6: lease.v6().map(|(net, remote)| (net.addr(), net.prefix_len(), remote)),
+    };
+    variables::client_addresses(env, &addresses);
 }
 
 fn certificates(env: &mut Environment, identity: Option<&PeerIdentity>) {

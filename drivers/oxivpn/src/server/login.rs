@@ -225,7 +225,7 @@ impl Server {
                     "{prefix}TLS Auth Error: Auth Username/Password verification failed for peer"
                 );
             }
-            Verdict::Drop => say!(self.log, Info, "{prefix}TLS Error: TLS object -> incoming plaintext read error"),
+            Verdict::Drop => say!(self.log, Info, "{prefix}TLS Error: TLS handshake failed"),
         }
         self.node.answer_login(now, pending.ticket, verdict);
     }
