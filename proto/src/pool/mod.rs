@@ -3,5 +3,8 @@
 //! Pure data and functions; drivers read files and run scripts, and hand over what they found.
 
 pub mod overrides;
+pub mod persist;
+pub mod range;
+pub mod slots;
 
 pub use overrides::{ClientOverrides, Ifconfig6Push, IfconfigPush, PushEdit};
