@@ -2,6 +2,7 @@
 //!
 //! Pure data and functions; drivers read files and run scripts, and hand over what they found.
 
+pub mod expand;
 pub mod overrides;
 pub mod persist;
 pub mod range;
