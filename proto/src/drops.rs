@@ -65,6 +65,18 @@ drop_reasons! {
     NotUp,
     /// A data packet was given to the control machine.
     DataAtControl,
+    /// The packet that should begin a session lacks the session id we gave to its sender, or has an old one.
+    Cookie,
+    /// More connection attempts than `connect-freq` or `connect-freq-initial` allows.
+    RateLimited,
+    /// The wrapped client key of tls-crypt-v2 was not made with our key.
+    ClientKey,
+    /// The client key of tls-crypt-v2 is older than allowed, or bears no date.
+    ClientKeyAge,
+    /// A tls-crypt-v2 client that can't send its key twice, and `force-cookie` is set.
+    CookieUnsupported,
+    /// As many clients as allowed are there already.
+    Full,
 }
 
 /// One counter for each [`DropReason`].

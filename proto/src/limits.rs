@@ -29,6 +29,13 @@ pub const MAX_TLS_RECORDS: usize = 64;
 /// Bytes of plaintext of waiting records, and of sealed bytes not drained yet.
 pub const MAX_TLS_BUFFER: usize = 1 << 20;
 
+/// Certificates beside its own that a peer may send: twice the depth that OpenVPN follows (`openvpn:
+/// ssl_common.h`, `MAX_CERT_DEPTH`), as some send what is not needed.
+pub const MAX_SENT_CERTS: usize = 32;
+
+/// Bytes of the names of CAs that a server tells its clients; with more it tells none.
+pub const MAX_CA_NAMES: usize = 2048;
+
 /// Options string in key method 2, with its NUL (`openvpn: ssl.c`).
 pub const MAX_OPTIONS_STRING: usize = 512;
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use oxivpn_proto::config::{ClientConfig, NodeConfig};
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
 use oxivpn_proto::plane::Capabilities;
-use oxivpn_proto::tls::rustls::{RustlsFactory, TlsOptions, TlsVersion};
+use oxivpn_proto::tls::rustls::{ClientCertMode, RustlsFactory, TlsOptions, TlsVersion};
 use oxivpn_proto::tls::verify::PeerRules;
 use oxivpn_proto::wrap::WrapConfig;
 use oxivpn_proto::wrap::static_key::{HmacDigest, KeyDirection, StaticKey};
@@ -37,6 +37,7 @@ fn config(wrap: WrapConfig) -> Arc<ClientConfig> {
         suites12: Vec::new(),
         suites13: Vec::new(),
         groups: Vec::new(),
+        client_cert: ClientCertMode::Require,
     };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     Arc::new(ClientConfig::new(wrap, Arc::new(RustlsFactory::new(options, provider).unwrap())))

@@ -6,8 +6,9 @@
 //! - [`UdpSocket`]: unconnected datagrams over IPv4, IPv6 or both at once, so that a peer may change its address.
 //!   IPv4-mapped addresses are folded: the caller sees IPv4 as IPv4, whatever the socket is. [`classify`] sorts errors
 //!   into those of one packet and those of the socket.
-//! - [`tcp::start_connect`], [`tcp::TcpLink`]: connect without blocking, read bytes as they come, write frames with a
-//!   16-bit length in front from a bounded queue, many frames a system call.
+//!   With [`UdpOptions::packet_info`] it tells to which local address a datagram was sent, and answers from there.
+//! - [`tcp::start_connect`], [`tcp::Listener`], [`tcp::TcpLink`]: connect and accept without blocking, read bytes as
+//!   they come, write frames with a 16-bit length in front from a bounded queue, many frames a system call.
 //! - [`Resolver`]: `getaddrinfo` on helper threads, answers collected with [`Resolver::poll`] after a wake-up.
 //!
 //! # Example
@@ -45,10 +46,15 @@ mod addr;
 mod error;
 mod resolve;
 mod settings;
+#[expect(
+    unsafe_code,
+    reason = "recvmsg and sendmsg with control messages have no safe wrapper without allocation"
+)]
+mod sys;
 pub mod tcp;
 mod udp;
 
 pub use addr::{Family, fold};
 pub use error::{BindError, Fault, classify};
 pub use resolve::{ResolveError, Resolved, Resolver, Ticket};
-pub use udp::{UdpOptions, UdpSocket};
+pub use udp::{Received, UdpOptions, UdpSocket};

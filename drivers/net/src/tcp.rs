@@ -1,4 +1,4 @@
-//! TCP without blocking: connect, read bytes, write length-prefixed frames.
+//! TCP without blocking: connect, accept, read bytes, write length-prefixed frames.
 //!
 //! ```
 //! use std::net::TcpListener;
@@ -22,8 +22,10 @@
 
 mod connect;
 mod link;
+mod listen;
 #[cfg(test)]
 mod tests;
 
 pub use connect::{Connecting, Progress, TcpOptions, start_connect};
 pub use link::{Flush, FrameError, TcpLink};
+pub use listen::{ListenOptions, Listener};

@@ -1,7 +1,7 @@
 //! Unconnected UDP sockets.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -9,6 +9,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use crate::addr::{Family, fold, unfold};
 use crate::error::{BindError, Step};
 use crate::settings::Settings;
+use crate::sys;
 
 /// How to make a [`UdpSocket`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,9 @@ pub struct UdpOptions {
     pub sndbuf: Option<usize>,
     /// `SO_REUSEADDR`: share the port with sockets that also set it.
     pub reuse_address: bool,
+    /// `IP_PKTINFO`, `IPV6_RECVPKTINFO`: learn to which local address each datagram was sent, so that the answer can
+    /// leave from there. See [`UdpSocket::recv_msg`].
+    pub packet_info: bool,
 }
 
 impl UdpOptions {
@@ -40,6 +44,7 @@ impl UdpOptions {
             rcvbuf: None,
             sndbuf: None,
             reuse_address: false,
+            packet_info: false,
         }
     }
 }
@@ -52,6 +57,18 @@ impl UdpOptions {
 pub struct UdpSocket {
     socket: std::net::UdpSocket,
     v6: bool,
+    packet_info: bool,
+}
+
+/// A datagram that was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// Its length in bytes.
+    pub len: usize,
+    /// Its sender, IPv4-mapped folded to IPv4.
+    pub remote: SocketAddr,
+    /// The local address it was sent to, folded as well; `None` if the socket was not asked to tell.
+    pub local: Option<IpAddr>,
 }
 
 impl UdpSocket {
@@ -96,9 +113,55 @@ impl UdpSocket {
             let step = Step::Option("SO_REUSEADDR", "1".to_owned());
             socket.set_reuse_address(true).map_err(BindError::at(step))?;
         }
+        if options.packet_info {
+            let name = if v6 { "IPV6_RECVPKTINFO" } else { "IP_PKTINFO" };
+            let step = Step::Option(name, "1".to_owned());
+            sys::want_packet_info(socket.as_fd(), v6).map_err(BindError::at(step))?;
+        }
         let local = options.local.map_or_else(|| SocketAddr::new(family.unspecified(), 0), fold);
         socket.bind(&SockAddr::from(local)).map_err(BindError::at(Step::Bind(local)))?;
-        Ok(Self { socket: socket.into(), v6 })
+        Ok(Self { socket: socket.into(), v6, packet_info: options.packet_info })
+    }
+
+    /// A second handle to the same socket, for another thread: the kernel sends and receives whole datagrams, so both
+    /// may be used at once.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, if the process has no descriptor left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()?, v6: self.v6, packet_info: self.packet_info })
+    }
+
+    /// As [`UdpSocket::recv_from`], with the local address that the datagram was sent to if the socket was made with
+    /// [`UdpOptions::packet_info`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`UdpSocket::recv_from`].
+    pub fn recv_msg(&self, buf: &mut [u8]) -> io::Result<Received> {
+        if !self.packet_info {
+            let (len, remote) = self.recv_from(buf)?;
+            return Ok(Received { len, remote, local: None });
+        }
+        let (len, remote, local) = sys::recv(self.socket.as_fd(), buf)?;
+        let remote = remote.ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Received { len, remote: fold(remote), local })
+    }
+
+    /// As [`UdpSocket::send_to`], from the local address `from` if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`UdpSocket::send_to`]. An address that this host has no more is unreachable.
+    pub fn send_msg(&self, datagram: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<usize> {
+        let Some(from) = from else { return self.send_to(datagram, to) };
+        if self.v6 {
+            let from = unfold(SocketAddr::new(from, 0)).ip();
+            sys::send(self.socket.as_fd(), datagram, unfold(to), from)
+        } else {
+            sys::send(self.socket.as_fd(), datagram, fold(to), from)
+        }
     }
 
     /// Sends one datagram and returns its length in bytes.

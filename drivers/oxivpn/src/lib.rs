@@ -6,6 +6,8 @@
 //! | [`link`] | UDP socket or TCP connection as the outer side of a turn |
 //! | [`client`] | the life of a client: servers, retries, credentials, device, addresses and routes |
 //! | [`retry`] | what happens after a connection ended, as a pure table |
+//! | [`scripts`] | scripts with OpenVPN's arguments and environment, run beside the loop |
+//! | [`status`] | the status table that exporters read |
 //! | [`adapt`] | event loops that drive a client |
 //! | [`log`] | OpenVPN's log lines |
 //! | [`clock`], [`entropy`] | the only readers of the clock and of the system's randomness |
@@ -27,6 +29,9 @@ pub mod link;
 pub mod log;
 pub mod process;
 pub mod retry;
+pub mod scripts;
+pub mod server;
+pub mod status;
 #[expect(unsafe_code, reason = "calls of the C library without a safe wrapper")]
 mod sys;
 pub mod turn;

@@ -73,6 +73,8 @@ fn run(args: &[String]) -> ExitCode {
                 print(USAGE);
                 return ExitCode::SUCCESS;
             }
+            Ok(Command::Genkey(_)) => return fail("Options error: `genkey` is not built yet"),
+            Ok(Command::Show(_)) => return fail("Options error: `show-..` is not built yet"),
             Ok(Command::Version) => {
                 print(&format!("{}\n", process::version_line()));
                 return ExitCode::SUCCESS;

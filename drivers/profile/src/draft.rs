@@ -12,6 +12,7 @@ use oxivpn_proto::tls::verify::{CertRole, NameRule};
 use oxivpn_proto::wrap::static_key::KeyDirection;
 use zeroize::Zeroizing;
 
+use crate::command::Show;
 use crate::grammar::Line;
 use crate::profile::{
     AuthRetry, DeviceKind, Family, HostOptions, LogOptions, ProcessOptions, Protocol, SocketOptions,
@@ -154,6 +155,15 @@ pub(crate) struct CipherDraft {
     pub(crate) auth: Option<(String, Origin)>,
 }
 
+/// `genkey`.
+#[derive(Clone, Debug)]
+pub(crate) struct GenkeyLine {
+    pub(crate) kind: String,
+    pub(crate) file: Option<String>,
+    pub(crate) metadata: Option<String>,
+    pub(crate) origin: Origin,
+}
+
 /// All that option lines have said so far.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each option")]
@@ -191,6 +201,9 @@ pub(crate) struct Draft {
     pub(crate) policy: PullPolicy,
     pub(crate) push_peer_info: bool,
     pub(crate) tls: TlsDraft,
+    pub(crate) genkey: Option<GenkeyLine>,
+    pub(crate) show: Vec<Show>,
+    pub(crate) secret: Option<(String, Origin)>,
     pub(crate) forward_compatible: bool,
     /// `ignore-unknown-option`.
     pub(crate) optional: Vec<String>,
@@ -255,6 +268,9 @@ impl Default for Draft {
                 suites13: Vec::new(),
                 groups: Vec::new(),
             },
+            genkey: None,
+            show: Vec::new(),
+            secret: None,
             forward_compatible: false,
             optional: Vec::new(),
             warnings: Vec::new(),

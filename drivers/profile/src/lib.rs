@@ -15,13 +15,14 @@
 //!             println!("{}:{}", remote.host, remote.port);
 //!         }
 //!     }
-//!     Command::Help | Command::Version => {}
+//!     _ => {}
 //! }
 //! # Ok::<(), String>(())
 //! ```
 
 #![forbid(unsafe_code)]
 
+mod command;
 mod draft;
 pub mod error;
 mod finish;
@@ -37,18 +38,24 @@ pub mod server;
 mod table;
 pub mod warn;
 
+pub use command::{Genkey, KeyKind, Show};
 pub use error::ProfileError;
 pub use load::{Disk, Files};
 pub use profile::Profile;
 pub use warn::Warning;
 
+use draft::Draft;
 use reader::{Flow, Reader};
 
 /// What a command line asks for.
 #[derive(Debug)]
 pub enum Command {
-    /// Connect.
+    /// Connect, or wait for those who do.
     Run(Box<Profile>),
+    /// `--genkey`: make a key.
+    Genkey(Genkey),
+    /// `--show-ciphers` and the like, in order.
+    Show(Vec<Show>),
     /// `--help`, or no argument at all.
     Help,
     /// `--version`.
@@ -66,8 +73,22 @@ pub fn parse_args(args: &[String], files: &dyn Files) -> Result<Command, Profile
     match read_args(args, &mut reader) {
         Ok(Flow::Help) => Ok(Command::Help),
         Ok(Flow::Version) => Ok(Command::Version),
-        Ok(Flow::Next) => finish::finish(reader.draft, files).map(|profile| Command::Run(Box::new(profile))),
+        Ok(Flow::Next) => finish_command(reader.draft, files),
         Err(error) => Err(ProfileError { warnings: reader.draft.warnings, ..error }),
+    }
+}
+
+/// Lists come before keys, and both before a tunnel, as in OpenVPN (`openvpn: openvpn.c`, `openvpn_main`).
+fn finish_command(mut draft: Draft, files: &dyn Files) -> Result<Command, ProfileError> {
+    if !draft.show.is_empty() {
+        return Ok(Command::Show(std::mem::take(&mut draft.show)));
+    }
+    match draft.genkey.clone() {
+        None => finish::finish(draft, files).map(|profile| Command::Run(Box::new(profile))),
+        Some(line) => match command::resolve(&mut draft, &line, files) {
+            Ok(genkey) => Ok(Command::Genkey(genkey)),
+            Err(error) => Err(ProfileError { warnings: draft.warnings, ..error }),
+        },
     }
 }
 

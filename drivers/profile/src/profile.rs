@@ -12,7 +12,7 @@ use oxivpn_proto::config::{ChannelConfig, ClientConfig};
 use oxivpn_proto::config::{Keepalive, Mssfix, PeerInfo, PullPolicy, Timing};
 use oxivpn_proto::options::pushed::{RedirectFlags, Route4, Route6, Topology};
 use oxivpn_proto::tls::TlsFactory;
-use oxivpn_proto::tls::rustls::{TlsOptions, TlsVersion};
+use oxivpn_proto::tls::rustls::{ClientCertMode, TlsOptions, TlsVersion};
 use oxivpn_proto::tls::verify::PeerRules;
 use oxivpn_proto::wrap::WrapConfig;
 use zeroize::Zeroizing;
@@ -478,6 +478,10 @@ impl Profile {
             suites12: self.tls.suites12.clone(),
             suites13: self.tls.suites13.clone(),
             groups: self.tls.groups.clone(),
+            client_cert: match &self.role {
+                Role::Server(server) => server.client_cert.into(),
+                Role::Client | Role::Peer(_) => ClientCertMode::Require,
+            },
         })
     }
 }

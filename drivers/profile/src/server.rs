@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use ipnet::{Ipv4Net, Ipv6Net};
 use oxivpn_proto::config::server::{LoginPolicy, Rate, TlsCryptV2};
 use oxivpn_proto::options::pushed::Topology;
+use oxivpn_proto::tls::rustls::ClientCertMode;
 use oxivpn_proto::wrap::WrapConfig;
 use zeroize::Zeroizing;
 
@@ -151,6 +152,16 @@ pub enum ClientCert {
     Optional,
     /// None is asked for.
     None,
+}
+
+impl From<ClientCert> for ClientCertMode {
+    fn from(mode: ClientCert) -> Self {
+        match mode {
+            ClientCert::Require => Self::Require,
+            ClientCert::Optional => Self::Optional,
+            ClientCert::None => Self::None,
+        }
+    }
 }
 
 /// `auth-gen-token` and `auth-gen-token-secret`.

@@ -160,8 +160,6 @@ fn what_is_not_built_is_refused_by_name() {
         "pkcs11-id x",
         "static-challenge a 1",
         "verify-hash AB",
-        "genkey secret a",
-        "show-ciphers",
         "route-table 5",
         "replay-persist f",
         "client-nat snat a b c",

@@ -1,5 +1,9 @@
 //! Which session a packet belongs to. Owns the index, not the sessions.
 
+mod cookie;
+pub(crate) mod doorman;
+mod rate;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 

@@ -12,6 +12,7 @@ use crate::config::params::{DataFormat, DataParams, ReplayWindow};
 use crate::directive::{Directive, Order, PeerRef};
 use crate::keys::data_key::{DataKey, KeyLimits, TlsRole};
 use crate::keys::ekm;
+use crate::keys::method2::{ServerMessage, ServerSource};
 use crate::path::Path;
 use crate::plane::DataPlane as _;
 use crate::plane::local::LocalPlane;
@@ -33,10 +34,9 @@ pub(crate) const PEER: PeerRef = PeerRef { id: PeerId::from_low_bits(5), generat
 
 /// A good key method 2 message.
 fn hello() -> Vec<u8> {
-    let mut message = vec![0, 0, 0, 0, 2];
-    message.extend_from_slice(&[7; 64]);
-    message.extend_from_slice(b"\0\x03V4\0\0\0\0\0\0\0");
-    message
+    let source = ServerSource { random1: Zeroizing::new([7; 32]), random2: Zeroizing::new([7; 32]) };
+    let message = ServerMessage { source, options: "V4".into(), peer_info: String::new() };
+    message.emit().map(|bytes| bytes.to_vec()).unwrap_or_default()
 }
 
 /// One key negotiation of the server.
@@ -202,7 +202,8 @@ impl Server {
                 return;
             };
             let window = ReplayWindow::DEFAULT;
-            self.dynamic = Some(Wrap::dynamic(&self.config, &exported, TlsRole::Server, 1, window));
+            let base = self.config.static_key();
+            self.dynamic = Some(Wrap::dynamic(base, &exported, TlsRole::Server, 1, window));
             for text in &self.greeting {
                 let _ = negotiation.tls.write_record(format!("{text}\0").as_bytes());
             }

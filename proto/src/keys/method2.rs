@@ -10,7 +10,7 @@ use core::fmt;
 use zeroize::Zeroizing;
 
 use crate::entropy::EntropyStream;
-use crate::limits::{MAX_OPTIONS_STRING, MAX_TLS_PLAINTEXT};
+use crate::limits::{MAX_OPTIONS_STRING, MAX_TLS_PLAINTEXT, MAX_USER_PASS};
 
 const KEY_METHOD: u8 = 2;
 
@@ -45,6 +45,16 @@ pub struct ServerSource {
     pub random1: Zeroizing<[u8; 32]>,
     /// Seed of the key expansion.
     pub random2: Zeroizing<[u8; 32]>,
+}
+
+impl ServerSource {
+    /// Draws fresh values.
+    pub fn generate(entropy: &mut EntropyStream) -> Self {
+        let mut source = Self { random1: Zeroizing::new([0; 32]), random2: Zeroizing::new([0; 32]) };
+        entropy.fill(&mut *source.random1);
+        entropy.fill(&mut *source.random2);
+        source
+    }
 }
 
 impl fmt::Debug for ClientSource {
@@ -87,6 +97,63 @@ impl ClientMessage<'_> {
     }
 }
 
+/// What a server receives.
+pub struct Introduction {
+    /// Secrets.
+    pub source: ClientSource,
+    /// Options string without NUL.
+    pub options: String,
+    /// User name, empty for none. Control characters are replaced by `_`, as scripts and log lines can't bear them.
+    pub username: String,
+    /// Password likewise.
+    pub password: Zeroizing<String>,
+    /// Whether user name or password is longer than [`MAX_USER_PASS`] and left out: authentication fails then.
+    pub login_too_long: bool,
+    /// `NAME=value` lines, empty for none.
+    pub peer_info: String,
+}
+
+impl fmt::Debug for Introduction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Introduction")
+            .field("options", &self.options)
+            .field("login_too_long", &self.login_too_long)
+            .field("peer_info", &self.peer_info)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Introduction {
+    /// Reads a message (`openvpn: ssl.c`, `key_method_2_read`). Strings after the options may be missing or cut off;
+    /// they are empty then.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Method2Error> {
+        let mut cursor = Cursor { rest: bytes };
+        let head = cursor.take(5)?;
+        if head[4] & 0x0f != KEY_METHOD {
+            return Err(Method2Error::Method);
+        }
+        let mut source = ClientSource {
+            pre_master: Zeroizing::new([0; 48]),
+            random1: Zeroizing::new([0; 32]),
+            random2: Zeroizing::new([0; 32]),
+        };
+        source.pre_master.copy_from_slice(cursor.take(48)?);
+        source.random1.copy_from_slice(cursor.take(32)?);
+        source.random2.copy_from_slice(cursor.take(32)?);
+        let options = cursor.string(MAX_OPTIONS_STRING)?;
+        let (username, password) = (cursor.login_string(), cursor.login_string());
+        let login_too_long = username.is_none() || password.is_none();
+        Ok(Self {
+            source,
+            options,
+            username: username.as_deref().cloned().unwrap_or_default(),
+            password: password.unwrap_or_default(),
+            login_too_long,
+            peer_info: cursor.optional_string(),
+        })
+    }
+}
+
 fn put_string(out: &mut Vec<u8>, text: Option<&str>) -> Option<()> {
     let Some(text) = text else {
         out.extend_from_slice(&[0, 0]);
@@ -98,7 +165,7 @@ fn put_string(out: &mut Vec<u8>, text: Option<&str>) -> Option<()> {
     Some(())
 }
 
-/// What a server sends.
+/// What a server sends, and a client receives.
 #[derive(Debug)]
 pub struct ServerMessage {
     /// Secrets.
@@ -137,6 +204,19 @@ impl ServerMessage {
         let peer_info = cursor.optional_string();
         Ok(Self { source, options, peer_info })
     }
+
+    /// The message, or `None` if it is longer than a stock client reads.
+    pub fn emit(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let mut out = Zeroizing::new(Vec::with_capacity(MAX_TLS_PLAINTEXT));
+        out.extend_from_slice(&[0, 0, 0, 0, KEY_METHOD]);
+        out.extend_from_slice(&*self.source.random1);
+        out.extend_from_slice(&*self.source.random2);
+        put_string(&mut out, Some(&self.options))?;
+        put_string(&mut out, None)?;
+        put_string(&mut out, None)?;
+        put_string(&mut out, (!self.peer_info.is_empty()).then_some(&self.peer_info))?;
+        (out.len() <= MAX_TLS_PLAINTEXT).then_some(out)
+    }
 }
 
 struct Cursor<'a> {
@@ -162,51 +242,40 @@ impl<'a> Cursor<'a> {
         Ok(String::from_utf8_lossy(&bytes[..bytes.len().min(len.saturating_sub(1))]).into_owned())
     }
 
+    /// User name or password; `None` if it is too long, and passed over.
+    fn login_string(&mut self) -> Option<Zeroizing<String>> {
+        let mut text = Zeroizing::new(String::new());
+        let Ok(&[high, low]) = self.take(2) else { return Some(text) };
+        let len = usize::from(u16::from_be_bytes([high, low]));
+        let bytes = self.take(len).unwrap_or_else(|_| self.give_up());
+        if len > MAX_USER_PASS {
+            return None;
+        }
+        let bytes = bytes.split_last().map_or(bytes, |(_, head)| head);
+        let bytes = bytes.split(|&b| b == 0).next().unwrap_or_default();
+        // Each byte makes one character of at most three bytes. Text that grows leaves copies behind.
+        text.reserve_exact(3 * bytes.len());
+        for chunk in bytes.utf8_chunks() {
+            text.extend(chunk.valid().chars().map(|c| if c.is_ascii_control() { '_' } else { c }));
+            text.extend((!chunk.invalid().is_empty()).then_some(char::REPLACEMENT_CHARACTER));
+        }
+        Some(text)
+    }
+
     fn optional_string(&mut self) -> String {
-        self.string(MAX_TLS_PLAINTEXT).unwrap_or_default()
+        let text = self.string(MAX_TLS_PLAINTEXT);
+        text.unwrap_or_else(|_| {
+            self.give_up();
+            String::new()
+        })
+    }
+
+    /// What follows a string that is cut off is no string.
+    fn give_up(&mut self) -> &'a [u8] {
+        self.rest = &[];
+        &[]
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn server_bytes(tail: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![0, 0, 0, 0, 2];
-        bytes.extend_from_slice(&[7; 64]);
-        bytes.extend_from_slice(tail);
-        bytes
-    }
-
-    #[test]
-    fn strings_after_the_options_may_be_missing() {
-        let message = ServerMessage::parse(&server_bytes(b"\0\x03V4\0")).unwrap();
-        assert_eq!((message.options.as_str(), message.peer_info.as_str()), ("V4", ""));
-        let message = ServerMessage::parse(&server_bytes(b"\0\x03V4\0\0\0\0\0\0\x05ID=a\0")).unwrap();
-        assert_eq!(message.peer_info, "ID=a");
-    }
-
-    #[test]
-    fn short_or_wrong_messages_are_told_apart() {
-        let whole = server_bytes(b"\0\x03V4\0");
-        for len in 0..whole.len() {
-            assert_eq!(ServerMessage::parse(&whole[..len]).unwrap_err(), Method2Error::Incomplete, "{len}");
-        }
-        let mut other = whole;
-        other[4] = 1;
-        assert_eq!(ServerMessage::parse(&other).unwrap_err(), Method2Error::Method);
-        assert_eq!(ServerMessage::parse(&server_bytes(b"\x02\x01")).unwrap_err(), Method2Error::TooLong);
-    }
-
-    #[test]
-    fn nothing_secret_is_printed() {
-        let source = ClientSource {
-            pre_master: Zeroizing::new([1; 48]),
-            random1: Zeroizing::new([1; 32]),
-            random2: Zeroizing::new([1; 32]),
-        };
-        assert_eq!(format!("{source:?}"), "ClientSource([redacted])");
-        let message = ServerMessage::parse(&server_bytes(b"\0\0")).unwrap();
-        assert!(format!("{message:?}").contains("ServerSource([redacted])"));
-    }
-}
+mod tests;

@@ -198,7 +198,7 @@ impl Session {
         if agreed.flags.dyn_tls_crypt {
             let exported = ekm::export_block(self.exchange.tls(), ekm::DYNAMIC_TLS_CRYPT)?;
             let wrap = Wrap::dynamic(
-                &self.config.channel.wrap,
+                self.config.channel.wrap.static_key(),
                 &exported,
                 TlsRole::Client,
                 now.unix_seconds(),

@@ -5,7 +5,10 @@
 //! a message that says so. For want of the group, P-521 certificates of either side work with OpenSSL in
 //! TLS 1.3 only.
 //!
-//! Our own certificate may be of version 1; the server's only as [`verify`] says.
+//! Our own certificate may be of version 1; the peer's only as [`verify`] says.
+//!
+//! There is no resumption: no tickets, no session cache, no early data, as each key negotiation of OpenVPN is a
+//! full handshake.
 
 mod failure;
 mod session;
@@ -17,8 +20,9 @@ use std::sync::Arc;
 
 use rustls::client::{ClientConfig, Resumption};
 use rustls::crypto::CryptoProvider;
+use rustls::server::{NoServerSessionStorage, ServerConfig, StoresServerSessions};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConnection, SupportedProtocolVersion};
+use rustls::{ClientConnection, DistinguishedName, ServerConnection, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
@@ -26,6 +30,7 @@ use zeroize::Zeroizing;
 
 use self::session::{FixedTime, RustlsSession, SessionVerifier};
 use super::{TlsFactory, TlsFailure, TlsFailureKind, TlsSession};
+use crate::limits::MAX_CA_NAMES;
 use crate::tls::verify::cert::{Cert, date};
 use crate::tls::verify::{self, PeerRules, Verifier};
 
@@ -49,6 +54,20 @@ pub struct TlsOptions {
     pub suites13: Vec<String>,
     /// `tls-groups`; empty for all.
     pub groups: Vec<String>,
+    /// `verify-client-cert`: whether our clients need a certificate. Of no meaning to a TLS client.
+    pub client_cert: ClientCertMode,
+}
+
+/// Whether a TLS server asks its clients for a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertMode {
+    /// A client needs one.
+    #[default]
+    Require,
+    /// A client is asked for one, which must be good if there is one.
+    Optional,
+    /// A client is not asked.
+    None,
 }
 
 /// TLS protocol versions that exist here.
@@ -72,6 +91,7 @@ impl fmt::Debug for TlsOptions {
             .field("suites12", &self.suites12)
             .field("suites13", &self.suites13)
             .field("groups", &self.groups)
+            .field("client_cert", &self.client_cert)
             .finish()
     }
 }
@@ -82,6 +102,10 @@ pub struct RustlsFactory {
     versions: Vec<&'static SupportedProtocolVersion>,
     verifier: Arc<Verifier>,
     identity: Option<Arc<SingleCertAndKey>>,
+    client_cert: ClientCertMode,
+    /// Names of the trusted CAs, as a server tells them to its clients.
+    ca_names: Arc<[DistinguishedName]>,
+    no_sessions: Arc<dyn StoresServerSessions>,
     notes: Vec<String>,
     /// When our own certificate becomes valid and when it expires, in seconds since 1970.
     validity: Option<(i64, i64)>,
@@ -112,7 +136,17 @@ impl RustlsFactory {
         let identity = load_identity(&options, &provider)?.map(|key| Arc::new(SingleCertAndKey::from(key)));
         let algorithms = provider.signature_verification_algorithms.all;
         let verifier = Arc::new(Verifier::new(options.ca, options.rules, algorithms)?);
-        let factory = Self { provider, versions, verifier, identity, notes, validity };
+        let factory = Self {
+            provider,
+            versions,
+            ca_names: ca_names(&verifier),
+            verifier,
+            identity,
+            client_cert: options.client_cert,
+            no_sessions: Arc::new(NoServerSessionStorage {}),
+            notes,
+            validity,
+        };
         factory.start(Duration::ZERO)?;
         Ok(factory)
     }
@@ -141,7 +175,7 @@ impl RustlsFactory {
 
     fn start(&self, unix: Duration) -> Result<RustlsSession, TlsFailure> {
         let unusable = |e: rustls::Error| local(format!("TLS settings are unusable: {e}"));
-        let verifier = Arc::new(SessionVerifier::new(self.verifier.clone(), self.provider.clone()));
+        let verifier = Arc::new(SessionVerifier::of_server(self.verifier.clone(), self.provider.clone()));
         let builder =
             ClientConfig::builder_with_details(self.provider.clone(), Arc::new(FixedTime::at(unix)))
                 .with_protocol_versions(&self.versions)
@@ -158,7 +192,32 @@ impl RustlsFactory {
         let name =
             ServerName::try_from("openvpn.invalid").map_err(|e| local(format!("TLS server name: {e}")))?;
         let conn = ClientConnection::new(Arc::new(config), name).map_err(unusable)?;
-        RustlsSession::new(conn, verifier)
+        RustlsSession::new(conn.into(), verifier)
+    }
+
+    fn accept(&self, unix: Duration) -> Result<RustlsSession, TlsFailure> {
+        let unusable = |e: rustls::Error| local(format!("TLS settings are unusable: {e}"));
+        let identity = self.identity.clone().ok_or_else(|| {
+            local("a TLS server needs a certificate of its own and the key: give them with `cert` and `key`")
+        })?;
+        let verifier = Arc::new(SessionVerifier::of_client(
+            self.verifier.clone(),
+            self.provider.clone(),
+            self.client_cert,
+            self.ca_names.clone(),
+        ));
+        let mut config =
+            ServerConfig::builder_with_details(self.provider.clone(), Arc::new(FixedTime::at(unix)))
+                .with_protocol_versions(&self.versions)
+                .map_err(unusable)?
+                .with_client_cert_verifier(verifier.clone())
+                .with_cert_resolver(identity);
+        config.session_storage = self.no_sessions.clone();
+        config.send_tls13_tickets = 0;
+        // `openvpn: ssl_openssl.c`, `tls_ctx_set_options`, SSL_OP_CIPHER_SERVER_PREFERENCE.
+        config.ignore_client_order = true;
+        let conn = ServerConnection::new(Arc::new(config)).map_err(unusable)?;
+        RustlsSession::new(conn.into(), verifier)
     }
 }
 
@@ -167,9 +226,17 @@ impl TlsFactory for RustlsFactory {
         Ok(Box::new(self.start(unix)?))
     }
 
-    fn server(&self, _unix: Duration) -> Result<Box<dyn TlsSession>, TlsFailure> {
-        Err(local("not yet"))
+    fn server(&self, unix: Duration) -> Result<Box<dyn TlsSession>, TlsFailure> {
+        Ok(Box::new(self.accept(unix)?))
     }
+}
+
+/// Names of the trusted CAs, as long as they are not so many that they would make the server's flight long; no
+/// client needs them (`openvpn: ssl_openssl.c`, `tls_ctx_load_ca`, SSL_CTX_set_client_CA_list).
+fn ca_names(verifier: &Verifier) -> Arc<[DistinguishedName]> {
+    let names: Vec<_> = verifier.ca_names().map(DistinguishedName::in_sequence).collect();
+    let len: usize = names.iter().map(|name| name.as_ref().len()).sum();
+    if len > MAX_CA_NAMES { Arc::default() } else { names.into() }
 }
 
 fn local(message: impl Into<String>) -> TlsFailure {

@@ -20,7 +20,9 @@ use webpki::{CertRevocationList, OwnedCertRevocationList};
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use self::cert::{Cert, purpose_oid};
+use self::chain::Case;
 use super::{PeerIdentity, TlsFailure, TlsFailureKind};
+use crate::limits::MAX_SENT_CERTS;
 
 /// What the peer's leaf certificate must fulfil beside a chain to a trusted certificate.
 #[derive(Clone, Debug, Default)]
@@ -65,8 +67,32 @@ pub enum NameRule {
 /// Longest chain with the leaf (`openvpn: ssl_common.h`, `MAX_CERT_DEPTH`).
 pub(crate) const MAX_CERT_DEPTH: usize = 16;
 
-/// Bits of key usage of which a TLS server needs one: digital signature, key encipherment, key agreement.
-const KU_TLS: u16 = 0x80 | 0x20 | 0x08;
+impl CertRole {
+    /// What messages call such a peer.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Client => "client",
+        }
+    }
+
+    /// OID of the extended key usage that such a peer needs.
+    fn purpose(self) -> &'static str {
+        match self {
+            Self::Server => "1.3.6.1.5.5.7.3.1",
+            Self::Client => "1.3.6.1.5.5.7.3.2",
+        }
+    }
+
+    /// Bits of key usage of which such a peer needs one: digital signature, key agreement, and for a server also
+    /// key encipherment.
+    fn key_usage(self) -> u16 {
+        match self {
+            Self::Server => 0x80 | 0x20 | 0x08,
+            Self::Client => 0x80 | 0x08,
+        }
+    }
+}
 
 /// Why a peer's certificate was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,8 +141,8 @@ impl Verifier {
     ) -> Result<Self, TlsFailure> {
         if ca.is_empty() && rules.fingerprints.is_empty() {
             return Err(local(
-                "nothing says which server to trust: give the CA certificate with `ca` or the server's \
-                 certificate with `peer-fingerprint`",
+                "nothing says whom to trust: give the CA certificate with `ca` or the peer's certificate with \
+                 `peer-fingerprint`",
             ));
         }
         let ca: Vec<CertificateDer<'static>> = ca.into_iter().map(CertificateDer::from).collect();
@@ -129,9 +155,10 @@ impl Verifier {
         Ok(Self { ca, anchors, crls, rules, purposes, algorithms })
     }
 
-    /// Judges the peer's certificate as it is at `unix`, in seconds since 1970.
+    /// Judges the certificate of a peer in the role `peer` as it is at `unix`, in seconds since 1970.
     pub(crate) fn verify(
         &self,
+        peer: CertRole,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         unix: u64,
@@ -139,27 +166,44 @@ impl Verifier {
         let cert = Cert::parse(leaf).map_err(|why| {
             Refusal::new(
                 RefusalAlert::BadCertificate,
-                format!("VERIFY ERROR: depth=0, the server's certificate cannot be read: {why}"),
+                format!("VERIFY ERROR: depth=0, the {}'s certificate cannot be read: {why}", peer.noun()),
             )
         })?;
         if let Some(why) = cert.key().objection() {
             return Err(chain::unusable(&cert, 0, &why));
         }
+        if intermediates.len() > MAX_SENT_CERTS {
+            return Err(Refusal::new(
+                RefusalAlert::BadCertificate,
+                format!(
+                    "VERIFY ERROR: depth=0, {}: the {} sent {} certificates, at most {} are taken",
+                    cert.subject(),
+                    peer.noun(),
+                    intermediates.len() + 1,
+                    MAX_SENT_CERTS + 1
+                ),
+            ));
+        }
         let mut warnings = Vec::new();
         let path = if self.anchors.is_empty() {
             vec![leaf.clone()]
         } else {
-            self.build_chain(leaf, intermediates, unix, &mut warnings)?
+            self.build_chain(&Case { peer, leaf, intermediates, unix }, &mut warnings)?
         };
-        self.check_fingerprint(&cert)?;
-        let common_name = self.check_leaf(&cert)?;
-        let chain = self.check_serials(&path)?;
+        self.check_fingerprint(peer, &cert)?;
+        let common_name = self.check_leaf(peer, &cert)?;
+        let chain = self.check_serials(peer, &path)?;
         let (subject, fingerprint) = (cert.subject(), cert.fingerprint());
         Ok(PeerIdentity { subject, common_name: Some(common_name), fingerprint, chain, warnings })
     }
 
+    /// Contents of the subjects of the trusted certificates, in DER without the outer SEQUENCE.
+    pub(crate) fn ca_names(&self) -> impl Iterator<Item = &[u8]> {
+        self.anchors.iter().map(|anchor| anchor.subject.as_ref())
+    }
+
     /// `openvpn: ssl_verify.c`, `verify_cert`, verify-hash list.
-    fn check_fingerprint(&self, cert: &Cert<'_>) -> Result<(), Refusal> {
+    fn check_fingerprint(&self, peer: CertRole, cert: &Cert<'_>) -> Result<(), Refusal> {
         let got = cert.fingerprint();
         let known = |wanted: &[u8; 32]| bool::from(wanted.ct_eq(&got));
         if self.rules.fingerprints.is_empty() || self.rules.fingerprints.iter().any(known) {
@@ -170,40 +214,43 @@ impl Verifier {
             RefusalAlert::AccessDenied,
             format!(
                 "--tls-verify/--peer-fingerprint certificate hash verification failed. (got certificate \
-                 fingerprint: {}). If the server has a new certificate, compare this with its owner's fingerprint \
+                 fingerprint: {}). If the {} has a new certificate, compare this with its owner's fingerprint \
                  and put it into `peer-fingerprint`; else this is another machine",
-                hex.join(":")
+                hex.join(":"),
+                peer.noun()
             ),
         ))
     }
 
     /// The rules for the leaf in OpenVPN's order; returns its common name.
-    fn check_leaf(&self, cert: &Cert<'_>) -> Result<String, Refusal> {
+    fn check_leaf(&self, peer: CertRole, cert: &Cert<'_>) -> Result<String, Refusal> {
         let denied = |message: String| Refusal::new(RefusalAlert::AccessDenied, message);
         let subject = cert.subject();
         let Some(common_name) = cert.common_name().filter(|cn| !cn.is_empty()) else {
             return Err(denied(format!(
                 "VERIFY ERROR: could not extract CN from X509 subject string ('{subject}') -- note that the field \
-                 length is limited to 64 characters. The server needs a certificate with a common name"
+                 length is limited to 64 characters. The {} needs a certificate with a common name",
+                peer.noun()
             )));
         };
-        self.check_key_usage(cert, &subject).map_err(denied)?;
-        self.check_purposes(cert, &subject).map_err(denied)?;
-        self.check_name(&subject, &common_name).map_err(denied)?;
+        self.check_key_usage(peer, cert, &subject).map_err(denied)?;
+        self.check_purposes(peer, cert, &subject).map_err(denied)?;
+        self.check_name(peer, &subject, &common_name).map_err(denied)?;
         Ok(common_name)
     }
 
     /// `remote-cert-ku` and the key usage half of `remote-cert-tls`.
-    fn check_key_usage(&self, cert: &Cert<'_>, subject: &str) -> Result<(), String> {
+    fn check_key_usage(&self, peer: CertRole, cert: &Cert<'_>, subject: &str) -> Result<(), String> {
         if self.rules.role.is_none() && self.rules.key_usage.is_empty() {
             return Ok(());
         }
+        let who = peer.noun();
         let usage = cert.key_usage().map_err(|why| format!("VERIFY KU ERROR: {subject}: {why}"))?;
         let Some(usage) = usage else {
             return Err(format!(
                 "VERIFY KU ERROR: {subject}: Certificate does not have key usage extension, which \
-                 `remote-cert-tls` and `remote-cert-ku` ask for. Issue the server's certificate with key usage, \
-                 as easy-rsa's build-server-full does"
+                 `remote-cert-tls` and `remote-cert-ku` ask for. Issue the {who}'s certificate with key usage, \
+                 as easy-rsa's build-{who}-full does"
             ));
         };
         let wanted = &self.rules.key_usage;
@@ -213,36 +260,41 @@ impl Verifier {
         let wanted: Vec<String> = wanted.iter().map(|mask| format!("{mask:04x}")).collect();
         Err(format!(
             "VERIFY KU ERROR: {subject}: Certificate has key usage {usage:04x}, expected one of: {}. Correct \
-             `remote-cert-ku` or issue the server's certificate anew",
+             `remote-cert-ku` or issue the {who}'s certificate anew",
             wanted.join(", ")
         ))
     }
 
     /// `remote-cert-eku` and the extended key usage half of `remote-cert-tls`.
-    fn check_purposes(&self, cert: &Cert<'_>, subject: &str) -> Result<(), String> {
+    fn check_purposes(&self, peer: CertRole, cert: &Cert<'_>, subject: &str) -> Result<(), String> {
         if self.purposes.is_empty() {
             return Ok(());
         }
+        let who = peer.noun();
         let has = cert.extended_key_usage().map_err(|why| format!("VERIFY EKU ERROR: {subject}: {why}"))?;
         let Some(has) = has else {
             return Err(format!(
                 "VERIFY EKU ERROR: {subject}: Certificate does not have extended key usage extension, which \
-                 `remote-cert-tls` and `remote-cert-eku` ask for. Issue the server's certificate with it, as \
-                 easy-rsa's build-server-full does"
+                 `remote-cert-tls` and `remote-cert-eku` ask for. Issue the {who}'s certificate with it, as \
+                 easy-rsa's build-{who}-full does"
             ));
         };
         match self.purposes.iter().find(|(oid, _)| !has.contains(oid)) {
             None => Ok(()),
             Some((_, wanted)) => Err(format!(
-                "VERIFY EKU ERROR: {subject}: Certificate has EKU {}, expects {wanted}. This may be another \
-                 client's certificate that poses as the server",
-                has.join(", ")
+                "VERIFY EKU ERROR: {subject}: Certificate has EKU {}, expects {wanted}. {}",
+                has.join(", "),
+                match peer {
+                    CertRole::Server => "This may be another client's certificate that poses as the server",
+                    CertRole::Client =>
+                        "Issue the client a certificate of its own, as easy-rsa's build-client-full does",
+                }
             )),
         }
     }
 
     /// `verify-x509-name`.
-    fn check_name(&self, subject: &str, common_name: &str) -> Result<(), String> {
+    fn check_name(&self, peer: CertRole, subject: &str, common_name: &str) -> Result<(), String> {
         let (good, got, must, wanted) = match &self.rules.name {
             None => return Ok(()),
             Some(NameRule::Subject(name)) => (subject == name, subject, "be", name),
@@ -255,12 +307,13 @@ impl Verifier {
             return Ok(());
         }
         Err(format!(
-            "VERIFY X509NAME ERROR: {got}, must {must} {wanted}. Correct `verify-x509-name` if this is the right server"
+            "VERIFY X509NAME ERROR: {got}, must {must} {wanted}. Correct `verify-x509-name` if this is the right {}",
+            peer.noun()
         ))
     }
 
     /// `crl-verify DIR dir` for each certificate, and the lines for the log.
-    fn check_serials(&self, path: &[CertificateDer<'_>]) -> Result<Vec<String>, Refusal> {
+    fn check_serials(&self, peer: CertRole, path: &[CertificateDer<'_>]) -> Result<Vec<String>, Refusal> {
         let mut lines = Vec::with_capacity(path.len());
         for (depth, der) in path.iter().enumerate().rev() {
             let cert = Cert::parse(der).map_err(|why| chain::refuse_unread(depth, &why))?;
@@ -270,7 +323,8 @@ impl Verifier {
                     RefusalAlert::Revoked,
                     format!(
                         "VERIFY CRL: depth={depth}, {subject}, serial={serial} is revoked. Its owner withdrew this \
-                         certificate; the server needs a new one"
+                         certificate; the {} needs a new one",
+                        peer.noun()
                     ),
                 ));
             }
@@ -285,7 +339,7 @@ fn local(message: impl Into<String>) -> TlsFailure {
 }
 
 /// Reads the trusted certificates. One weak certificate among several may stay, as it is refused when a
-/// server's chain leads to it; if none is of use, that is said at once.
+/// peer's chain leads to it; if none is of use, that is said at once.
 fn trust_anchors(ca: &[CertificateDer<'static>]) -> Result<Vec<TrustAnchor<'static>>, TlsFailure> {
     let mut anchors = Vec::with_capacity(ca.len());
     let mut objections = Vec::new();

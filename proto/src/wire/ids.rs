@@ -12,6 +12,9 @@ impl SessionId {
         (bytes != [0; 8]).then_some(Self(bytes))
     }
 
+    /// An id like any other, in place of the undefined one.
+    pub(crate) const ONE: Self = Self([0, 0, 0, 0, 0, 0, 0, 1]);
+
     /// The wire bytes.
     pub const fn as_bytes(&self) -> &[u8; 8] {
         &self.0

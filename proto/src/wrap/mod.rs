@@ -1,8 +1,9 @@
 //! Control channel protection: none, tls-auth, tls-crypt, tls-crypt-v2 and the dynamic tls-crypt of
 //! renegotiations.
 
+pub(crate) mod gate;
 mod hmac;
-mod pem;
+pub(crate) mod pem;
 pub mod replay;
 pub mod static_key;
 mod tls_auth;
@@ -23,7 +24,7 @@ use replay::{ReplayGuard, ReplayId, SendCounter};
 use static_key::{HmacDigest, KEY_LEN, KeyDirection, StaticKey};
 use tls_auth::TlsAuth;
 use tls_crypt::TlsCrypt;
-use tls_crypt_v2::ClientKeyV2;
+use tls_crypt_v2::{ClientKeyV2, split_wkc};
 
 /// What every control packet starts with in the clear: opcode byte and session id.
 const HEAD: usize = 9;
@@ -60,7 +61,8 @@ pub enum WrapConfig {
 }
 
 impl WrapConfig {
-    fn static_key(&self) -> Option<&StaticKey> {
+    /// The key that dynamic tls-crypt builds on.
+    pub(crate) fn static_key(&self) -> Option<&StaticKey> {
         match self {
             Self::None => None,
             Self::TlsAuth { key, .. } | Self::TlsCrypt { key } => Some(key),
@@ -77,12 +79,43 @@ pub struct Wrap {
     guard: ReplayGuard,
     /// Appended to packets whose opcode says so.
     client_key: Option<Arc<ClientKeyV2>>,
+    /// Whether packets whose opcode says so come with a wrapped client key, which is known already.
+    strips_client_key: bool,
 }
 
+/// Keys of a protection. All sessions under one static key share them.
+#[derive(Clone)]
 enum Mode {
     None,
-    TlsAuth(Box<TlsAuth>),
-    TlsCrypt(Box<TlsCrypt>),
+    TlsAuth(Arc<TlsAuth>),
+    TlsCrypt(Arc<TlsCrypt>),
+}
+
+impl Mode {
+    fn open<'d>(&self, datagram: &'d mut [u8]) -> Result<Opened<'d>, DropReason> {
+        match self {
+            Self::None => {
+                let (head, body) = datagram.split_first_chunk::<HEAD>().ok_or(DropReason::Malformed)?;
+                Ok(Opened { head: *head, id: None, body })
+            }
+            Self::TlsAuth(auth) => auth.open(datagram),
+            Self::TlsCrypt(crypt) => crypt.open(datagram),
+        }
+    }
+
+    /// Appends a whole packet; `id` is left out if there is no protection.
+    fn seal(&self, id: ReplayId, header: u8, session: SessionId, body: &[u8], out: &mut Vec<u8>) {
+        let mut head = [header; HEAD];
+        head[1..].copy_from_slice(session.as_bytes());
+        match self {
+            Self::None => {
+                out.extend_from_slice(&head);
+                out.extend_from_slice(body);
+            }
+            Self::TlsAuth(auth) => auth.seal(id, &head, body, out),
+            Self::TlsCrypt(crypt) => crypt.seal(id, &head, body, out),
+        }
+    }
 }
 
 /// A packet that passed the HMAC, and not yet the replay check.
@@ -100,17 +133,18 @@ impl Wrap {
             counter: SendCounter::new(unix_seconds, 0),
             guard: ReplayGuard::new(window),
             client_key: None,
+            strips_client_key: false,
         };
         match config {
             WrapConfig::None => {}
             WrapConfig::TlsAuth { key, direction, digest } => {
-                wrap.mode = Mode::TlsAuth(Box::new(TlsAuth::new(key, *direction, *digest)));
+                wrap.mode = Mode::TlsAuth(Arc::new(TlsAuth::new(key, *direction, *digest)));
             }
             WrapConfig::TlsCrypt { key } => {
-                wrap.mode = Mode::TlsCrypt(Box::new(TlsCrypt::new(key, role)));
+                wrap.mode = Mode::TlsCrypt(Arc::new(TlsCrypt::new(key, role)));
             }
             WrapConfig::TlsCryptV2 { key } => {
-                wrap.mode = Mode::TlsCrypt(Box::new(TlsCrypt::new(key.key(), role)));
+                wrap.mode = Mode::TlsCrypt(Arc::new(TlsCrypt::new(key.key(), role)));
                 wrap.counter = SendCounter::new(unix_seconds, EARLY_NEG_START);
                 wrap.client_key = Some(Arc::clone(key));
             }
@@ -119,23 +153,25 @@ impl Wrap {
     }
 
     /// Dynamic tls-crypt: `exported` is 256 bytes of `EXPORTER-OpenVPN-dynamic-tls-crypt`, combined with
-    /// the static key of `config` if there is one (`openvpn: tls_crypt.c`, `tls_session_generate_dynamic_tls_crypt_key`).
+    /// `base`, the static or client key of the first wrap, if that has one (`openvpn: tls_crypt.c`,
+    /// `tls_session_generate_dynamic_tls_crypt_key`).
     pub fn dynamic(
-        config: &WrapConfig,
+        base: Option<&StaticKey>,
         exported: &[u8; KEY_LEN],
         role: TlsRole,
         unix_seconds: u32,
         window: ReplayWindow,
     ) -> Self {
-        let key = match config.static_key() {
+        let key = match base {
             Some(base) => base.xor(exported),
             None => StaticKey::from_slice(exported),
         };
         Self {
-            mode: Mode::TlsCrypt(Box::new(TlsCrypt::new(&key, role))),
+            mode: Mode::TlsCrypt(Arc::new(TlsCrypt::new(&key, role))),
             counter: SendCounter::new(unix_seconds, 0),
             guard: ReplayGuard::new(window),
             client_key: None,
+            strips_client_key: false,
         }
     }
 
@@ -166,18 +202,9 @@ impl Wrap {
         body: &[u8],
         out: &mut Vec<u8>,
     ) {
-        let mut head = [header; HEAD];
-        head[1..].copy_from_slice(session.as_bytes());
-        match &self.mode {
-            Mode::None => {
-                out.extend_from_slice(&head);
-                out.extend_from_slice(body);
-            }
-            Mode::TlsAuth(auth) => auth.seal(self.counter.next(unix_seconds), &head, body, out),
-            Mode::TlsCrypt(crypt) => crypt.seal(self.counter.next(unix_seconds), &head, body, out),
-        }
+        self.mode.seal(self.counter.next(unix_seconds), header, session, body, out);
         if let Some(key) = &self.client_key
-            && Opcode::parse(header).is_ok_and(|(opcode, _)| opcode.has_wkc())
+            && has_wkc(header)
         {
             out.extend_from_slice(key.wrapped());
         }
@@ -203,22 +230,23 @@ impl Wrap {
         if datagram.len() > MAX_CONTROL_DATAGRAM {
             return Err(DropReason::Malformed);
         }
-        let opened = match &self.mode {
-            Mode::None => {
-                let (head, body) = datagram.split_first_chunk::<HEAD>().ok_or(DropReason::Malformed)?;
-                Opened { head: *head, id: None, body }
-            }
-            Mode::TlsAuth(auth) => auth.open(datagram)?,
-            Mode::TlsCrypt(crypt) => crypt.open(datagram)?,
-        };
-        let [header, session @ ..] = opened.head;
-        let session = SessionId::new(session).ok_or(DropReason::Malformed)?;
-        admit(session, opened.body)?;
+        let carries_key = datagram.first().is_some_and(|&header| has_wkc(header));
+        let packet = if self.strips_client_key && carries_key { split_wkc(datagram)?.0 } else { datagram };
+        let opened = self.mode.open(packet)?;
+        let mut verified = Verified::new(&opened)?;
+        admit(verified.session, opened.body)?;
         if opened.id.is_some_and(|id| !self.guard.accept(now, id)) {
             return Err(DropReason::WrapReplay);
         }
-        Ok(Verified { header, session, body: opened.body })
+        if self.strips_client_key {
+            verified.forget_client_key();
+        }
+        Ok(verified)
     }
+}
+
+fn has_wkc(header: u8) -> bool {
+    Opcode::parse(header).is_ok_and(|(opcode, _)| opcode.has_wkc())
 }
 
 impl fmt::Debug for Wrap {
@@ -240,7 +268,20 @@ pub struct Verified<'d> {
 }
 
 impl<'d> Verified<'d> {
-    /// Opcode and key-id byte.
+    fn new(opened: &Opened<'d>) -> Result<Self, DropReason> {
+        let [header, session @ ..] = opened.head;
+        let session = SessionId::new(session).ok_or(DropReason::Malformed)?;
+        Ok(Self { header, session, body: opened.body })
+    }
+
+    /// Makes a CONTROL_WKC_V1 what it is once its key was cut off.
+    fn forget_client_key(&mut self) {
+        if let Ok((Opcode::ControlWkcV1, key)) = Opcode::parse(self.header) {
+            self.header = Opcode::ControlV1.header(key);
+        }
+    }
+
+    /// Opcode and key-id byte; CONTROL_V1 for a CONTROL_WKC_V1 that a server opened.
     pub fn header(&self) -> u8 {
         self.header
     }

@@ -1,14 +1,19 @@
 //! Sections of key files: the text between a BEGIN and an END line, and errors that say what is there
 //! instead.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
 use super::static_key::KeyFileError;
 
 /// What a key file holds, by the label of its BEGIN line.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Label {
+pub(crate) enum Label {
     StaticKey,
     ClientKeyV2,
     ServerKeyV2,
+    TokenSecret,
 }
 
 impl Label {
@@ -17,6 +22,7 @@ impl Label {
             Self::StaticKey => "OpenVPN Static key V1",
             Self::ClientKeyV2 => "OpenVPN tls-crypt-v2 client key",
             Self::ServerKeyV2 => "OpenVPN tls-crypt-v2 server key",
+            Self::TokenSecret => "OpenVPN auth-token server key",
         }
     }
 
@@ -28,11 +34,12 @@ impl Label {
                 "`openvpn --tls-crypt-v2 SERVER_KEY --genkey tls-crypt-v2-client FILE` makes one"
             }
             Self::ServerKeyV2 => "`openvpn --genkey tls-crypt-v2-server FILE` makes one",
+            Self::TokenSecret => "`openvpn --genkey auth-token FILE` makes one",
         }
     }
 
     /// An error about a section of this kind.
-    pub(super) fn error(self, what: impl core::fmt::Display) -> KeyFileError {
+    pub(crate) fn error(self, what: impl core::fmt::Display) -> KeyFileError {
         KeyFileError(format!("{}: {what}; {}", self.text(), self.cure()))
     }
 }
@@ -58,6 +65,24 @@ pub(super) fn section(text: &str, label: Label) -> Result<Vec<(usize, &str)>, Ke
         found.push((number, line));
     }
     Err(label.error("there is no END line, so the file is cut off"))
+}
+
+/// The base64 of a section as bytes.
+pub(crate) fn decode(text: &str, label: Label) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+    let lines = section(text, label)?;
+    let mut joined = Zeroizing::new(String::with_capacity(text.len()));
+    lines.iter().for_each(|(_, line)| joined.push_str(line));
+    // The capacity is set beforehand because a vector that grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(joined.len()));
+    STANDARD.decode_vec(joined.as_bytes(), &mut bytes).map_err(|_| {
+        let odd =
+            lines.iter().find(|(_, l)| !l.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b)));
+        match odd {
+            Some((number, _)) => label.error(format_args!("line {number} is no base64")),
+            None => label.error("the base64 text is cut off or has something inserted"),
+        }
+    })?;
+    Ok(bytes)
 }
 
 fn wrong_content(text: &str, label: Label, begin: &str) -> KeyFileError {

@@ -114,7 +114,8 @@ fn wrapped_key_goes_on_the_two_opcodes_only() {
         let packet = sealed(&mut wrap, (opcode as u8) << 3, b"body");
         assert_eq!(packet.len(), 49 + 4 + appended, "{opcode:?}");
     }
-    let mut dynamic = Wrap::dynamic(&config, &[1; 256], TlsRole::Client, 100, ReplayWindow::DEFAULT);
+    let mut dynamic =
+        Wrap::dynamic(config.static_key(), &[1; 256], TlsRole::Client, 100, ReplayWindow::DEFAULT);
     assert_eq!(dynamic.client_key_len(), 0);
     assert_eq!(sealed(&mut dynamic, 0x20, b"")[9..17], [0, 0, 0, 1, 0, 0, 0, 100]);
 }

@@ -1,12 +1,11 @@
 //! tls-crypt-v2: keys of clients, wrapped for the server (`openvpn: doc/tls-crypt-v2.txt`).
 
 use core::fmt;
+use core::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::pem::{Label, section};
+use super::pem::{Label, decode};
 use super::static_key::{KEY_LEN, KeyFileError, StaticKey};
 use super::tls_crypt::{CryptKey, TAG};
 use crate::drops::DropReason;
@@ -137,6 +136,25 @@ impl fmt::Debug for ServerKeyV2 {
     }
 }
 
+/// When a client's key was made, as its metadata tell (`openvpn: tls_crypt.c`, `tls_crypt_v2_check_client_key_age`).
+pub(super) struct MetadataTime(u64);
+
+impl MetadataTime {
+    /// Type byte of a time.
+    const KIND: u8 = 1;
+
+    /// The time in `metadata`: type 1 and 8 bytes of seconds since 1970. There is none in other types.
+    pub(super) fn find(metadata: &[u8]) -> Option<Self> {
+        let (&Self::KIND, time) = metadata.split_first()? else { return None };
+        Some(Self(u64::from_be_bytes(time.try_into().ok()?)))
+    }
+
+    /// Whether more than `age` passed until `unix`. A time to come is no age.
+    pub(super) fn is_older_than(&self, age: Duration, unix: Duration) -> bool {
+        Duration::from_secs(self.0).checked_add(age).is_some_and(|end| end < unix)
+    }
+}
+
 /// Parts a packet with an appended client key into the packet proper and the wrapped key.
 pub fn split_wkc(datagram: &mut [u8]) -> Result<(&mut [u8], &[u8]), DropReason> {
     let len = wkc_len(datagram).ok_or(DropReason::Malformed)?;
@@ -150,23 +168,6 @@ fn wkc_len(bytes: &[u8]) -> Option<usize> {
     let field = bytes.last_chunk::<LEN_FIELD>()?;
     let len = usize::from(u16::from_be_bytes(*field));
     (MIN_WKC..=MAX_WKC).contains(&len).then_some(len)
-}
-
-fn decode(text: &str, label: Label) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
-    let lines = section(text, label)?;
-    let mut joined = Zeroizing::new(String::with_capacity(text.len()));
-    lines.iter().for_each(|(_, line)| joined.push_str(line));
-    // The capacity is set beforehand because a vector that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(joined.len()));
-    STANDARD.decode_vec(joined.as_bytes(), &mut bytes).map_err(|_| {
-        let odd =
-            lines.iter().find(|(_, l)| !l.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b)));
-        match odd {
-            Some((number, _)) => label.error(format_args!("line {number} is no base64")),
-            None => label.error("the base64 text is cut off or has something inserted"),
-        }
-    })?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

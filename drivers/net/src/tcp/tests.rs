@@ -125,3 +125,47 @@ fn a_connection_made_elsewhere_can_be_adopted() {
     peer.read_exact(&mut wire).unwrap();
     assert_eq!(&wire, b"\x00\x05hello");
 }
+
+fn accept(listener: &Listener) -> TcpLink {
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        match listener.accept() {
+            Ok(link) => return link,
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < end => {
+                std::thread::yield_now();
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_listener_takes_both_ip_versions_and_shows_ipv4_as_ipv4() {
+    let listener = Listener::bind(&ListenOptions::new(crate::Family::Any)).unwrap();
+    assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    let port = listener.local_addr().unwrap().port();
+    for ip in ["127.0.0.1", "::1"] {
+        let to = SocketAddr::new(ip.parse().unwrap(), port);
+        let mut far = TcpStream::connect(to).unwrap();
+        let mut near = accept(&listener);
+        assert_eq!(near.remote_addr(), far.local_addr().unwrap());
+        near.write_frame(b"hi").unwrap();
+        assert_eq!(near.flush().unwrap(), Flush::Done);
+        let mut wire = [0; 4];
+        far.read_exact(&mut wire).unwrap();
+        assert_eq!(&wire, b"\x00\x02hi");
+    }
+}
+
+#[test]
+fn a_port_that_is_listened_on_is_named() {
+    let options = ListenOptions {
+        local: Some("127.0.0.1:0".parse().unwrap()),
+        ..ListenOptions::new(crate::Family::V4)
+    };
+    let first = Listener::bind(&options).unwrap();
+    let local = first.local_addr().unwrap();
+    let error = Listener::bind(&ListenOptions { local: Some(local), ..options }).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains(&local.to_string()) && text.contains("another socket has this port"), "{text}");
+}

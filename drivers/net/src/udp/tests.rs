@@ -92,3 +92,45 @@ fn buffer_sizes_reach_the_kernel() {
     assert_eq!(socket.recv_buffer_size().unwrap(), 2 * 16_384);
     assert_eq!(socket.send_buffer_size().unwrap(), 2 * 16_384);
 }
+
+#[test]
+fn answers_leave_from_the_address_that_was_asked() {
+    let mut buf = [0; 64];
+    for (family, any, asked) in [
+        (Family::V4, "0.0.0.0:0", "127.0.0.2"),
+        (Family::Any, "[::]:0", "127.0.0.3"),
+        (Family::Any, "[::]:0", "::1"),
+    ] {
+        let options =
+            UdpOptions { local: Some(any.parse().unwrap()), packet_info: true, ..UdpOptions::new(family) };
+        let server = UdpSocket::bind(&options).unwrap();
+        let asked: IpAddr = asked.parse().unwrap();
+        let client = bind(Family::Any, if asked.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" });
+        let port = server.local_addr().unwrap().port();
+        client.send_to(b"hello", SocketAddr::new(asked, port)).unwrap();
+        let end = Instant::now() + Duration::from_secs(5);
+        let got = loop {
+            match server.recv_msg(&mut buf) {
+                Ok(got) => break got,
+                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < end => {
+                    std::thread::yield_now();
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
+        assert_eq!((&buf[..got.len], got.local), (&b"hello"[..], Some(asked)));
+        assert_eq!(got.remote, client.local_addr().unwrap());
+        server.send_msg(b"answer", got.remote, got.local).unwrap();
+        let (len, from) = recv(&client, &mut buf);
+        assert_eq!((&buf[..len], from), (&b"answer"[..], SocketAddr::new(asked, port)));
+    }
+}
+
+#[test]
+fn a_clone_is_the_same_socket() {
+    let socket = bind(Family::V4, "127.0.0.1:0");
+    let other = socket.try_clone().unwrap();
+    let peer = bind(Family::V4, "127.0.0.1:0");
+    other.send_to(b"x", peer.local_addr().unwrap()).unwrap();
+    assert_eq!(recv(&peer, &mut [0; 8]), (1, socket.local_addr().unwrap()));
+}

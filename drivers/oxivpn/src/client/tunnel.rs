@@ -43,6 +43,12 @@ impl Tun {
     }
 }
 
+impl From<oxivpn_tun::Device> for Tun {
+    fn from(device: oxivpn_tun::Device) -> Self {
+        Self(device)
+    }
+}
+
 impl turn::Device for Tun {
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.0.recv(buf)

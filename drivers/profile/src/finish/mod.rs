@@ -5,6 +5,8 @@ mod data;
 mod remotes;
 mod tls;
 
+pub(crate) use remotes::server_key;
+
 use zeroize::Zeroizing;
 
 use crate::draft::{Draft, Fault, Place, Source, UserPass, device_kind};
@@ -22,6 +24,7 @@ pub(crate) fn finish(mut draft: Draft, files: &dyn Files) -> Result<Profile, Pro
 }
 
 fn assemble(draft: &mut Draft, files: &dyn Files) -> Result<Profile, ProfileError> {
+    only_tunnels(draft)?;
     role(draft)?;
     let device = device(draft)?;
     let ciphers = data::ciphers(draft)?;
@@ -73,6 +76,20 @@ fn assemble(draft: &mut Draft, files: &dyn Files) -> Result<Profile, ProfileErro
         status: None,
         warnings: std::mem::take(&mut draft.warnings),
     })
+}
+
+/// Refuses what is no tunnel, or none that is built.
+fn only_tunnels(draft: &Draft) -> Result<(), ProfileError> {
+    if let Some((_, origin)) = &draft.secret {
+        let text = "`secret` is not built yet: a static-key tunnel without TLS".into();
+        return Err(ProfileError::at(origin, text)
+            .cure("Use TLS: `client`, `ca`, `cert`, and `key`, or `peer-fingerprint`"));
+    }
+    if draft.genkey.is_some() || !draft.show.is_empty() {
+        let text = "`genkey` and `show-..` belong to the command line";
+        return Err(ProfileError::whole(text, "Remove the line"));
+    }
+    Ok(())
 }
 
 fn role(draft: &Draft) -> Result<(), ProfileError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use oxivpn_proto::wrap::WrapConfig;
 use oxivpn_proto::wrap::static_key::{HmacDigest, KeyFileError, StaticKey};
-use oxivpn_proto::wrap::tls_crypt_v2::ClientKeyV2;
+use oxivpn_proto::wrap::tls_crypt_v2::{ClientKeyV2, ServerKeyV2};
 
 use super::text;
 use crate::draft::{Connection, Draft, RemoteLine, Source, WrapDraft};
@@ -156,6 +156,22 @@ fn wrap(draft: &mut Draft, files: &dyn Files, wrap: &WrapDraft) -> Result<WrapCo
             Err(error.cure("Keep the one that the server has"))
         }
     }
+}
+
+/// The server's key of tls-crypt-v2.
+pub(crate) fn server_key(
+    draft: &mut Draft,
+    files: &dyn Files,
+    source: &Source,
+) -> Result<ServerKeyV2, ProfileError> {
+    let text = text(draft, files, "tls-crypt-v2", source, true)?;
+    ServerKeyV2::from_pem(&text).map_err(|error| {
+        let client = text.contains("-----BEGIN OpenVPN tls-crypt-v2 client key-----");
+        let text =
+            if client { "this is the key of a client, not of a server".into() } else { error.to_string() };
+        ProfileError::at(&source.origin, format!("tls-crypt-v2: {text}"))
+            .cure("Make the server's key with `--genkey tls-crypt-v2-server FILE` and name that file")
+    })
 }
 
 fn bad_key(option: &str, source: &Source, error: &KeyFileError) -> ProfileError {

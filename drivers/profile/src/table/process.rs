@@ -6,6 +6,7 @@ use oxivpn_proto::options::values;
 
 use super::tls::signed;
 use super::{Entry, honoured, not_built, quiet, refused, structural, warned};
+use crate::command::{self, Show};
 use crate::draft::{Draft, Fault};
 use crate::grammar::Line;
 use crate::profile::{LogFile, RestartAs};
@@ -144,16 +145,12 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     not_built("mktun", ONE_SHOT, "Make the device with `ip tuntap add dev NAME mode tun`"),
     not_built("rmtun", ONE_SHOT, "Remove the device with `ip tuntap del dev NAME mode tun`"),
-    not_built("genkey", ONE_SHOT, "Make keys with `openvpn --genkey`"),
-    not_built(
-        "show-ciphers",
-        ONE_SHOT,
-        "Data ciphers here are AES-128-GCM, AES-192-GCM, AES-256-GCM, and CHACHA20-POLY1305",
-    ),
-    not_built("show-digests", ONE_SHOT, "Digests here are SHA1, SHA224, SHA256, SHA384, and SHA512"),
-    not_built("show-tls", ONE_SHOT, "TLS 1.2 and 1.3 are supported"),
-    not_built("show-groups", ONE_SHOT, "Name groups with `tls-groups`, such as X25519:secp256r1"),
-    not_built("show-curves", ONE_SHOT, "Name groups with `tls-groups`, such as X25519:secp256r1"),
+    honoured("genkey [TYPE] [FILE] [METADATA]", 0, 3, command::genkey),
+    honoured("show-ciphers", 0, 0, |d, _| show(d, Show::Ciphers)),
+    honoured("show-digests", 0, 0, |d, _| show(d, Show::Digests)),
+    honoured("show-tls", 0, 0, |d, _| show(d, Show::Tls)),
+    honoured("show-groups", 0, 0, |d, _| show(d, Show::Groups)),
+    honoured("show-curves", 0, 0, |d, _| show(d, Show::Groups)),
     not_built("show-engines", ONE_SHOT, "Engines do not exist in this TLS library"),
     not_built("show-gateway", ONE_SHOT, "Ask the system with `ip route get ADDRESS`"),
     not_built("show-pkcs11-ids", ONE_SHOT, "List objects with `p11tool --list-all`"),
@@ -169,6 +166,12 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     warned("memstats", "is ignored: it was removed in OpenVPN 2.7; remove the line"),
 ];
+
+#[expect(clippy::unnecessary_wraps, reason = "what the table calls")]
+fn show(draft: &mut Draft, what: Show) -> Result<(), Fault> {
+    draft.show.push(what);
+    Ok(())
+}
 
 fn setenv(draft: &mut Draft, line: &Line) -> Result<(), Fault> {
     let name = line.first()?;

@@ -209,11 +209,13 @@ pub(super) const ENTRIES: &[Entry] = &[
     quiet("http-proxy-timeout"),
     not_built("socks-proxy", "the SOCKS proxy", PROXY),
     quiet("socks-proxy-retry"),
-    not_built(
-        "secret",
-        "a static-key tunnel without TLS",
-        "Use TLS: `client`, `ca`, `cert`, and `key`, or `peer-fingerprint`",
-    ),
+    // Only `--genkey --secret FILE` is taken.
+    honoured("secret FILE [DIRECTION]", 1, 2, |d, l| {
+        let file = if l.inline.is_some() { "[inline]" } else { l.first()? };
+        d.secret = Some((file.into(), l.origin.clone()));
+        Ok(())
+    })
+    .inline(),
     refused(
         "allow-deprecated-insecure-static-crypto",
         "static-key tunnels are not built",

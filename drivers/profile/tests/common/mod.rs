@@ -135,6 +135,17 @@ pub(crate) fn client_key_v2() -> String {
     text + "-----END OpenVPN tls-crypt-v2 client key-----\n"
 }
 
+/// The key that wrapped that one, as `openvpn --genkey tls-crypt-v2-server` writes it.
+pub(crate) fn server_key_v2() -> String {
+    let body = STANDARD.encode([7; 128]);
+    let mut text = String::from("-----BEGIN OpenVPN tls-crypt-v2 server key-----\n");
+    for line in body.as_bytes().chunks(64) {
+        text.push_str(std::str::from_utf8(line).unwrap());
+        text.push('\n');
+    }
+    text + "-----END OpenVPN tls-crypt-v2 server key-----\n"
+}
+
 /// The smallest profile that warns of nothing; 6 lines.
 pub(crate) const BASE: &str =
     "client\ndev tun\nremote vpn.example.com 1194\nca ca.crt\nauth-user-pass login\nremote-cert-tls server\n";

@@ -10,18 +10,19 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{
     CryptoProvider, verify_tls12_signature, verify_tls13_signature, verify_tls13_signature_with_raw_key,
 };
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::time_provider::TimeProvider;
 use rustls::{
-    CertificateError, ClientConnection, DigitallySignedStruct, Error, PeerMisbehaved, ProtocolVersion,
-    SignatureScheme,
+    CertificateError, Connection, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved,
+    ProtocolVersion, SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use webpki::{EndEntityCert, RawPublicKeyEntity};
 use zeroize::Zeroizing;
 
-use super::{TlsFailure, TlsFailureKind, failure, suites};
+use super::{ClientCertMode, TlsFailure, TlsFailureKind, failure, suites};
 use crate::limits::{MAX_RECORD_PLAINTEXT, MAX_TLS_BUFFER, MAX_TLS_PLAINTEXT, MAX_TLS_RECORDS};
-use crate::tls::verify::{Refusal, Verifier, cert::Cert};
+use crate::tls::verify::{CertRole, Refusal, Verifier, cert::Cert};
 use crate::tls::{PeerIdentity, TlsPhase, TlsSession};
 
 /// Type, version and length in front of each record.
@@ -30,9 +31,9 @@ const RECORD_HEADER: usize = 5;
 /// What encryption may add to a record (RFC 5246, 6.2.3).
 const MAX_EXPANSION: usize = 2048;
 
-/// A TLS session as client.
+/// A TLS session as client or server.
 pub(super) struct RustlsSession {
-    conn: ClientConnection,
+    conn: Connection,
     verifier: Arc<SessionVerifier>,
     /// Bytes of a record that is not complete yet.
     partial: Vec<u8>,
@@ -46,7 +47,7 @@ pub(super) struct RustlsSession {
 }
 
 impl RustlsSession {
-    pub(super) fn new(conn: ClientConnection, verifier: Arc<SessionVerifier>) -> Result<Self, TlsFailure> {
+    pub(super) fn new(conn: Connection, verifier: Arc<SessionVerifier>) -> Result<Self, TlsFailure> {
         let mut session = Self {
             conn,
             verifier,
@@ -72,6 +73,11 @@ impl RustlsSession {
         self.fail(TlsFailure { kind: TlsFailureKind::Protocol, message: message.into() })
     }
 
+    /// As [`protocol`](Self::protocol), of the peer, by what it is.
+    fn misbehaved(&mut self, what: &str) -> TlsFailure {
+        self.protocol(format!("the {} {what}", self.verifier.peer.noun()))
+    }
+
     /// Moves what rustls has to send into `outgoing`.
     fn collect_outgoing(&mut self) -> Result<(), TlsFailure> {
         while self.conn.wants_write() {
@@ -82,7 +88,7 @@ impl RustlsSession {
         }
         if self.outgoing.len() > MAX_TLS_BUFFER {
             self.outgoing.clear();
-            return Err(self.protocol("the server makes us send more than it reads"));
+            return Err(self.misbehaved("makes us send more than it reads"));
         }
         Ok(())
     }
@@ -104,7 +110,10 @@ impl RustlsSession {
                     self.take_plaintext(state.plaintext_bytes_to_read())?;
                 }
                 Err(e) => {
-                    let failure = self.verifier.take_refusal().unwrap_or_else(|| failure::describe(&e));
+                    let failure = self
+                        .verifier
+                        .take_refusal()
+                        .unwrap_or_else(|| failure::describe(&e, self.verifier.peer));
                     return Err(self.fail(failure));
                 }
             }
@@ -117,7 +126,7 @@ impl RustlsSession {
             return Ok(());
         }
         if self.records.len() >= MAX_TLS_RECORDS || self.unread + len > MAX_TLS_BUFFER {
-            return Err(self.protocol("the server sends records faster than it may"));
+            return Err(self.misbehaved("sends records faster than it may"));
         }
         let mut plain = Zeroizing::new(vec![0; len]);
         if let Err(e) = self.conn.reader().read_exact(&mut plain) {
@@ -151,7 +160,7 @@ impl TlsSession for RustlsSession {
             let record = core::mem::take(&mut self.partial);
             self.process_record(&record)?;
             if too_long {
-                return Err(self.protocol("the server sent a record longer than TLS allows"));
+                return Err(self.misbehaved("sent a record longer than TLS allows"));
             }
         }
         Ok(())
@@ -262,8 +271,14 @@ impl TimeProvider for FixedTime {
 
 /// [`Verifier`] for one handshake. Keeps the outcome, of which rustls passes on only a code.
 pub(super) struct SessionVerifier {
+    /// What the peer is.
+    peer: CertRole,
     rules: Arc<Verifier>,
     provider: Arc<CryptoProvider>,
+    /// Whether a client needs a certificate.
+    mode: ClientCertMode,
+    /// Names of the CAs, which a client is told.
+    ca_names: Arc<[DistinguishedName]>,
     outcome: Mutex<Option<Result<PeerIdentity, Refusal>>>,
 }
 
@@ -274,43 +289,37 @@ impl fmt::Debug for SessionVerifier {
 }
 
 impl SessionVerifier {
-    pub(super) fn new(rules: Arc<Verifier>, provider: Arc<CryptoProvider>) -> Self {
-        Self { rules, provider, outcome: Mutex::new(None) }
+    pub(super) fn of_server(rules: Arc<Verifier>, provider: Arc<CryptoProvider>) -> Self {
+        let (mode, ca_names) = (ClientCertMode::None, Arc::default());
+        Self { peer: CertRole::Server, rules, provider, mode, ca_names, outcome: Mutex::new(None) }
     }
 
-    fn outcome(&self) -> Option<Result<PeerIdentity, Refusal>> {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn of_client(
+        rules: Arc<Verifier>,
+        provider: Arc<CryptoProvider>,
+        mode: ClientCertMode,
+        ca_names: Arc<[DistinguishedName]>,
+    ) -> Self {
+        Self { peer: CertRole::Client, rules, provider, mode, ca_names, outcome: Mutex::new(None) }
     }
 
-    fn accepted(&self) -> Option<PeerIdentity> {
-        self.outcome()?.ok()
-    }
-
-    fn take_refusal(&self) -> Option<TlsFailure> {
-        let refusal = self.outcome()?.err()?;
-        Some(TlsFailure { kind: TlsFailureKind::Certificate, message: refusal.message })
-    }
-}
-
-impl ServerCertVerifier for SessionVerifier {
-    fn verify_server_cert(
+    /// Judges the peer's certificate and keeps the outcome.
+    fn judge(
         &self,
-        end_entity: &CertificateDer<'_>,
+        leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let outcome = self.rules.verify(end_entity, intermediates, now.as_secs());
+    ) -> Result<(), Error> {
+        let outcome = self.rules.verify(self.peer, leaf, intermediates, now.as_secs());
         let alert = outcome.as_ref().err().map(|refusal| refusal.alert);
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
         match alert {
-            None => Ok(ServerCertVerified::assertion()),
+            None => Ok(()),
             Some(alert) => Err(failure::refusal_error(alert)),
         }
     }
 
-    fn verify_tls12_signature(
+    fn check_tls12(
         &self,
         message: &[u8],
         cert: &CertificateDer<'_>,
@@ -336,7 +345,7 @@ impl ServerCertVerifier for SessionVerifier {
         }
     }
 
-    fn verify_tls13_signature(
+    fn check_tls13(
         &self,
         message: &[u8],
         cert: &CertificateDer<'_>,
@@ -347,6 +356,95 @@ impl ServerCertVerifier for SessionVerifier {
             return verify_tls13_signature(message, cert, dss, algorithms);
         }
         verify_tls13_signature_with_raw_key(message, &raw_key(cert)?, dss, algorithms)
+    }
+
+    fn outcome(&self) -> Option<Result<PeerIdentity, Refusal>> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn accepted(&self) -> Option<PeerIdentity> {
+        self.outcome()?.ok()
+    }
+
+    fn take_refusal(&self) -> Option<TlsFailure> {
+        let refusal = self.outcome()?.err()?;
+        Some(TlsFailure { kind: TlsFailureKind::Certificate, message: refusal.message })
+    }
+}
+
+impl ServerCertVerifier for SessionVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.judge(end_entity, intermediates, now).map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.check_tls12(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.check_tls13(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl ClientCertVerifier for SessionVerifier {
+    fn offer_client_auth(&self) -> bool {
+        self.mode != ClientCertMode::None
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.mode == ClientCertMode::Require
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.ca_names
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.judge(end_entity, intermediates, now).map(|()| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.check_tls12(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.check_tls13(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -1,6 +1,8 @@
 //! TLS against a rustls server in the same process, with certificates from `tests/fixtures/tls`.
 
 mod handshake;
+
+mod server;
 mod settings;
 mod verification;
 
@@ -16,7 +18,7 @@ use ::rustls::server::ResolvesServerCert;
 use ::rustls::sign::CertifiedKey;
 use ::rustls::{ServerConfig, ServerConnection};
 
-use super::rustls::{RustlsFactory, TlsOptions, TlsVersion};
+use super::rustls::{ClientCertMode, RustlsFactory, TlsOptions, TlsVersion};
 use super::verify::PeerRules;
 use super::*;
 
@@ -55,6 +57,7 @@ fn options(ca: &[&str]) -> TlsOptions {
         suites12: Vec::new(),
         suites13: Vec::new(),
         groups: Vec::new(),
+        client_cert: ClientCertMode::Require,
     }
 }
 

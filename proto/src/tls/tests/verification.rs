@@ -400,11 +400,14 @@ fn an_unreadable_certificate_is_refused() {
     let good = cert("server");
     for len in 0..good.len() {
         let cut = CertificateDer::from(&good[..len]);
-        assert!(verifier.verify(&cut, &[], NOW).unwrap_err().message.contains("cannot be read"), "{len}");
+        assert!(
+            verifier.verify(CertRole::Server, &cut, &[], NOW).unwrap_err().message.contains("cannot be read"),
+            "{len}"
+        );
     }
     for i in 0..good.len() {
         let mut bad = good.clone();
         bad[i] ^= 0x55;
-        assert!(verifier.verify(&CertificateDer::from(bad), &[], NOW).is_err(), "byte {i}");
+        assert!(verifier.verify(CertRole::Server, &CertificateDer::from(bad), &[], NOW).is_err(), "byte {i}");
     }
 }

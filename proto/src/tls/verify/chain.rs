@@ -10,13 +10,18 @@ use webpki::{
 };
 
 use super::cert::{Cert, date};
-use super::{KU_TLS, MAX_CERT_DEPTH, Refusal, RefusalAlert, Verifier};
+use super::{CertRole, MAX_CERT_DEPTH, Refusal, RefusalAlert, Verifier};
 
 /// Key usage `keyCertSign`.
 const KU_CERT_SIGN: u16 = 0x04;
 
-/// `serverAuth`.
-const SERVER_AUTH: &str = "1.3.6.1.5.5.7.3.1";
+/// What is judged: the peer's role, what it sent, and the time in seconds since 1970.
+pub(super) struct Case<'a> {
+    pub(super) peer: CertRole,
+    pub(super) leaf: &'a CertificateDer<'a>,
+    pub(super) intermediates: &'a [CertificateDer<'a>],
+    pub(super) unix: u64,
+}
 
 /// A finding on one certificate: OpenSSL's words for it and what helps.
 struct Finding {
@@ -29,36 +34,37 @@ impl Verifier {
     /// The chain from the leaf up to the trusted certificate, both included.
     pub(super) fn build_chain(
         &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        unix: u64,
+        case: &Case<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<Vec<CertificateDer<'static>>, Refusal> {
-        if self.is_trusted_itself(leaf) {
-            return self.check_trusted_leaf(leaf, unix);
+        if self.is_trusted_itself(case.leaf) {
+            return check_trusted_leaf(case);
         }
         let crls: Vec<_> = self.crls.iter().collect();
         let found = RefCell::new(None);
         let beyond_webpki = |path: &VerifiedPath<'_>| {
-            self.check_path(path, unix).map_err(|refusal| {
+            self.check_path(path, case).map_err(|refusal| {
                 *found.borrow_mut() = Some(refusal);
                 Error::UnknownIssuer
             })
         };
         let refuse = |e| match found.take() {
             Some(refusal) => refusal,
-            None => self.diagnose(&e, leaf, intermediates, unix),
+            None => self.diagnose(&e, case),
         };
-        let end_entity = match EndEntityCert::try_from(leaf) {
+        let end_entity = match EndEntityCert::try_from(case.leaf) {
             Ok(end_entity) => end_entity,
             Err(e) => return Err(refuse(e)),
         };
         let path = end_entity.verify_for_usage(
             self.algorithms,
             &self.anchors,
-            intermediates,
-            UnixTime::since_unix_epoch(Duration::from_secs(unix)),
-            KeyUsage::server_auth(),
+            case.intermediates,
+            UnixTime::since_unix_epoch(Duration::from_secs(case.unix)),
+            match case.peer {
+                CertRole::Server => KeyUsage::server_auth(),
+                CertRole::Client => KeyUsage::client_auth(),
+            },
             revocation(&crls),
             Some(&beyond_webpki),
         );
@@ -78,18 +84,6 @@ impl Verifier {
             && Cert::parse(leaf).is_ok_and(|cert| cert.is_self_issued())
     }
 
-    fn check_trusted_leaf(
-        &self,
-        leaf: &CertificateDer<'_>,
-        unix: u64,
-    ) -> Result<Vec<CertificateDer<'static>>, Refusal> {
-        let cert = Cert::parse(leaf).map_err(|why| refuse_unread(0, &why))?;
-        match check_validity(&cert, unix).or_else(|| check_leaf_purpose(&cert)) {
-            Some(finding) => Err(finding.on(&cert, 0)),
-            None => Ok(vec![leaf.clone().into_owned()]),
-        }
-    }
-
     /// The certificates of a path from the leaf up. `None` if the anchor is not one of ours.
     fn path_certs(&self, path: &VerifiedPath<'_>) -> Option<Vec<CertificateDer<'static>>> {
         let anchor = self.anchors.iter().position(|a| {
@@ -105,7 +99,7 @@ impl Verifier {
     }
 
     /// What OpenSSL checks and webpki doesn't.
-    fn check_path(&self, path: &VerifiedPath<'_>, unix: u64) -> Result<(), Refusal> {
+    fn check_path(&self, path: &VerifiedPath<'_>, case: &Case<'_>) -> Result<(), Refusal> {
         let certs = self.path_certs(path).ok_or_else(|| refuse_unread(0, "chain to an unknown CA"))?;
         if certs.len() > MAX_CERT_DEPTH {
             return Err(Refusal::new(
@@ -122,9 +116,9 @@ impl Verifier {
                 return Err(unusable(&cert, depth, &why));
             }
             let finding = if depth == 0 {
-                check_leaf_purpose(&cert)
+                check_leaf_purpose(case.peer, &cert)
             } else {
-                check_validity(&cert, unix).or_else(|| check_issuer(&cert, depth - 1))
+                check_validity(&cert, case.unix).or_else(|| check_issuer(case.peer, &cert, depth - 1))
             };
             if let Some(finding) = finding {
                 return Err(finding.on(&cert, depth));
@@ -151,14 +145,8 @@ impl Verifier {
     }
 
     /// Finds the certificate that `error` is about, along the names.
-    fn diagnose(
-        &self,
-        error: &Error,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        unix: u64,
-    ) -> Refusal {
-        let chain = self.chain_by_name(leaf, intermediates);
+    fn diagnose(&self, error: &Error, case: &Case<'_>) -> Refusal {
+        let chain = self.chain_by_name(case);
         for (depth, cert) in chain.iter().enumerate() {
             if let Some(why) = cert.key().objection() {
                 return unusable(cert, depth, &why);
@@ -171,7 +159,7 @@ impl Verifier {
                 return unusable(cert, depth, &why);
             }
         }
-        let (finding, depth) = self.explain(error, &chain, unix);
+        let (finding, depth) = self.explain(error, &chain, case);
         match chain.get(depth) {
             Some(cert) => finding.on(cert, depth),
             None => refuse_unread(depth, finding.error),
@@ -179,12 +167,8 @@ impl Verifier {
     }
 
     /// Leaf, then issuers by name as far as there are any.
-    fn chain_by_name<'c>(
-        &'c self,
-        leaf: &'c CertificateDer<'_>,
-        intermediates: &'c [CertificateDer<'_>],
-    ) -> Vec<Cert<'c>> {
-        let mut chain: Vec<Cert<'c>> = Cert::parse(leaf).into_iter().collect();
+    fn chain_by_name<'c>(&'c self, case: &'c Case<'_>) -> Vec<Cert<'c>> {
+        let mut chain: Vec<Cert<'c>> = Cert::parse(case.leaf).into_iter().collect();
         while let Some(last) = chain.last() {
             if chain.len() >= MAX_CERT_DEPTH || last.is_self_issued() {
                 break;
@@ -195,7 +179,7 @@ impl Verifier {
                 chain.push(ca);
                 break;
             }
-            let sent = intermediates.iter().filter_map(|der| Cert::parse(der).ok());
+            let sent = case.intermediates.iter().filter_map(|der| Cert::parse(der).ok());
             match sent.into_iter().find(|cert| last.issued_by(cert)) {
                 Some(cert) => chain.push(cert),
                 None => break,
@@ -204,21 +188,22 @@ impl Verifier {
         chain
     }
 
-    fn explain(&self, error: &Error, chain: &[Cert<'_>], unix: u64) -> (Finding, usize) {
+    fn explain(&self, error: &Error, chain: &[Cert<'_>], case: &Case<'_>) -> (Finding, usize) {
+        let (peer, who) = (case.peer, case.peer.noun());
         let first = |test: &dyn Fn(&Cert<'_>) -> bool| chain.iter().position(test).unwrap_or(0);
-        let outside = |cert: &Cert<'_>| check_validity(cert, unix).is_some();
+        let outside = |cert: &Cert<'_>| check_validity(cert, case.unix).is_some();
         match error {
             Error::CertExpired { .. } | Error::CertNotValidYet { .. } => {
                 let depth = first(&outside);
-                let finding = chain.get(depth).and_then(|cert| check_validity(cert, unix));
+                let finding = chain.get(depth).and_then(|cert| check_validity(cert, case.unix));
                 (finding.unwrap_or_else(|| other(error)), depth)
             }
-            Error::UnknownIssuer => self.explain_unknown_issuer(chain),
+            Error::UnknownIssuer => self.explain_unknown_issuer(peer, chain),
             Error::CertRevoked => (
                 finding(
                     RefusalAlert::Revoked,
                     "certificate revoked",
-                    "Its owner withdrew it; the server needs a new one",
+                    format!("Its owner withdrew it; the {who} needs a new one"),
                 ),
                 first(&|cert| self.is_listed(cert)),
             ),
@@ -237,8 +222,10 @@ impl Verifier {
                 finding(
                     RefusalAlert::UnknownCa,
                     "certificate signature failure",
-                    "`ca` holds a CA of the same name with another key, probably of an older or another set-up; use \
-                     the CA certificate that this server's certificate was issued with",
+                    format!(
+                        "`ca` holds a CA of the same name with another key, probably of an older or another set-up; \
+                         use the CA certificate that this {who}'s certificate was issued with"
+                    ),
                 ),
                 0,
             ),
@@ -254,21 +241,26 @@ impl Verifier {
             Error::CaUsedAsEndEntity => (
                 finding(
                     RefusalAlert::Unsupported,
-                    "CA certificate used as server certificate",
-                    "Issue the server a certificate without CA:TRUE, or name this one with `peer-fingerprint` in \
-                     place of `ca`",
+                    match peer {
+                        CertRole::Server => "CA certificate used as server certificate",
+                        CertRole::Client => "CA certificate used as client certificate",
+                    },
+                    format!(
+                        "Issue the {who} a certificate without CA:TRUE, or name this one with `peer-fingerprint` in \
+                         place of `ca`"
+                    ),
                 ),
                 0,
             ),
             Error::EndEntityUsedAsCa => (invalid_ca(), 1),
             Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => {
-                (wrong_purpose(), first(&|cert| check_leaf_purpose(cert).is_some()))
+                (wrong_purpose(peer), first(&|cert| check_leaf_purpose(peer, cert).is_some()))
             }
             _ => (other(error), 0),
         }
     }
 
-    fn explain_unknown_issuer(&self, chain: &[Cert<'_>]) -> (Finding, usize) {
+    fn explain_unknown_issuer(&self, peer: CertRole, chain: &[Cert<'_>]) -> (Finding, usize) {
         let depth = chain.len().saturating_sub(1);
         let error = match chain.last() {
             Some(last) if last.is_self_issued() && depth == 0 => "self-signed certificate",
@@ -279,9 +271,10 @@ impl Verifier {
         let have: Vec<String> =
             self.ca.iter().take(4).filter_map(|der| Cert::parse(der).ok()).map(|ca| ca.subject()).collect();
         let cure = format!(
-            "The server's certificate is not signed by a CA in `ca`: its issuer is \"{issuer}\", `ca` holds \"{}\". \
-             Use the CA certificate that belongs to this server, or have the server send its intermediate certificates",
-            have.join("\", \"")
+            "The {who}'s certificate is not signed by a CA in `ca`: its issuer is \"{issuer}\", `ca` holds \"{}\". \
+             Use the CA certificate that belongs to this {who}, or have the {who} send its intermediate certificates",
+            have.join("\", \""),
+            who = peer.noun()
         );
         (finding(RefusalAlert::UnknownCa, error, cure), depth)
     }
@@ -355,13 +348,27 @@ fn invalid_ca() -> Finding {
     )
 }
 
-fn wrong_purpose() -> Finding {
-    finding(
-        RefusalAlert::Unsupported,
-        "unsuitable certificate purpose",
-        "It is not meant for a TLS server; issue the server's certificate with extended key usage serverAuth, as \
-         easy-rsa's build-server-full does. It may also be another client that poses as the server",
-    )
+fn wrong_purpose(peer: CertRole) -> Finding {
+    let cure = match peer {
+        CertRole::Server => {
+            "It is not meant for a TLS server; issue the server's certificate with extended key usage serverAuth, as \
+             easy-rsa's build-server-full does. It may also be another client that poses as the server"
+        }
+        CertRole::Client => {
+            "It is not meant for a TLS client; issue the client a certificate of its own with extended key usage \
+             clientAuth, as easy-rsa's build-client-full does"
+        }
+    };
+    finding(RefusalAlert::Unsupported, "unsuitable certificate purpose", cure)
+}
+
+/// Checks a leaf that is trusted itself.
+fn check_trusted_leaf(case: &Case<'_>) -> Result<Vec<CertificateDer<'static>>, Refusal> {
+    let cert = Cert::parse(case.leaf).map_err(|why| refuse_unread(0, &why))?;
+    match check_validity(&cert, case.unix).or_else(|| check_leaf_purpose(case.peer, &cert)) {
+        Some(finding) => Err(finding.on(&cert, 0)),
+        None => Ok(vec![case.leaf.clone().into_owned()]),
+    }
 }
 
 fn check_validity(cert: &Cert<'_>, unix: u64) -> Option<Finding> {
@@ -386,7 +393,7 @@ fn check_validity(cert: &Cert<'_>, unix: u64) -> Option<Finding> {
 
 /// OpenSSL's `check_ca` for a certificate with `below` intermediates under it: marked as CA, or version 1, or
 /// without that mark but with the right to sign certificates.
-fn check_issuer(cert: &Cert<'_>, below: usize) -> Option<Finding> {
+fn check_issuer(peer: CertRole, cert: &Cert<'_>, below: usize) -> Option<Finding> {
     let (Ok(constraints), Ok(usage), Ok(purposes)) =
         (cert.basic_constraints(), cert.key_usage(), cert.extended_key_usage())
     else {
@@ -403,17 +410,17 @@ fn check_issuer(cert: &Cert<'_>, below: usize) -> Option<Finding> {
         None if !cert.is_v1() && usage.is_none() => return Some(invalid_ca()),
         _ => {}
     }
-    purposes.is_some_and(|has| !has.iter().any(|oid| oid == SERVER_AUTH)).then(wrong_purpose)
+    purposes.is_some_and(|has| !has.iter().any(|oid| oid == peer.purpose())).then(|| wrong_purpose(peer))
 }
 
-/// OpenSSL's purpose check of a TLS server's certificate.
-fn check_leaf_purpose(cert: &Cert<'_>) -> Option<Finding> {
+/// OpenSSL's purpose check of a TLS server's or client's certificate.
+fn check_leaf_purpose(peer: CertRole, cert: &Cert<'_>) -> Option<Finding> {
     let (Ok(usage), Ok(purposes)) = (cert.key_usage(), cert.extended_key_usage()) else {
-        return Some(wrong_purpose());
+        return Some(wrong_purpose(peer));
     };
-    let wrong = usage.is_some_and(|usage| usage & KU_TLS == 0)
-        || purposes.is_some_and(|has| !has.iter().any(|oid| oid == SERVER_AUTH));
-    wrong.then(wrong_purpose)
+    let wrong = usage.is_some_and(|usage| usage & peer.key_usage() == 0)
+        || purposes.is_some_and(|has| !has.iter().any(|oid| oid == peer.purpose()));
+    wrong.then(|| wrong_purpose(peer))
 }
 
 /// `X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL` as OpenVPN has it: all certificates, lists must be
