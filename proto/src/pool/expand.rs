@@ -66,7 +66,9 @@ pub fn server(
     let pool = Range4::new(first, Ipv4Addr::from(broadcast - reserve), topology == Topology::Net30);
     let pool = match pool {
         _ if nopool => None,
-        Err(RangeError::TooSmall { .. }) => return Err(ExpandError::NoRoom { network: net, topology: word(topology) }),
+        Err(RangeError::TooSmall { .. }) => {
+            return Err(ExpandError::NoRoom { network: net, topology: word(topology) });
+        }
         pool => Some(pool?),
     };
     let mut push = Vec::new();
@@ -122,7 +124,10 @@ pub fn server_ipv6(network: Ipv6Net) -> Result<Server6, ExpandError> {
     // Host bits are taken as they are: all three addresses count from there.
     let host = |n: u128| {
         let address = Ipv6Addr::from(u128::from(network.addr()).wrapping_add(n));
-        network.contains(&address).then_some(address).ok_or(ExpandError::HostBits6 { network, cure: network.trunc() })
+        network
+            .contains(&address)
+            .then_some(address)
+            .ok_or_else(|| ExpandError::HostBits6 { network, cure: network.trunc() })
     };
     let with_bits = |address| Ipv6Net::new_assert(address, bits);
     Ok(Server6 {
@@ -160,7 +165,11 @@ pub fn keepalive(ping: u32, restart: u32, server: bool) -> Result<Keepalive, Exp
     Ok(Keepalive {
         ping: seconds(ping),
         restart: seconds(restart) * if server { 2 } else { 1 },
-        push: if server { vec![format!("ping {ping}"), format!("ping-restart {restart}")] } else { Vec::new() },
+        push: if server {
+            vec![format!("ping {ping}"), format!("ping-restart {restart}")]
+        } else {
+            Vec::new()
+        },
     })
 }
 
@@ -252,12 +261,47 @@ mod tests {
         use Topology::{Net30, P2p, Subnet};
         let push = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
         for (topology, c2c, far, (first, last, size), route, pushes) in [
-            (Net30, false, "10.8.0.2", ("10.8.0.4", "10.8.0.251", 62), true, push(&["route 10.8.0.1", "topology net30"])),
-            (Net30, true, "10.8.0.2", ("10.8.0.4", "10.8.0.251", 62), true, push(&["route 10.8.0.0 255.255.255.0", "topology net30"])),
+            (
+                Net30,
+                false,
+                "10.8.0.2",
+                ("10.8.0.4", "10.8.0.251", 62),
+                true,
+                push(&["route 10.8.0.1", "topology net30"]),
+            ),
+            (
+                Net30,
+                true,
+                "10.8.0.2",
+                ("10.8.0.4", "10.8.0.251", 62),
+                true,
+                push(&["route 10.8.0.0 255.255.255.0", "topology net30"]),
+            ),
             (P2p, false, "10.8.0.2", ("10.8.0.4", "10.8.0.251", 248), true, push(&["topology p2p"])),
-            (P2p, true, "10.8.0.2", ("10.8.0.4", "10.8.0.251", 248), true, push(&["route 10.8.0.0 255.255.255.0", "topology p2p"])),
-            (Subnet, false, "255.255.255.0", ("10.8.0.2", "10.8.0.254", 253), false, push(&["route-gateway 10.8.0.1", "topology subnet"])),
-            (Subnet, true, "255.255.255.0", ("10.8.0.2", "10.8.0.254", 253), false, push(&["route-gateway 10.8.0.1", "topology subnet"])),
+            (
+                P2p,
+                true,
+                "10.8.0.2",
+                ("10.8.0.4", "10.8.0.251", 248),
+                true,
+                push(&["route 10.8.0.0 255.255.255.0", "topology p2p"]),
+            ),
+            (
+                Subnet,
+                false,
+                "255.255.255.0",
+                ("10.8.0.2", "10.8.0.254", 253),
+                false,
+                push(&["route-gateway 10.8.0.1", "topology subnet"]),
+            ),
+            (
+                Subnet,
+                true,
+                "255.255.255.0",
+                ("10.8.0.2", "10.8.0.254", 253),
+                false,
+                push(&["route-gateway 10.8.0.1", "topology subnet"]),
+            ),
         ] {
             let server = server(v4("10.8.0.0"), v4("255.255.255.0"), topology, false, c2c).unwrap();
             assert_eq!((server.own, server.remote_or_netmask), (v4("10.8.0.1"), v4(far)));
@@ -282,10 +326,30 @@ mod tests {
         use Topology::{Net30, Subnet};
         for (network, netmask, topology, text) in [
             ("10.8.0.0", "255.0.255.0", Subnet, "'255.0.255.0' is not a netmask"),
-            ("10.8.0.5", "255.255.255.0", Subnet, "10.8.0.5 is no network with the netmask 255.255.255.0; use 10.8.0.0"),
-            ("10.0.0.0", "255.254.0.0", Subnet, "the network 10.0.0.0/15 is too large: at most 65536 addresses are possible, so the netmask must be 255.255.0.0 (/16) or longer"),
-            ("10.8.0.0", "255.255.255.252", Subnet, "the network 10.8.0.0/30 is too small: the netmask must be 255.255.255.248 (/29) or shorter"),
-            ("10.8.0.0", "255.255.255.248", Net30, "the network 10.8.0.0/29 has no room for two clients with topology net30; use a larger network, or topology subnet"),
+            (
+                "10.8.0.5",
+                "255.255.255.0",
+                Subnet,
+                "10.8.0.5 is no network with the netmask 255.255.255.0; use 10.8.0.0",
+            ),
+            (
+                "10.0.0.0",
+                "255.254.0.0",
+                Subnet,
+                "the network 10.0.0.0/15 is too large: at most 65536 addresses are possible, so the netmask must be 255.255.0.0 (/16) or longer",
+            ),
+            (
+                "10.8.0.0",
+                "255.255.255.252",
+                Subnet,
+                "the network 10.8.0.0/30 is too small: the netmask must be 255.255.255.248 (/29) or shorter",
+            ),
+            (
+                "10.8.0.0",
+                "255.255.255.248",
+                Net30,
+                "the network 10.8.0.0/29 has no room for two clients with topology net30; use a larger network, or topology subnet",
+            ),
         ] {
             assert_eq!(expand(network, netmask, topology).unwrap_err().to_string(), text);
         }
@@ -302,11 +366,17 @@ mod tests {
         ] {
             let server = server_ipv6(network.parse().unwrap()).unwrap();
             assert_eq!((server.own, server.remote), (own.parse().unwrap(), remote.parse().unwrap()));
-            assert_eq!((server.pool, &server.push[..]), (pool.parse().unwrap(), &["tun-ipv6".to_owned()][..]));
+            assert_eq!(
+                (server.pool, &server.push[..]),
+                (pool.parse().unwrap(), &["tun-ipv6".to_owned()][..])
+            );
         }
         let error = |network: &str| server_ipv6(network.parse().unwrap()).unwrap_err().to_string();
         assert_eq!(error("2001:db8::/48"), "the prefix of 2001:db8::/48 must have 64 to 124 bits");
-        assert_eq!(error("2001:db8::e/124"), "2001:db8::e/124 leaves no room for addresses behind it; use 2001:db8::/124");
+        assert_eq!(
+            error("2001:db8::e/124"),
+            "2001:db8::e/124 leaves no room for addresses behind it; use 2001:db8::/124"
+        );
     }
 
     #[test]
@@ -323,7 +393,10 @@ mod tests {
             error(31, 60, true),
             "the timeout of keepalive (60 s) must be at least twice its interval (31 s); 10 60 is a good choice"
         );
-        assert_eq!(error(10, 43_201, true), "the timeout of keepalive (43201 s) must not be longer than 43200 s here");
+        assert_eq!(
+            error(10, 43_201, true),
+            "the timeout of keepalive (43201 s) must not be longer than 43200 s here"
+        );
         assert!(keepalive(10, 86_400, false).is_ok());
     }
 }

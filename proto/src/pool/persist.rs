@@ -121,7 +121,8 @@ pub fn parse(text: &str) -> (Vec<(usize, Remembered<'_>)>, Vec<PersistWarning>) 
 pub fn render(out: &mut String, line: &Remembered<'_>) {
     use core::fmt::Write;
     let name = line.name;
-    if name.is_empty() || name.starts_with(['#', ';']) || name.contains(|c: char| c == ',' || c.is_control()) {
+    if name.is_empty() || name.starts_with(['#', ';']) || name.contains(|c: char| c == ',' || c.is_control())
+    {
         return;
     }
     let v4 = line.v4.map(|a| a.to_string()).unwrap_or_default();
@@ -145,34 +146,42 @@ mod tests {
             .map(|(n, l)| (n, l.name, l.v4.map(|a| a.to_string()), l.v6.map(|a| a.to_string())))
             .collect();
         let v6 = |end: &str| Some(format!("2001:db8::{end}"));
-        assert_eq!(lines, [
-            (4, "alice", Some("10.8.0.4".into()), None),
-            (5, "bob", Some("10.8.0.8".into()), None),
-            (6, "carol", None, v6("1005")),
-            (7, "dave b", Some("10.8.0.12".into()), v6("1006")),
-        ]);
+        assert_eq!(
+            lines,
+            [
+                (4, "alice", Some("10.8.0.4".into()), None),
+                (5, "bob", Some("10.8.0.8".into()), None),
+                (6, "carol", None, v6("1005")),
+                (7, "dave b", Some("10.8.0.12".into()), v6("1006")),
+            ]
+        );
     }
 
     #[test]
     fn lines_without_use_are_told() {
         let long = "x".repeat(300);
-        let text = format!("alice\n,10.8.0.4,\nbob,,\ncarol,10.8.0,\ndave,10.8.0.12,::g\n{long},10.8.0.16,\n");
+        let text =
+            format!("alice\n,10.8.0.4,\nbob,,\ncarol,10.8.0,\ndave,10.8.0.12,::g\n{long},10.8.0.16,\n");
         let (lines, warnings) = parse(&text);
         assert_eq!(lines.len(), 1);
-        assert_eq!(warnings.iter().map(ToString::to_string).collect::<Vec<_>>(), [
-            "line 1: not NAME,IPV4,IPV6; the line is ignored",
-            "line 2: not NAME,IPV4,IPV6; the line is ignored",
-            "line 3: not NAME,IPV4,IPV6; the line is ignored",
-            "line 4: '10.8.0' of 'carol' is not an IPv4 address",
-            "line 5: '::g' of 'dave' is not an IPv6 address",
-            "line 6: longer than 256 bytes; the line is ignored",
-        ]);
+        assert_eq!(
+            warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [
+                "line 1: not NAME,IPV4,IPV6; the line is ignored",
+                "line 2: not NAME,IPV4,IPV6; the line is ignored",
+                "line 3: not NAME,IPV4,IPV6; the line is ignored",
+                "line 4: '10.8.0' of 'carol' is not an IPv4 address",
+                "line 5: '::g' of 'dave' is not an IPv6 address",
+                "line 6: longer than 256 bytes; the line is ignored",
+            ]
+        );
     }
 
     #[test]
     fn what_is_written_is_read() {
         let mut out = String::new();
-        let line = |name| Remembered { name, v4: Some(Ipv4Addr::new(10, 8, 0, 4)), v6: Some(Ipv6Addr::LOCALHOST) };
+        let line =
+            |name| Remembered { name, v4: Some(Ipv4Addr::new(10, 8, 0, 4)), v6: Some(Ipv6Addr::LOCALHOST) };
         for name in ["alice", "#bob", "a,b", "a\nb", ""] {
             render(&mut out, &line(name));
         }

@@ -161,7 +161,9 @@ pub enum RangeError {
         last: Ipv4Addr,
     },
     /// Fewer than [`MIN_SLOTS`] clients find room.
-    #[error("the address pool {range} is too small: it has room for {size} clients, and {MIN_SLOTS} is the least")]
+    #[error(
+        "the address pool {range} is too small: it has room for {size} clients, and {MIN_SLOTS} is the least"
+    )]
     TooSmall {
         /// What was asked for.
         range: String,
@@ -225,10 +227,30 @@ mod tests {
     #[test]
     fn impossible_ranges_are_explained() {
         for (first, last, net30, text) in [
-            ("10.8.0.9", "10.8.0.2", false, "the address pool begins with 10.8.0.9, which is after its end 10.8.0.2; swap the two"),
-            ("10.8.0.0", "10.9.0.0", false, "the address pool 10.8.0.0 to 10.9.0.0 is too large; at most 65536 addresses are possible"),
-            ("10.8.0.5", "10.8.0.5", false, "the address pool 10.8.0.5 to 10.8.0.5 is too small: it has room for 1 clients, and 2 is the least"),
-            ("10.8.0.4", "10.8.0.7", true, "the address pool 10.8.0.4 to 10.8.0.7 is too small: it has room for 1 clients, and 2 is the least"),
+            (
+                "10.8.0.9",
+                "10.8.0.2",
+                false,
+                "the address pool begins with 10.8.0.9, which is after its end 10.8.0.2; swap the two",
+            ),
+            (
+                "10.8.0.0",
+                "10.9.0.0",
+                false,
+                "the address pool 10.8.0.0 to 10.9.0.0 is too large; at most 65536 addresses are possible",
+            ),
+            (
+                "10.8.0.5",
+                "10.8.0.5",
+                false,
+                "the address pool 10.8.0.5 to 10.8.0.5 is too small: it has room for 1 clients, and 2 is the least",
+            ),
+            (
+                "10.8.0.4",
+                "10.8.0.7",
+                true,
+                "the address pool 10.8.0.4 to 10.8.0.7 is too small: it has room for 1 clients, and 2 is the least",
+            ),
         ] {
             assert_eq!(Range4::new(v4(first), v4(last), net30).unwrap_err().to_string(), text);
         }

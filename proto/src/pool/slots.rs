@@ -166,7 +166,7 @@ impl Slots {
             self.fresh_from += 1;
         }
         let again = self.fresh_again.first().copied();
-        let fresh = again.or((self.fresh_from < self.size).then_some(self.fresh_from));
+        let fresh = again.or_else(|| (self.fresh_from < self.size).then_some(self.fresh_from));
         fresh.or_else(|| self.given_back.first().map(|&(_, slot)| slot))
     }
 

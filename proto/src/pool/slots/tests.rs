@@ -190,3 +190,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_full_pool_of_the_largest_size_is_walked_in_no_time() {
+    let mut slots = Slots::new(65_536, false);
+    let loans: Vec<_> = (0..65_536).map(|i| slot(&mut slots, &format!("client{i}"))).collect();
+    assert_eq!(slots.lend("one more"), None);
+    for loan in loans.into_iter().rev() {
+        slots.give_back(loan, false);
+    }
+    // A list that is searched from the start would take minutes for this.
+    for i in (0..65_536).rev() {
+        assert_eq!(slot(&mut slots, &format!("client{i}")).slot, i);
+    }
+}
