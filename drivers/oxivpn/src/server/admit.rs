@@ -29,6 +29,13 @@ pub(super) struct PendingAdmission {
     deferred: bool,
 }
 
+impl PendingAdmission {
+    /// The client is gone; its lease has to be given back.
+    pub(super) fn into_lease(self) -> Lease {
+        self.lease
+    }
+}
+
 impl Server {
     pub(super) fn on_admit(&mut self, now: Instant, ticket: AdmitTicket, admission: Box<Admission>) {
         let session = admission.session;
