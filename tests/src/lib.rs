@@ -22,6 +22,7 @@ pub mod management;
 pub mod matrix;
 pub mod netns;
 pub mod openvpn;
+pub mod pair;
 pub mod ping;
 pub mod process;
 pub mod scenario;
