@@ -9,8 +9,9 @@ use std::{
 
 use anyhow::Result;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, SignatureAlgorithm,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    PKCS_ED25519, PKCS_RSA_SHA256, RevokedCertParams, SerialNumber, SignatureAlgorithm,
 };
 use tempfile::TempDir;
 use time::{Duration, OffsetDateTime};
@@ -113,12 +114,47 @@ impl Pki {
         fs::write(&ca, params.self_signed(&key)?.pem())?;
         write_key(&dir.path().join("ca.key"), &key_pem)?;
         let issuer = Issuer::from_params(&params, &key);
-        let day = Duration::days(1);
-        let valid =
-            Validity { from: OffsetDateTime::now_utc() - day, until: OffsetDateTime::now_utc() + day };
-        let server = issue(dir.path(), &issuer, Usage::Server, kind, valid)?;
-        let client = issue(dir.path(), &issuer, Usage::Client, kind, valid)?;
+        let server = issue(dir.path(), &issuer, (Usage::Server, "server"), kind, Validity::now())?;
+        let client = issue(dir.path(), &issuer, (Usage::Client, "client"), kind, Validity::now())?;
         Ok(Self { dir, params, key, ca, server, client })
+    }
+
+    /// One more client's certificate, `CN=name`, ECDSA.
+    pub fn client_named(&self, name: &str) -> Result<Identity> {
+        let folder = self.dir.path().join("clients");
+        fs::create_dir_all(&folder)?;
+        let issuer = Issuer::from_params(&self.params, &self.key);
+        issue(&folder, &issuer, (Usage::Client, name), KeyKind::EcdsaP256, Validity::now())
+    }
+
+    /// Writes a list, PEM, which revokes the certificates in these files.
+    pub fn revoke(&self, certs: &[&Path], list: &Path) -> Result<()> {
+        let issuer = Issuer::from_params(&self.params, &self.key);
+        let now = OffsetDateTime::now_utc();
+        let mut revoked_certs = Vec::new();
+        for cert in certs {
+            let shown = run("openssl", &["x509", "-noout", "-serial", "-in", &cert.to_string_lossy()])?;
+            let serial = shown.trim().rsplit('=').next().unwrap_or_default();
+            let bytes = (0..serial.len() / 2).map(|i| u8::from_str_radix(&serial[2 * i..2 * i + 2], 16));
+            revoked_certs.push(RevokedCertParams {
+                serial_number: SerialNumber::from(bytes.collect::<Result<Vec<u8>, _>>()?),
+                revocation_time: now - Duration::hours(1),
+                reason_code: None,
+                invalidity_date: None,
+            });
+        }
+        let params = CertificateRevocationListParams {
+            this_update: now - Duration::hours(1),
+            next_update: now + Duration::days(1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        // Written beside and moved, as tools do: a server may look at any moment.
+        let beside = list.with_extension("new");
+        fs::write(&beside, params.signed_by(&issuer)?.pem()?)?;
+        Ok(fs::rename(&beside, list)?)
     }
 
     /// A certificate of this authority that expired yesterday.
@@ -127,7 +163,13 @@ impl Pki {
         let valid = Validity { from: now - Duration::days(3), until: now - Duration::days(1) };
         let folder = self.dir.path().join("expired");
         fs::create_dir_all(&folder)?;
-        issue(&folder, &Issuer::from_params(&self.params, &self.key), usage, KeyKind::EcdsaP256, valid)
+        issue(
+            &folder,
+            &Issuer::from_params(&self.params, &self.key),
+            (usage, usage.name()),
+            KeyKind::EcdsaP256,
+            valid,
+        )
     }
 
     /// A certificate of this authority with a weak key or signature; the authority must not be Ed25519.
@@ -196,6 +238,14 @@ struct Validity {
     until: OffsetDateTime,
 }
 
+impl Validity {
+    /// From yesterday until tomorrow.
+    fn now() -> Self {
+        let (now, day) = (OffsetDateTime::now_utc(), Duration::days(1));
+        Self { from: now - day, until: now + day }
+    }
+}
+
 fn named(name: &str) -> Result<CertificateParams> {
     // No subject alternative name: certificates as easy-rsa makes them.
     let mut params = CertificateParams::new(Vec::<String>::new())?;
@@ -212,11 +262,11 @@ fn write_key(path: &Path, pem: &str) -> Result<()> {
 fn issue(
     dir: &Path,
     issuer: &Issuer<'_, &KeyPair>,
-    usage: Usage,
+    (usage, name): (Usage, &str),
     kind: KeyKind,
     valid: Validity,
 ) -> Result<Identity> {
-    let mut params = named(usage.name())?;
+    let mut params = named(name)?;
     params.not_before = valid.from;
     params.not_after = valid.until;
     params.use_authority_key_identifier_extension = true;
@@ -226,10 +276,7 @@ fn issue(
         Usage::Client => ExtendedKeyUsagePurpose::ClientAuth,
     }];
     let (key, key_pem) = kind.generate()?;
-    let identity = Identity {
-        cert: dir.join(format!("{}.crt", usage.name())),
-        key: dir.join(format!("{}.key", usage.name())),
-    };
+    let identity = Identity { cert: dir.join(format!("{name}.crt")), key: dir.join(format!("{name}.key")) };
     fs::write(&identity.cert, params.signed_by(&key, issuer)?.pem())?;
     write_key(&identity.key, &key_pem)?;
     Ok(identity)

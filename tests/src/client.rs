@@ -1,4 +1,4 @@
-//! The client under test.
+//! The programs under test, and the client.
 
 use std::{
     env, fs,
@@ -16,7 +16,7 @@ use crate::{
     process::{Process, command_in},
 };
 
-/// Which program plays the client; some messages and features differ.
+/// Which program it is; some messages and features differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// This project's.
@@ -40,11 +40,21 @@ pub struct Program {
 /// The client under test: `OXIVPN_TEST_CLIENT`, or else this workspace's `oxivpn`, built first.
 pub fn program() -> Result<&'static Program> {
     static PROGRAM: OnceLock<Result<Program, String>> = OnceLock::new();
-    PROGRAM.get_or_init(|| locate().map_err(|e| format!("{e:#}"))).as_ref().map_err(|e| anyhow!("{e}"))
+    PROGRAM
+        .get_or_init(|| locate("OXIVPN_TEST_CLIENT").map_err(|e| format!("{e:#}")))
+        .as_ref()
+        .map_err(|e| anyhow!("{e}"))
 }
 
-fn locate() -> Result<Program> {
-    let path = match env::var_os("OXIVPN_TEST_CLIENT") {
+/// The server under test: `OXIVPN_TEST_SERVER`, or else this workspace's `oxivpn`, built first.
+pub fn server_program() -> Result<&'static Program> {
+    static PROGRAM: OnceLock<Result<Program, String>> = OnceLock::new();
+    let find = || locate("OXIVPN_TEST_SERVER").map_err(|e| format!("{e:#}"));
+    PROGRAM.get_or_init(find).as_ref().map_err(|e| anyhow!("{e}"))
+}
+
+fn locate(variable: &str) -> Result<Program> {
+    let path = match env::var_os(variable) {
         Some(path) => path.into(),
         None => build(false)?,
     };
@@ -108,7 +118,8 @@ pub struct ClientSpec {
 }
 
 impl ClientSpec {
-    fn text(&self) -> Result<String> {
+    /// The profile.
+    pub fn text(&self) -> Result<String> {
         let (proto, host) = match self.transport {
             Transport::Udp4 => ("udp4", SERVER_V4),
             Transport::Udp6 => ("udp6", SERVER_V6),

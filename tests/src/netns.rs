@@ -38,6 +38,11 @@ pub const OUTSIDE_V4: &str = "203.0.113.1";
 /// An address of the link that nobody has.
 pub const NOBODY_V4: &str = "10.9.0.77";
 
+/// A second address of a [`Star`](crate::star::Star)'s server.
+pub const SERVER_SECOND_V4: &str = "10.9.0.5";
+/// A second address of the server, IPv6.
+pub const SERVER_SECOND_V6: &str = "fd09::fe";
+
 const PREFIX: &str = "oxivpn-test";
 
 /// Which of the two hosts.
@@ -60,11 +65,7 @@ pub struct Lab {
 impl Lab {
     /// Makes the namespaces, the link and the folder.
     pub fn new() -> Result<Self> {
-        static COUNTER: AtomicU32 = AtomicU32::new(0);
-        static STALE: Once = Once::new();
-        STALE.call_once(remove_stale);
-
-        let stem = format!("{PREFIX}-{}-{}", process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        let stem = stem();
         let dir = tempfile::Builder::new().prefix("oxivpn-test-").tempdir()?;
         // Made before the first namespace, so that its drop cleans up after a failure in between.
         let lab = Self { server: format!("{stem}-s"), client: format!("{stem}-c"), dir };
@@ -74,11 +75,7 @@ impl Lab {
 
     fn build(&self) -> Result<()> {
         for ns in [&self.server, &self.client] {
-            ip(&format!("netns add {ns}"))?;
-            run_in(
-                ns,
-                &["sysctl", "-qw", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0"],
-            )?;
+            add_namespace(ns)?;
         }
         let (s, c) = (&self.server, &self.client);
         ip(&format!("link add eth0 netns {s} type veth peer name eth0 netns {c}"))?;
@@ -124,35 +121,12 @@ impl Lab {
 
     /// Addresses, routes and rules of one side.
     pub fn state(&self, side: Side) -> Result<HostState> {
-        let query = |words: &str| -> Result<Value> {
-            let text = ip(&format!("-n {} -j {words}", self.ns(side)))?;
-            let text = if text.trim().is_empty() { "[]" } else { &text };
-            Ok(stable(serde_json::from_str(text).with_context(|| format!("ip {words}: {text}"))?))
-        };
-        Ok(HostState {
-            addresses: query("addr")?,
-            routes: query("route show table all")?,
-            routes6: query("-6 route show table all")?,
-            rules: query("rule")?,
-            rules6: query("-6 rule")?,
-        })
+        HostState::of(self.ns(side))
     }
 
     /// The tunnel's address on one side (the tun device's first of that family, not link-local), if there is one.
     pub fn tunnel_address(&self, side: Side, v6: bool) -> Result<Option<String>> {
-        let family = if v6 { "inet6" } else { "inet" };
-        let state = self.state(side)?;
-        let device = |d: &&Value| !matches!(d["ifname"].as_str(), Some("lo" | "eth0"));
-        let address = state
-            .addresses
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter(device)
-            .flat_map(|d| d["addr_info"].as_array().into_iter().flatten())
-            .find(|a| a["family"] == family && a["scope"] == "global")
-            .and_then(|a| a["local"].as_str().map(str::to_owned));
-        Ok(address)
+        Ok(self.state(side)?.tunnel_address(v6))
     }
 }
 
@@ -180,6 +154,36 @@ pub struct HostState {
 }
 
 impl HostState {
+    /// What `ip` shows in the namespace `ns`.
+    pub fn of(ns: &str) -> Result<Self> {
+        let query = |words: &str| -> Result<Value> {
+            let text = ip(&format!("-n {} -j {words}", ns))?;
+            let text = if text.trim().is_empty() { "[]" } else { &text };
+            Ok(stable(serde_json::from_str(text).with_context(|| format!("ip {words}: {text}"))?))
+        };
+        Ok(Self {
+            addresses: query("addr")?,
+            routes: query("route show table all")?,
+            routes6: query("-6 route show table all")?,
+            rules: query("rule")?,
+            rules6: query("-6 rule")?,
+        })
+    }
+
+    /// The tunnel's address (the tun device's first of that family, not link-local), if there is one.
+    pub fn tunnel_address(&self, v6: bool) -> Option<String> {
+        let family = if v6 { "inet6" } else { "inet" };
+        let device = |d: &&Value| d["ifname"].as_str().is_some_and(|name| name.starts_with("tun"));
+        self.addresses
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(device)
+            .flat_map(|d| d["addr_info"].as_array().into_iter().flatten())
+            .find(|a| a["family"] == family && a["scope"] == "global")
+            .and_then(|a| a["local"].as_str().map(str::to_owned))
+    }
+
     /// The route to `destination` (as `ip` prints it) that doesn't leave by `eth0` or `lo`.
     pub fn tunnel_route(&self, destination: &str) -> Option<&Value> {
         [&self.routes, &self.routes6].into_iter().filter_map(Value::as_array).flatten().find(|route| {
@@ -221,9 +225,16 @@ fn stable(mut value: Value) -> Value {
     fn walk(value: &mut Value) {
         match value {
             Value::Object(map) => {
-                for key in
-                    ["expires", "valid_life_time", "preferred_life_time", "cache", "used", "age", "error"]
-                {
+                for key in [
+                    "expires",
+                    "valid_life_time",
+                    "preferred_life_time",
+                    "cache",
+                    "used",
+                    "age",
+                    "error",
+                    "operstate",
+                ] {
                     map.remove(key);
                 }
                 map.values_mut().for_each(walk);
@@ -236,11 +247,29 @@ fn stable(mut value: Value) -> Value {
     value
 }
 
-fn ip(words: &str) -> Result<String> {
+/// Beginning of the names of one lab's namespaces, which nobody else has.
+pub(crate) fn stem() -> String {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    static STALE: Once = Once::new();
+    STALE.call_once(remove_stale);
+    format!("{PREFIX}-{}-{}", process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Makes a namespace, which neither forwards nor waits before it uses an IPv6 address.
+pub(crate) fn add_namespace(ns: &str) -> Result<()> {
+    ip(&format!("netns add {ns}"))?;
+    let settings =
+        ["net.ipv4.ip_forward=0", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0"];
+    run_in(ns, &[&["sysctl", "-qw"][..], &settings].concat()).map(drop)
+}
+
+/// Runs `ip WORDS`.
+pub(crate) fn ip(words: &str) -> Result<String> {
     run("ip", &words.split_whitespace().collect::<Vec<_>>())
 }
 
-fn batch(ns: &str, lines: &str) -> Result<()> {
+/// Runs `ip` in a namespace with several commands.
+pub(crate) fn batch(ns: &str, lines: &str) -> Result<()> {
     let file = tempfile::NamedTempFile::new()?;
     fs::write(file.path(), lines)?;
     let path = file.path().to_string_lossy().into_owned();

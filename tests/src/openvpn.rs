@@ -53,7 +53,7 @@ impl Release {
 }
 
 fn distribution() -> Result<PathBuf> {
-    if let Some(path) = env::var_os("OXIVPN_TEST_SERVER") {
+    if let Some(path) = env::var_os("OXIVPN_TEST_OPENVPN") {
         return Ok(path.into());
     }
     let path = env::var_os("PATH").unwrap_or_default();
@@ -214,7 +214,7 @@ impl Tls {
 #[derive(Clone, Debug)]
 pub struct ServerSpec {
     /// Which program.
-    pub release: Release,
+    pub program: PathBuf,
     /// Transport it listens on.
     pub transport: Transport,
     /// Version of TLS; `None` leaves the program's default.
@@ -228,7 +228,8 @@ pub struct ServerSpec {
 }
 
 impl ServerSpec {
-    fn text(&self, dir: &Path) -> String {
+    /// The configuration file.
+    pub fn text(&self, dir: &Path) -> String {
         let proto = match self.transport {
             Transport::Udp4 => "udp4",
             Transport::Udp6 => "udp6",
@@ -262,14 +263,14 @@ impl ServerSpec {
     }
 }
 
-/// The defaults whose first word no line of `lines` has, then `lines`.
+/// The defaults whose first word no line of `lines` has, then `lines`. A line `!word` only drops the default.
 pub fn compose(defaults: Vec<String>, lines: &[String]) -> String {
     fn word(line: &str) -> &str {
-        line.trim_start_matches('<').split([' ', '>', '\n']).next().unwrap_or_default()
+        line.trim_start_matches(['<', '!']).split([' ', '>', '\n']).next().unwrap_or_default()
     }
     let kept = defaults.into_iter().filter(|default| !lines.iter().any(|line| word(line) == word(default)));
     let mut text: String = kept.map(|line| line + "\n").collect();
-    for line in lines {
+    for line in lines.iter().filter(|line| !line.starts_with('!')) {
         text += line;
         text.push('\n');
     }
@@ -286,12 +287,17 @@ pub struct Server {
 impl Server {
     /// Starts it in the server's namespace and waits until it accepts clients.
     pub fn start(lab: &Lab, spec: &ServerSpec) -> Result<Self> {
-        let config = lab.dir().join("server.ovpn");
-        fs::write(&config, spec.text(lab.dir()))?;
-        let mut command = command_in(lab.ns(Side::Server), spec.release.program()?);
+        Self::start_in(lab.ns(Side::Server), lab.dir(), spec)
+    }
+
+    /// Starts it in the namespace `ns` with its files in `dir` and waits until it accepts clients.
+    pub fn start_in(ns: &str, dir: &Path, spec: &ServerSpec) -> Result<Self> {
+        let config = dir.join("server.ovpn");
+        fs::write(&config, spec.text(dir))?;
+        let mut command = command_in(ns, &spec.program);
         command.arg("--config").arg(&config);
         // One log over several starts, each with its number of lines "Initialization Sequence Completed".
-        let log = lab.dir().join("server.log");
+        let log = dir.join("server.log");
         let before = fs::read_to_string(&log).unwrap_or_default().matches(READY).count();
         let mut process = Process::spawn("server", command, &log)?;
         process

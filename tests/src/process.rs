@@ -83,7 +83,7 @@ pub fn run_in(ns: &str, argv: &[&str]) -> Result<String> {
 /// A long-running program whose output goes to a file; killed on drop.
 #[derive(Debug)]
 pub struct Process {
-    name: &'static str,
+    name: String,
     child: Child,
     log: PathBuf,
     status: Option<ExitStatus>,
@@ -91,7 +91,7 @@ pub struct Process {
 
 impl Process {
     /// Starts `command` with standard output and standard error appended to `log`.
-    pub fn spawn(name: &'static str, mut command: Command, log: &Path) -> Result<Self> {
+    pub fn spawn(name: &str, mut command: Command, log: &Path) -> Result<Self> {
         let file = File::options().create(true).append(true).open(log)?;
         let child = command
             .stdin(Stdio::null())
@@ -99,7 +99,7 @@ impl Process {
             .stderr(file)
             .spawn()
             .with_context(|| format!("cannot start {name}: {command:?}"))?;
-        Ok(Self { name, child, log: log.to_owned(), status: None })
+        Ok(Self { name: name.to_owned(), child, log: log.to_owned(), status: None })
     }
 
     /// All that the program has printed so far.

@@ -185,7 +185,7 @@ impl Scenario {
         };
         // The test's own lines come last and drop lines of the wrap with the same word, `key-direction` for instance.
         let server_spec = ServerSpec {
-            release: self.release,
+            program: self.release.program()?.to_owned(),
             transport: self.transport,
             tls: self.tls,
             ca: self.pki.ca.clone(),
@@ -205,7 +205,8 @@ impl Scenario {
     }
 }
 
-fn merge(wrap: Vec<String>, own: Vec<String>) -> Vec<String> {
+/// The lines of a wrap without those whose first word a test's own lines have, then these.
+pub(crate) fn merge(wrap: Vec<String>, own: Vec<String>) -> Vec<String> {
     let word = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
     let mut lines: Vec<String> =
         wrap.into_iter().filter(|w| !own.iter().any(|o| word(o) == word(w))).collect();

@@ -27,9 +27,11 @@ pub mod demo;
 pub mod entropy;
 pub mod link;
 pub mod log;
+pub mod manage;
 pub mod process;
 pub mod retry;
 pub mod scripts;
+pub mod server;
 pub mod status;
 #[expect(unsafe_code, reason = "calls of the C library without a safe wrapper")]
 mod sys;

@@ -1,5 +1,6 @@
 //! TLS as memory buffers behind a small trait.
 
+pub mod facts;
 #[cfg(any(test, fuzzing, feature = "fuzzing"))]
 pub(crate) mod fake;
 pub mod rustls;
@@ -10,6 +11,7 @@ mod tests;
 
 use core::fmt;
 use core::time::Duration;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -81,6 +83,8 @@ pub struct PeerIdentity {
     pub chain: Vec<String>,
     /// Lines for the log about what was let pass, as `VERIFY WARNING: ...` for a CRL that is missing.
     pub warnings: Vec<String>,
+    /// The certificates in DER, the leaf first; see [`facts`](facts::facts).
+    pub certificates: Arc<[Vec<u8>]>,
 }
 
 /// Why TLS failed, for a person: the message names certificate, reason and cure.

@@ -210,6 +210,19 @@ impl Wrap {
         }
     }
 
+    /// Seals a packet under any replay id.
+    #[cfg(test)]
+    pub(crate) fn seal_as(
+        &self,
+        id: ReplayId,
+        header: u8,
+        session: SessionId,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        self.mode.seal(id, header, session, body, out);
+    }
+
     /// Checks and opens a packet in place. The proof that this happened is the returned type.
     ///
     /// Fails with `Malformed`, `WrapAuthentication` or `WrapReplay`, in this order of checks; what

@@ -7,6 +7,7 @@ mod ciphers;
 mod handshake;
 mod renegotiation;
 mod resilience;
+mod serve;
 mod tunnel;
 
 use std::process::ExitCode;
@@ -19,5 +20,6 @@ fn main() -> ExitCode {
     cells.extend(tunnel::cells());
     cells.extend(handshake::cells());
     cells.extend(ciphers::cells());
+    cells.extend(serve::cells());
     oxivpn_tests::matrix::main(cells)
 }

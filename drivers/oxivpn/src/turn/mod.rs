@@ -17,6 +17,7 @@ use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
 use oxivpn_proto::wire::data::{Peek, peek};
 use oxivpn_proto::{Deadline, DropReason, Instant, Path, PeerRef, StreamChange};
 
+pub(crate) use traits::drop_reason;
 pub use traits::{Control, Device, Link, Packet, Payload, Plane, Sealed};
 
 /// Packets of one kind that a turn moves at most, so that neither direction nor the timers starve.
@@ -417,7 +418,7 @@ impl<D: Device, P: Plane, C: Control> Inward<'_, D, P, C> {
 }
 
 /// The interface was deleted under the descriptor, the other end of it is closed, or the descriptor is none.
-fn is_gone(error: &io::Error) -> bool {
+pub(crate) fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBADFD | libc::EBADF | libc::ENODEV))
         || error.kind() == ErrorKind::UnexpectedEof
 }

@@ -140,6 +140,16 @@ impl Control for oxivpn_proto::Node {
     }
 }
 
+/// As what a packet counts that was not sealed.
+pub(crate) const fn drop_reason(error: &SealError) -> DropReason {
+    match error {
+        SealError::NoPeer => DropReason::UnknownPeer,
+        SealError::NoKey => DropReason::NoKey,
+        SealError::Spent(_) => DropReason::KeyWorn,
+        _ => DropReason::Malformed,
+    }
+}
+
 impl Plane for LocalPlane {
     #[inline]
     fn seal(
@@ -152,10 +162,7 @@ impl Plane for LocalPlane {
     ) -> Result<Sealed, DropReason> {
         match self.seal(now, peer, &mut Slot::new(cell, start, len)) {
             Ok(sealed) => Ok(Sealed { path: sealed.path, start: sealed.start, len: sealed.len }),
-            Err(SealError::NoPeer) => Err(DropReason::UnknownPeer),
-            Err(SealError::NoKey) => Err(DropReason::NoKey),
-            Err(SealError::Spent(_)) => Err(DropReason::KeyWorn),
-            Err(_) => Err(DropReason::Malformed),
+            Err(error) => Err(drop_reason(&error)),
         }
     }
 

@@ -1,0 +1,181 @@
+//! The thread that moves packets. It alone reads the sockets, writes to TCP connections and touches the device.
+//!
+//! ```text
+//!            Command (orders, frames of the control channel)
+//!  control  ────────────────────────────────────────────────►  worker   UDP sockets, TCP connections,
+//!  thread   ◄────────────────────────────────────────────────  thread   device, table of peers
+//!            News (reports, connections), Packets (control)
+//! ```
+//!
+//! A data packet is opened or sealed where it was read; nothing is allocated or locked for it. Control packets go
+//! into a buffer of fixed size, and are dropped and counted when it is full: their senders repeat them. Orders are
+//! carried out between batches and answered with [`Report::Applied`].
+
+mod engine;
+mod mail;
+mod out;
+mod streams;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use mio::{Poll, Waker};
+use oxivpn_net::UdpSocket;
+use oxivpn_net::tcp::Listener;
+use oxivpn_proto::{DropCounters, Order, Report, StreamId};
+
+use crate::client::Tun;
+use crate::turn::Traffic;
+use engine::Engine;
+pub use mail::Packets;
+use mail::{Mailbox, lock};
+
+/// What a worker begins with.
+#[derive(Debug)]
+pub struct Setup {
+    /// Datagram sockets; a socket's place is its number in paths.
+    pub sockets: Vec<UdpSocket>,
+    /// Listeners for connections.
+    pub listeners: Vec<Listener>,
+    /// Largest packet of the device, in bytes.
+    pub mtu: u16,
+    /// Packets from one client to another do not go through the device.
+    pub client_to_client: bool,
+    /// Connections at one time.
+    pub max_streams: usize,
+    /// Data packets that wait for a slow connection.
+    pub stream_queue: usize,
+}
+
+/// What a worker is told.
+#[derive(Debug)]
+pub enum Command {
+    /// An order for the table of peers.
+    Order(Order),
+    /// A control packet for a connection.
+    Frame(StreamId, Vec<u8>),
+    /// No more is wanted of a connection: write what is queued, then close it; the second time close it at once.
+    Close(StreamId),
+    /// Where inner packets come from and go to; `None` throws them away.
+    Device(Option<Tun>),
+    /// Report the activity of all peers.
+    AskActivity,
+    /// Answer with [`News::Totals`].
+    AskTotals,
+    /// Give everything up and end the thread.
+    Stop,
+}
+
+/// What a worker tells.
+#[derive(Debug)]
+pub enum News {
+    /// Of the table of peers.
+    Report(Report),
+    /// A new connection.
+    Accepted {
+        /// Its name.
+        id: StreamId,
+        /// Where it comes from.
+        remote: SocketAddr,
+    },
+    /// A connection ended or broke.
+    Closed(StreamId),
+    /// Too many connections; one from here was closed at once.
+    Refused(SocketAddr),
+    /// Sums so far.
+    Totals(Box<Totals>),
+    /// The device or a socket is of no more use; text for a person.
+    Broken(String),
+    /// The thread has ended.
+    Ended,
+}
+
+/// Sums of a worker.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// Bytes moved.
+    pub traffic: Traffic,
+    /// Packets dropped, by reason.
+    pub drops: DropCounters,
+    /// Control packets dropped because the control thread is behind.
+    pub control_dropped: u64,
+    /// Data packets dropped because a socket or connection was full.
+    pub full: u64,
+}
+
+/// What both threads share.
+struct Shared {
+    commands: Mailbox<Command>,
+    news: Mailbox<News>,
+    packets: Mutex<Packets>,
+}
+
+/// The control thread's handle of a worker. Dropping it ends the thread.
+pub struct Worker {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Starts the thread. `wake` is called from it when there is news.
+    pub fn start(setup: Setup, wake: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), engine::WAKER)?;
+        let shared = Arc::new(Shared {
+            // A waker that fails has no thread to wake.
+            commands: Mailbox::new(Box::new(move || drop(waker.wake()))),
+            news: Mailbox::new(Box::new(wake)),
+            packets: Mutex::new(Packets::new()),
+        });
+        let engine = Engine::new(setup, poll, shared.clone())?;
+        let thread = std::thread::Builder::new().name("packets".into()).spawn(move || {
+            let _ending = Ending(engine.shared());
+            engine.run();
+        })?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Tells one thing.
+    pub fn command(&self, command: Command) {
+        self.shared.commands.send(command);
+    }
+
+    /// Tells all of `commands`, which is empty afterwards.
+    pub fn commands(&self, commands: &mut Vec<Command>) {
+        self.shared.commands.send_all(commands);
+    }
+
+    /// Takes what came since the last call into `news` and `packets`, which must be empty.
+    pub fn take(&self, news: &mut Vec<News>, packets: &mut Packets) {
+        self.shared.news.take(news);
+        core::mem::swap(&mut *lock(&self.shared.packets), packets);
+    }
+
+    /// Room for [`take`](Self::take).
+    pub fn packets() -> Packets {
+        Packets::new()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.command(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Tells that the thread is over, whatever the reason.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.news.send(News::Ended);
+    }
+}

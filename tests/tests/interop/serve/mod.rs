@@ -1,0 +1,20 @@
+//! The server under test with real clients, and with this project's.
+
+mod access;
+mod addresses;
+mod handshake;
+mod life;
+mod peer;
+mod process;
+
+use oxivpn_tests::matrix::Cell;
+
+pub(crate) fn cells() -> Vec<Cell> {
+    let mut cells = life::cells();
+    cells.extend(peer::cells());
+    cells.extend(process::cells());
+    cells.extend(access::cells());
+    cells.extend(addresses::cells());
+    cells.extend(handshake::cells());
+    cells
+}
