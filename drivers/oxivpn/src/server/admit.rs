@@ -5,8 +5,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use oxivpn_proto::event::login::{Admission, AdmitTicket};
-use oxivpn_proto::pool::settings::Notice;
-use oxivpn_proto::pool::{ClientOverrides, Lease};
+use oxivpn_proto::pool::{ClientOverrides, Lease, Notice};
 use oxivpn_proto::{Instant, SessionHandle};
 
 use super::clients::Facts;
@@ -117,9 +116,9 @@ impl Server {
     /// Starts `client-connect`; whether the client has to wait for it.
     fn ask_connect_script(&mut self, now: Instant, session: SessionHandle) -> bool {
         let Some(command) = self.options.client_connect.clone() else { return false };
-        let Some(pending) = self.admissions.get_mut(&session) else { return true };
         let Some(client) = self.clients.get(session) else { return true };
         let mut env = self.client_env(client);
+        let Some(pending) = self.admissions.get_mut(&session) else { return true };
         super::hooks::addresses(&mut env, &self.options, &pending.lease);
         let prefix = client.prefix.clone();
         let limit = self.config.channel.timing.hand_window;
@@ -187,7 +186,12 @@ impl Server {
         let Some(pending) = self.admissions.remove(&session) else { return };
         self.addressing.give_back(pending.lease);
         if let Some(client) = self.clients.get(session) {
-            say!(self.log, Info, "{}MULTI: client has been rejected by its client-connect script", client.prefix);
+            say!(
+                self.log,
+                Info,
+                "{}MULTI: client has been rejected by its client-connect script",
+                client.prefix
+            );
         }
         self.node.admit(now, pending.ticket, Err(String::new()));
     }
@@ -207,7 +211,9 @@ impl Server {
                 return;
             }
         };
-        if let Some(username) = pending.overrides.iter().rev().find_map(|from| from.override_username.as_deref()) {
+        if let Some(username) =
+            pending.overrides.iter().rev().find_map(|from| from.override_username.as_deref())
+        {
             client.username = Some(username.into());
         }
         let mut taken = Vec::new();
@@ -262,7 +268,10 @@ impl Server {
     /// Says that a client with the same name has to go.
     fn warn_of_namesake(&self, session: SessionHandle) {
         let Some(client) = self.clients.get(session) else { return };
-        if self.options.duplicate_cn || client.name.is_empty() || !self.clients.has_other(session, &client.name) {
+        if self.options.duplicate_cn
+            || client.name.is_empty()
+            || !self.clients.has_other(session, &client.name)
+        {
             return;
         }
         say!(

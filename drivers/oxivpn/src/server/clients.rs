@@ -208,7 +208,10 @@ mod tests {
     fn lines_bear_the_name_once_it_is_known() {
         let remote = "192.0.2.7:4000".parse().unwrap();
         let mut client = Client::new(Path::udp(0, remote), remote, 0, Duration::ZERO);
-        assert_eq!((&*client.prefix, client.who(), client.shown_name()), ("192.0.2.7:4000 ", "192.0.2.7:4000", "UNDEF"));
+        assert_eq!(
+            (&*client.prefix, client.who(), client.shown_name()),
+            ("192.0.2.7:4000 ", "192.0.2.7:4000", "UNDEF")
+        );
         client.name = "c1".into();
         assert_eq!(client.who(), "192.0.2.7:4000");
         client.set_prefix();

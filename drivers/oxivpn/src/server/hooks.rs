@@ -119,7 +119,14 @@ impl Server {
     /// `learn-address` refused an address: the client doesn't have it.
     fn unlearn(&mut self, now: Instant, session: SessionHandle, net: IpNet) {
         let Some(client) = self.clients.get_mut(session) else { return };
-        say!(self.log, Detail, "{}MULTI: Learn FAILED: {} -> {}", client.prefix, words::inner(net), client.who());
+        say!(
+            self.log,
+            Detail,
+            "{}MULTI: Learn FAILED: {} -> {}",
+            client.prefix,
+            words::inner(net),
+            client.who()
+        );
         client.refused.push(net);
         let Some(lease) = &client.lease else { return };
         let left = lease.nets().iter().filter(|net| !client.refused.contains(net)).copied().collect();
@@ -144,7 +151,9 @@ impl Server {
 
     /// Tells scripts that addresses have no owner any more.
     pub(super) fn forget(&mut self, client: &Client) {
-        let (Some(command), Some(lease)) = (self.options.learn_address.clone(), &client.lease) else { return };
+        let (Some(command), Some(lease)) = (self.options.learn_address.clone(), &client.lease) else {
+            return;
+        };
         let env = Environment::new();
         for net in lease.nets() {
             let job = kinds::learn_address(&command, &env, Learned::Delete, &words::inner(*net), PATIENCE);

@@ -160,7 +160,8 @@ impl Server {
         if pending.job.is_some() {
             self.logins.insert(session, pending);
         } else {
-            let verdict = if pending.step == Step::User { Verdict::Deny(String::new()) } else { Verdict::Drop };
+            let verdict =
+                if pending.step == Step::User { Verdict::Deny(String::new()) } else { Verdict::Drop };
             self.judge(now, prefix, pending, verdict);
         }
     }
@@ -256,7 +257,8 @@ impl Server {
                     && pending.metadata.take().is_none()
                 {
                     let good = if finished.is_success() { "OK" } else { "ERROR" };
-                    let chain = pending.login.identity.iter().flat_map(|identity| identity.chain.iter().rev());
+                    let chain =
+                        pending.login.identity.iter().flat_map(|identity| identity.chain.iter().rev());
                     if let Some(line) = chain.into_iter().nth(depth) {
                         say!(self.log, Info, "{prefix}VERIFY SCRIPT {good}: {line}");
                     }

@@ -15,7 +15,14 @@ impl Server {
     }
 
     /// Asks about a login.
-    pub(super) fn ask_manage(&mut self, _session: SessionHandle, _kid: u64, _login: &Login, _env: &Environment) {}
+    pub(super) fn ask_manage(
+        &mut self,
+        _session: SessionHandle,
+        _kid: u64,
+        _login: &Login,
+        _env: &Environment,
+    ) {
+    }
 
     /// What `client-auth` said about a client.
     pub(super) fn take_manage_config(&mut self, _session: SessionHandle) -> Option<ClientOverrides> {

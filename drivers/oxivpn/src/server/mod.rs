@@ -95,7 +95,9 @@ impl Server {
     /// A server for `profile`, whose role must be that of a server. Everything is checked before the device is opened.
     /// `wake` is called from other threads when there is something to do.
     pub fn new(profile: Profile, log: Arc<Log>, wake: Arc<dyn Fn() + Send + Sync>) -> Result<Self> {
-        let Role::Server(options) = &profile.role else { bail!("Options error: this is no server's profile") };
+        let Role::Server(options) = &profile.role else {
+            bail!("Options error: this is no server's profile")
+        };
         let options = Arc::new((**options).clone());
         let tls = open::tls(&profile, &log)?;
         let drawn = Zeroizing::new(entropy::seed()?);
@@ -105,8 +107,12 @@ impl Server {
         let mut addressing = open::addressing(&profile, &options, &log)?;
         open::restore(&options, &mut addressing, &log)?;
         let sockets = Sockets::bind(&profile, &options)?;
-        let udp =
-            sockets.udp.iter().map(UdpSocket::try_clone).collect::<Result<_, _>>().context("no descriptor left")?;
+        let udp = sockets
+            .udp
+            .iter()
+            .map(UdpSocket::try_clone)
+            .collect::<Result<_, _>>()
+            .context("no descriptor left")?;
         let capabilities = Capabilities { synchronous: false, ..Capabilities::USERSPACE };
         let node = Node::new(Arc::new(NodeConfig { capabilities }), entropy::seed()?, clock::anchor());
 
@@ -170,7 +176,8 @@ impl Server {
         say!(self.log, Info, "MULTI: multi_init called, r=256 v=256");
         if let Some((first, last)) = plan.pool {
             let size = u32::from(last) - u32::from(first) + 1;
-            let size = if plan.topology == oxivpn_proto::options::pushed::Topology::Net30 { size / 4 } else { size };
+            let size =
+                if plan.topology == oxivpn_proto::options::pushed::Topology::Net30 { size / 4 } else { size };
             say!(self.log, Info, "IFCONFIG POOL IPv4: base={first} size={size}");
         }
         if let Some(pool) = plan.pool6 {

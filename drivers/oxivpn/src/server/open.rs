@@ -32,7 +32,9 @@ impl Sockets {
         let mut sockets = Self { udp: Vec::new(), tcp: Vec::new() };
         for listen in &options.listen {
             let bound = match listen.protocol {
-                Protocol::Udp => udp(profile, listen, options.multihome).map(|socket| sockets.udp.push(socket)),
+                Protocol::Udp => {
+                    udp(profile, listen, options.multihome).map(|socket| sockets.udp.push(socket))
+                }
                 Protocol::Tcp => tcp(profile, options, listen).map(|socket| sockets.tcp.push(socket)),
             };
             bound.map_err(|error| refused(listen, &error))?;
@@ -140,9 +142,9 @@ fn refused(listen: &Listen, error: &BindError) -> anyhow::Error {
 /// Makes TLS sessions with the profile's certificate and key.
 pub(super) fn tls(profile: &Profile, log: &Log) -> Result<Arc<RustlsFactory>> {
     let passphrase = match profile.needs_passphrase() {
-        true => Some(
-            Terminal.secret("Enter Private Key Password: ").context("the private key is encrypted")?,
-        ),
+        true => {
+            Some(Terminal.secret("Enter Private Key Password: ").context("the private key is encrypted")?)
+        }
         false => None,
     };
     let material = profile.tls_options(passphrase.as_ref().map(|text| text.as_str()))?;
@@ -179,8 +181,8 @@ pub(super) fn addressing(profile: &Profile, options: &ServerOptions, log: &Log) 
         say!(log, Warn, "WARNING: {notice}");
     }
     if let Some(dir) = &options.client_config_dir {
-        let files =
-            ccd::all(dir).map_err(|error| anyhow!("Options error: client-config-dir: cannot read {error}"))?;
+        let files = ccd::all(dir)
+            .map_err(|error| anyhow!("Options error: client-config-dir: cannot read {error}"))?;
         for (name, file) in files {
             for warning in &file.warnings {
                 say!(log, Warn, "{warning}");

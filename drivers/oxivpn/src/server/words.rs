@@ -161,7 +161,9 @@ mod tests {
             kind: TlsFailureKind::Certificate,
             message: "VERIFY ERROR: depth=0, error=certificate revoked: CN=c1".into(),
         };
-        assert!(told(&CloseCause::Tls(failure)).starts_with("VERIFY ERROR: depth=0, error=certificate revoked"));
+        assert!(
+            told(&CloseCause::Tls(failure)).starts_with("VERIFY ERROR: depth=0, error=certificate revoked")
+        );
         assert_eq!(told(&CloseCause::Replaced), "");
         assert_eq!(
             told(&CloseCause::PeerExit),
