@@ -166,7 +166,7 @@ pub(super) fn addressing(profile: &Profile, options: &ServerOptions, log: &Log) 
     });
     let plan = AddressPlan {
         topology: options.topology,
-        own: options.pool.map(|pool| pool.own).or(ifconfig.map(|(own, _)| own)),
+        own: options.pool.map(|pool| pool.own).or_else(|| ifconfig.map(|(own, _)| own)),
         network: network.map(|network| network.trunc()),
         pool: options.pool.map(|pool| (pool.first, pool.last)),
         own6: profile.host.ifconfig_ipv6.and_then(|(own, bits, _)| Ipv6Net::new(own, bits).ok()),
