@@ -33,13 +33,14 @@ const LAST_EARLY_MESSAGE: MessageId = MessageId(1);
 ///
 /// # How much comes back
 ///
-/// One packet has at most one answer, and only if it passes the protection. The answer is 12 bytes longer than a
-/// HARD_RESET_CLIENT_V2 (26 to 14 bytes without protection, 66 to 54 with tls-crypt, and 28 or 48 bytes of IP and
-/// UDP around each), and much shorter than a HARD_RESET_CLIENT_V3 (72 to at least 344). The 12 bytes are the ack of
-/// the client's reset and the client's session id: clients start TLS only when their reset is acknowledged, and
-/// the id proves to them that the answer is from somebody who saw their packet. They can't pad their reset, as
-/// servers do not expect a payload in it. So what a forged sender address can draw onto its owner is bounded by the
-/// rate instead: `connect-freq-initial`, by default 100 answers in 10 s.
+/// One packet has at most one answer, and only if it passes the protection. The answer to a HARD_RESET_CLIENT_V3 is
+/// much shorter than that (72 to at least 344 bytes). The answer to a HARD_RESET_CLIENT_V2 is 12 bytes longer: 26 to
+/// 14 bytes without protection, 66 to 54 with tls-crypt, and 28 or 48 bytes of IP and UDP around each. The 12 bytes
+/// are an ack and the client's session id. Without them the client can't know that the answer is from somebody who
+/// saw its packet, and goes on only after it repeated its reset and that was acknowledged: one more round trip for
+/// everybody. Clients can't make their reset longer either, stock ones don't, and servers read a payload as early
+/// negotiation. So what a forged sender address can draw onto its owner is bounded by the rate instead:
+/// `connect-freq-initial`, by default 100 answers in 10 s, which is 120 bytes a second more than went in.
 pub(crate) struct Doorman {
     gate: Gate,
     cookies: Cookies,
