@@ -66,3 +66,6 @@ pub const MAX_QUEUED_MESSAGES: usize = 16;
 
 /// Events a caller has left undrained before further ones that are merely informative are dropped.
 pub const MAX_EVENTS: usize = 1024;
+
+/// Answers to first packets that wait to be sent; the caller drains after each packet.
+pub const MAX_STATELESS_REPLIES: usize = 64;

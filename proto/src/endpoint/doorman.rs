@@ -136,7 +136,7 @@ impl Doorman {
         let unix_seconds = u32::try_from(unix.as_secs()).unwrap_or(u32::MAX);
         if !resets {
             let local = self.check_cookie(now, path, entrant.verified().session(), &body)?;
-            return self.welcome(now, unix_seconds, entrant, local, false);
+            return self.welcome(now, unix_seconds, path, entrant, local, false);
         }
         if body.message != Some(MessageId(0)) {
             return Err(DropReason::Malformed);
@@ -145,7 +145,8 @@ impl Doorman {
         if !stateless && !path.is_stream() && self.gate.forces_cookie() {
             return Err(DropReason::CookieUnsupported);
         }
-        if self.initial.as_mut().is_some_and(|bucket| !bucket.take(now)) {
+        // Who has a stream has shown its address.
+        if !path.is_stream() && self.initial.as_mut().is_some_and(|bucket| !bucket.take(now)) {
             return Err(DropReason::RateLimited);
         }
         let local = self.cookies.make(now, path, entrant.verified().session());
@@ -153,7 +154,7 @@ impl Doorman {
             self.answer(unix_seconds, &entrant, local, reply);
             Ok(Knock::Reply)
         } else {
-            self.welcome(now, unix_seconds, entrant, local, true)
+            self.welcome(now, unix_seconds, path, entrant, local, true)
         }
     }
 
@@ -179,6 +180,7 @@ impl Doorman {
         &mut self,
         now: Instant,
         unix_seconds: u32,
+        path: &Path,
         entrant: Entrant<'d>,
         local: SessionId,
         stateful: bool,
@@ -188,7 +190,10 @@ impl Doorman {
         if self.connect.as_mut().is_some_and(|bucket| !bucket.take(now)) {
             return Err(DropReason::RateLimited);
         }
-        if !stateful && let Some(initial) = &mut self.initial {
+        if !stateful
+            && !path.is_stream()
+            && let Some(initial) = &mut self.initial
+        {
             initial.give_back();
         }
         let remote = verified.session();

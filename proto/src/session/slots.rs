@@ -31,6 +31,11 @@ impl Slots {
         Self { peer, sending: None, pending: None, old: None, sending_ends: None, spent: false }
     }
 
+    /// Whether there is a key to send with.
+    pub(crate) const fn is_usable(&self) -> bool {
+        self.sending.is_some() && !self.spent
+    }
+
     #[cfg(test)]
     pub(crate) const fn sending(&self) -> Option<KeyId> {
         self.sending

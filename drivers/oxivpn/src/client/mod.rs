@@ -33,7 +33,7 @@ use crate::turn::{Ready, Turn};
 use crate::{clock, entropy, say};
 use connect::Servers;
 use credentials::{Prompt, Terminal, Vault};
-use tunnel::HostSide;
+pub(crate) use tunnel::HostSide;
 pub use tunnel::{Tun, recover};
 
 /// How long leaving may take beyond what `explicit-exit-notify` asks for.

@@ -238,6 +238,8 @@ pub fn trusted(env: &mut Environment, address: SocketAddr) {
 }
 
 fn set_address(env: &mut Environment, prefix: &str, address: SocketAddr) {
+    env.remove(&format!("{prefix}_ip"));
+    env.remove(&format!("{prefix}_ip6"));
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => env.set(&format!("{prefix}_ip"), ip),
         IpAddr::V6(ip) => env.set(&format!("{prefix}_ip6"), ip),
