@@ -98,8 +98,8 @@ impl Doorman {
     /// Takes a control packet from a path without a session; `datagram` is clobbered, and `reply` holds nothing but
     /// the answer if there is one. `unix` is the time since 1970.
     ///
-    /// A token of `connect-freq-initial` is taken for each answer, and comes back when the sender has proved its
-    /// address (`openvpn: mudp.c`, `reflect_filter_rate_limit_decrease`).
+    /// A token of `connect-freq-initial` is taken for each answer to a datagram, and comes back when the sender has
+    /// proved its address (`openvpn: mudp.c`, `reflect_filter_rate_limit_decrease`).
     pub(crate) fn take<'d>(
         &mut self,
         now: Instant,
@@ -136,7 +136,11 @@ impl Doorman {
         let unix_seconds = u32::try_from(unix.as_secs()).unwrap_or(u32::MAX);
         if !resets {
             let local = self.check_cookie(now, path, entrant.verified().session(), &body)?;
-            return self.welcome(now, unix_seconds, path, entrant, local, false);
+            let knock = self.welcome(now, unix_seconds, entrant, local, false)?;
+            if !path.is_stream() {
+                self.initial.iter_mut().for_each(Bucket::give_back);
+            }
+            return Ok(knock);
         }
         if body.message != Some(MessageId(0)) {
             return Err(DropReason::Malformed);
@@ -154,7 +158,7 @@ impl Doorman {
             self.answer(unix_seconds, &entrant, local, reply);
             Ok(Knock::Reply)
         } else {
-            self.welcome(now, unix_seconds, path, entrant, local, true)
+            self.welcome(now, unix_seconds, entrant, local, true)
         }
     }
 
@@ -180,7 +184,6 @@ impl Doorman {
         &mut self,
         now: Instant,
         unix_seconds: u32,
-        path: &Path,
         entrant: Entrant<'d>,
         local: SessionId,
         stateful: bool,
@@ -189,12 +192,6 @@ impl Doorman {
             self.gate.admit(now, unix_seconds, entrant, !stateful)?;
         if self.connect.as_mut().is_some_and(|bucket| !bucket.take(now)) {
             return Err(DropReason::RateLimited);
-        }
-        if !stateful
-            && !path.is_stream()
-            && let Some(initial) = &mut self.initial
-        {
-            initial.give_back();
         }
         let remote = verified.session();
         let welcome = Welcome { local, remote, wrap, base_key, metadata, stateful };

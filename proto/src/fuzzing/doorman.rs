@@ -50,7 +50,7 @@ struct Door {
     /// Tokens of the initial rate, if there is one.
     tokens: Option<u32>,
     issued: Vec<Issued>,
-    /// Answers and stateful welcomes, less those whose senders proved their address.
+    /// Answers and stateful welcomes on datagrams, less those whose senders proved their address.
     taken: u64,
 }
 
@@ -159,9 +159,9 @@ impl Door {
     /// What the client at `path` sends after its reset, or sends under an id that it guessed.
     fn second(&mut self, kind: u8, path: Path) -> Vec<u8> {
         let known = self.issued.iter().rev().find(|issued| issued.path == path);
-        let known = known.or(self.issued.last()).map(|issued| (issued.client, issued.ours));
+        let known = known.or_else(|| self.issued.last()).map(|issued| (issued.client, issued.ours));
         let guess = [kind | 1; 8];
-        let (client, ours) = known.unwrap_or((guess, SessionId::new(guess).expect("not zero")));
+        let (client, ours) = known.unwrap_or_else(|| (guess, SessionId::new(guess).expect("not zero")));
         let body = ControlBody {
             acks: [MessageId(0)].into_iter().collect(),
             remote_session: Some(ours),
@@ -188,7 +188,7 @@ impl Door {
                 let ours = SessionId::new(ours).expect("never the undefined id");
                 let client = *packet[1..].first_chunk().expect("a session id");
                 self.issued.push(Issued { at: self.now, path, client, ours });
-                self.taken += 1;
+                self.taken += u64::from(!path.is_stream());
             }
             Knock::Welcome(welcome, verified) => {
                 assert!(reply.is_empty());
@@ -198,7 +198,7 @@ impl Door {
                 assert_eq!(welcome.stateful, reset);
                 if welcome.stateful {
                     assert!(self.has_v2 && opcode == 10);
-                    self.taken += 1;
+                    self.taken += u64::from(!path.is_stream());
                 } else {
                     let remote = welcome.remote.as_bytes();
                     let proved = self.issued.iter().any(|issued| {
@@ -206,7 +206,7 @@ impl Door {
                             && self.now - issued.at < LIFE
                     });
                     assert!(proved, "state for somebody who didn't get our id");
-                    self.taken = self.taken.saturating_sub(1);
+                    self.taken = self.taken.saturating_sub(u64::from(!path.is_stream()));
                 }
             }
         }
