@@ -27,6 +27,7 @@ pub mod demo;
 pub mod entropy;
 pub mod link;
 pub mod log;
+pub mod manage;
 pub mod process;
 pub mod retry;
 pub mod scripts;

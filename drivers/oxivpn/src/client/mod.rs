@@ -58,7 +58,7 @@ pub enum Signal {
 }
 
 impl Signal {
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Int => "SIGINT",
             Self::Term => "SIGTERM",
