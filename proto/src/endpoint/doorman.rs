@@ -135,7 +135,7 @@ impl Doorman {
         let unix_seconds = u32::try_from(unix.as_secs()).unwrap_or(u32::MAX);
         if !resets {
             let local = self.check_cookie(now, path, entrant.verified().session(), &body)?;
-            return self.welcome(now, unix_seconds, path, entrant, local, false);
+            return self.welcome((now, unix_seconds), path, entrant, local, false);
         }
         if body.message != Some(MessageId(0)) {
             return Err(DropReason::Malformed);
@@ -153,7 +153,7 @@ impl Doorman {
             self.answer(unix_seconds, &entrant, local, reply);
             Ok(Knock::Reply)
         } else {
-            self.welcome(now, unix_seconds, path, entrant, local, true)
+            self.welcome((now, unix_seconds), path, entrant, local, true)
         }
     }
 
@@ -177,8 +177,7 @@ impl Doorman {
 
     fn welcome<'d>(
         &mut self,
-        now: Instant,
-        unix_seconds: u32,
+        (now, unix_seconds): (Instant, u32),
         path: &Path,
         entrant: Entrant<'d>,
         local: SessionId,
