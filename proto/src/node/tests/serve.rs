@@ -46,11 +46,13 @@ impl Host {
     }
 
     fn closed(&self) -> Vec<&CloseCause> {
-        let cause = |event| match event {
-            &Event::Closed { ref cause, .. } => Some(cause),
-            _ => None,
-        };
-        self.events.iter().filter_map(cause).collect()
+        let mut causes = Vec::new();
+        for event in &self.events {
+            if let Event::Closed { cause, .. } = event {
+                causes.push(cause);
+            }
+        }
+        causes
     }
 
     fn count(&self, name: &str) -> usize {
@@ -573,7 +575,7 @@ fn tokens_replace_the_password_and_are_renewed() {
         assert_eq!(login.token.as_ref().map(|token| token.state), Some(TokenState::Initial));
         Some(Verdict::Accept)
     };
-    net.join(1, client.clone(), login("carol", "pw"));
+    net.join(1, client, login("carol", "pw"));
     assert!(net.up(1, secs(1)));
     let tokens = |net: &Net| net.clients[&1].count("Token");
     assert_eq!(tokens(&net), 1);
@@ -636,13 +638,14 @@ fn a_client_floats_and_nobody_takes_its_place_unauthenticated() {
     deliver(&mut net.server, now, elsewhere, &mut packet.clone());
     net.drain();
     assert_eq!(net.server.count("Floated"), 1);
-    deliver(&mut net.server, now, stranger, &mut packet.clone());
+    let mut replay = packet;
+    deliver(&mut net.server, now, stranger, &mut replay);
     net.drain();
     assert_eq!(net.server.count("Floated"), 1);
     // Another client's address can't be had.
     let host = net.clients.get_mut(&1).unwrap();
-    let packet = seal(host, now, host.peer.unwrap(), &inner);
-    deliver(&mut net.server, now, Net::address(2), &mut packet.clone());
+    let mut packet = seal(host, now, host.peer.unwrap(), &inner);
+    deliver(&mut net.server, now, Net::address(2), &mut packet);
     net.drain();
     assert_eq!(net.server.count("Floated"), 1);
     net.assert_alive(2, "the other client");
