@@ -111,9 +111,7 @@ fn run_once(profile: Profile, log: &Arc<Log>, events: &mut Option<Loop>) -> Resu
         say!(log, Warn, "{warning}");
     }
     if matches!(profile.role, Role::Peer(_)) {
-        anyhow::bail!(
-            "point-to-point tunnels are not built yet; write `client` and `remote HOST PORT`"
-        );
+        anyhow::bail!("point-to-point tunnels are not built yet; write `client` and `remote HOST PORT`");
     }
     say!(log, Info, "{}", process::version_line());
     // The profile's names lead to their files from here, `cd` included.

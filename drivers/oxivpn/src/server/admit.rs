@@ -91,15 +91,15 @@ impl Server {
     fn client_config(&self, prefix: &str, name: &str) -> Result<Option<ClientOverrides>, String> {
         let Some(dir) = &self.options.client_config_dir else { return Ok(None) };
         match ccd::read(dir, name, self.options.ccd_exclusive) {
-            Ok(Some(file)) => {
+            Ok(Some((path, file))) => {
                 say!(
                     self.log,
                     Detail,
                     "{prefix}OPTIONS IMPORT: reading client specific options from: {}",
-                    file.path.display()
+                    path.display()
                 );
-                for warning in &file.warnings {
-                    say!(self.log, Warn, "{prefix}{warning}");
+                for problem in &file.problems {
+                    say!(self.log, Warn, "{prefix}{problem}");
                 }
                 Ok(Some(file.overrides))
             }
@@ -109,7 +109,7 @@ impl Server {
                 dir.display()
             )),
             Ok(None) => Ok(None),
-            Err(error) => Err(format!("client has been rejected, because its file can't be read: {error}")),
+            Err(error) => Err(format!("client has been rejected: {error}")),
         }
     }
 
@@ -154,9 +154,9 @@ impl Server {
             ConnectAnswer::Deferred => pending.deferred = true,
             ConnectAnswer::Deny(_) => self.refuse_admission(now, session),
             ConnectAnswer::Accept(text) => {
-                let parsed = ccd::parse("client-connect", &text);
-                for warning in &parsed.warnings {
-                    say!(self.log, Warn, "{prefix}{warning}");
+                let parsed = oxivpn_profile::ccd::parse("client-connect", &text);
+                for problem in &parsed.problems {
+                    say!(self.log, Warn, "{prefix}{problem}");
                 }
                 pending.overrides.push(parsed.overrides);
                 self.finish_admission(now, session);

@@ -181,15 +181,14 @@ pub(super) fn addressing(profile: &Profile, options: &ServerOptions, log: &Log) 
         say!(log, Warn, "WARNING: {notice}");
     }
     if let Some(dir) = &options.client_config_dir {
-        let files = ccd::all(dir)
-            .map_err(|error| anyhow!("Options error: client-config-dir: cannot read {error}"))?;
-        for (name, file) in files {
-            for warning in &file.warnings {
-                say!(log, Warn, "{warning}");
+        let files = ccd::all(dir).map_err(|error| anyhow!("Options error: {error}"))?;
+        for (name, path, file) in files {
+            for problem in &file.problems {
+                say!(log, Warn, "{problem}");
             }
             addressing
                 .declare(&name, &file.overrides)
-                .map_err(|conflict| anyhow!("Options error: {}: {conflict}", file.path.display()))?;
+                .map_err(|conflict| anyhow!("Options error: {}: {conflict}", path.display()))?;
         }
     }
     Ok(addressing)
