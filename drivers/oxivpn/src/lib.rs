@@ -29,6 +29,7 @@ pub mod demo;
 pub mod entropy;
 pub mod link;
 pub mod log;
+pub mod manage;
 pub mod notify;
 pub mod privileges;
 pub mod process;

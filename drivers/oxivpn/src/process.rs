@@ -42,11 +42,13 @@ pub fn check(options: &ProcessOptions) -> Result<Identity> {
 /// Begins the work: goes to the background, writes `writepid`, and tells systemd; each once. To be called when all
 /// passwords have been typed, and before the first thread is started (`openvpn: openvpn.c`, `openvpn_main`).
 pub fn begin(profile: &Profile) -> Result<()> {
+    let path = profile.process.pid_file.as_deref().map(std::path::absolute).transpose();
+    let path = path.context("writepid: the current directory is gone")?;
     daemon::detach(profile)?;
     if let Ok(mut file) = PID_FILE.lock()
         && file.is_none()
     {
-        *file = Some(PidFile::write(profile.process.pid_file.as_deref())?);
+        *file = Some(PidFile::write(path.as_deref())?);
     }
     notify::ready();
     Ok(())

@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod config;
 mod draft;
 pub mod error;
 mod finish;

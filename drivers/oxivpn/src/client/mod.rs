@@ -30,7 +30,7 @@ use crate::link::Transport;
 use crate::log::Log;
 use crate::retry::{Action, Retry, Rules};
 use crate::turn::{Ready, Turn};
-use crate::{clock, entropy, say};
+use crate::{clock, entropy, process, say};
 use connect::Servers;
 use credentials::{Prompt, Terminal, Vault};
 pub(crate) use tunnel::HostSide;
@@ -58,7 +58,7 @@ pub enum Signal {
 }
 
 impl Signal {
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Int => "SIGINT",
             Self::Term => "SIGTERM",
@@ -220,6 +220,12 @@ impl Client {
     pub fn ask(&mut self) -> Result<()> {
         self.asked = self.vault.current(&mut *self.prompt)?;
         Ok(())
+    }
+
+    /// Makes a daemon of this process, if the profile wants one, and does what comes with it; see
+    /// [`process::begin`]. Only a program of its own calls this, once everything has been typed.
+    pub fn begin(&self) -> Result<()> {
+        process::begin(&self.profile)
     }
 
     /// What to watch.

@@ -116,7 +116,7 @@ fn files_are_truncated_or_appended() {
         mute: 0,
         no_timestamps: true,
         machine_readable: false,
-        file: Some(oxivpn_profile::profile::LogFile { path: path.clone(), append }),
+        file: Some(LogFile { path: path.clone(), append }),
         mute_replay: false,
     };
     say!(Log::open(&options(true)).unwrap(), Info, "new");
@@ -132,9 +132,28 @@ fn an_unusable_file_is_named() {
         mute: 0,
         no_timestamps: false,
         machine_readable: false,
-        file: Some(oxivpn_profile::profile::LogFile { path: "/nonexistent/log".into(), append: false }),
+        file: Some(LogFile { path: "/nonexistent/log".into(), append: false }),
         mute_replay: false,
     };
     let error = Log::open(&options).unwrap_err().to_string();
     assert!(error.contains("/nonexistent/log"), "{error}");
+}
+
+#[test]
+fn a_tap_gets_what_is_shown() {
+    let (log, memory) = log(Style::Plain, 1, 0);
+    let tap = Arc::new(Tap::default());
+    say!(log, Info, "before");
+    log.set_tap(tap.clone());
+    say!(log, Detail, "hidden");
+    log.write_at(AT, Level::Warn, format_args!("shown"));
+    log.set_verb(3);
+    say!(log, Detail, "no more hidden");
+    assert_eq!(memory.text(), "before\nshown\nno more hidden\n");
+    let expected = TappedLine { unix: AT.as_secs(), level: Level::Warn, text: "shown".into() };
+    assert_eq!(tap.take(), Some(expected));
+    assert_eq!(tap.take().unwrap().text, "no more hidden");
+    assert_eq!(tap.take(), None);
+    (0..5000).for_each(|n| say!(log, Info, "{n}"));
+    assert_eq!(tap.take().unwrap().text, "4000");
 }
