@@ -8,6 +8,7 @@
 //! | [`retry`] | what happens after a connection ended, as a pure table |
 //! | [`scripts`] | scripts with OpenVPN's arguments and environment, run beside the loop |
 //! | [`status`] | the status table that exporters read |
+//! | [`manage`] | the management interface |
 //! | [`adapt`] | event loops that drive a client |
 //! | [`log`] | OpenVPN's log lines |
 //! | [`process`], [`daemon`], [`privileges`], [`notify`] | what the program is to the system: its number, user, supervisor |

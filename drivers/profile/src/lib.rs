@@ -22,6 +22,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod ccd;
 mod command;
 mod config;
 mod draft;

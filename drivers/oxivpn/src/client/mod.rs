@@ -32,6 +32,7 @@ use crate::retry::{Action, Retry, Rules};
 use crate::turn::{Ready, Turn};
 use crate::{clock, entropy, process, say};
 use connect::Servers;
+pub(crate) use connect::text as address_text;
 use credentials::{Prompt, Terminal, Vault};
 pub(crate) use tunnel::HostSide;
 pub use tunnel::{Tun, recover};
