@@ -18,6 +18,10 @@ pub enum Timer {
     PushRequest,
     /// No PUSH_REPLY within the time allowed.
     PushTimeout,
+    /// No verdict of the application within the time allowed.
+    Verdict,
+    /// A client's token is due to be renewed.
+    Token,
     /// `reneg-sec` has passed.
     Renegotiate,
     /// The new key becomes the sending key.

@@ -63,6 +63,8 @@ drop_reasons! {
     NoRoute,
     /// Data before the tunnel is up.
     NotUp,
+    /// A session could not be made for a new client: TLS settings are unusable.
+    Refused,
     /// A data packet was given to the control machine.
     DataAtControl,
     /// The packet that should begin a session lacks the session id we gave to its sender, or has an old one.

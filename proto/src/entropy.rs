@@ -24,6 +24,10 @@ pub enum Purpose {
     PeerId = 4,
     /// Seeds of sessions.
     Session = 5,
+    /// Key of the stateless session ids of a listening side.
+    Cookie = 6,
+    /// Session ids in tokens.
+    Token = 7,
 }
 
 impl Entropy {

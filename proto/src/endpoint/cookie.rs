@@ -119,3 +119,6 @@ impl Buffer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,8 +23,12 @@ fn check(message: &ControlMessage, len: usize) {
         | ControlMessage::AuthTemporary { reason: text, .. }
         | ControlMessage::Restart { reason: text, .. }
         | ControlMessage::Halt(text)
+        | ControlMessage::ChallengeResponse(text)
         | ControlMessage::Info(text) => text,
-        ControlMessage::AuthPending(_) | ControlMessage::Exit | ControlMessage::Unknown => return,
+        ControlMessage::AuthPending(_)
+        | ControlMessage::PushRequest
+        | ControlMessage::Exit
+        | ControlMessage::Unknown => return,
     };
     assert!(text.len() < len);
     assert!(!text.chars().any(char::is_control), "a terminal could obey {text:?}");

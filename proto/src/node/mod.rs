@@ -1,5 +1,6 @@
 //! The one composition of the machines: endpoint, sessions and timers behind a single drain.
 
+mod door;
 mod peers;
 mod schedule;
 #[cfg(test)]
@@ -20,14 +21,16 @@ use crate::drops::{DropCounters, DropReason};
 use crate::endpoint::{Endpoint, Route};
 use crate::entropy::Entropy;
 use crate::error::ConnectError;
-use crate::event::Event;
 use crate::event::login::{AdmitTicket, LoginTicket, Verdict};
+use crate::event::{CloseCause, Event};
 use crate::handle::SessionHandle;
 use crate::limits::MAX_EVENTS;
 use crate::path::{Path, StreamChange, StreamId};
 use crate::report::Report;
+use crate::session::output::Scratch;
 use crate::session::{Now, Session, Setup};
 use crate::transmit::Transmit;
+use door::Door;
 use peers::PeerIds;
 use schedule::Schedule;
 
@@ -41,6 +44,7 @@ pub struct Node {
     entropy: Entropy,
     anchor: Anchor,
     endpoint: Endpoint,
+    door: Door,
     sessions: BTreeMap<SessionHandle, Entry>,
     by_peer: BTreeMap<PeerRef, SessionHandle>,
     schedule: Schedule,
@@ -48,11 +52,14 @@ pub struct Node {
     next_handle: u64,
     /// Sessions that may have something to transmit.
     ready: BTreeSet<SessionHandle>,
+    /// Sessions that wait for an order to be carried out, by its number.
+    held: BTreeSet<(u64, SessionHandle)>,
     orders: VecDeque<Order>,
     last_order: u64,
     applied: u64,
     events: VecDeque<Event>,
     drops: DropCounters,
+    scratch: Scratch,
 }
 
 struct Entry {
@@ -70,17 +77,20 @@ impl Node {
             entropy: Entropy::new(seed),
             anchor,
             endpoint: Endpoint::default(),
+            door: Door::default(),
             sessions: BTreeMap::new(),
             by_peer: BTreeMap::new(),
             schedule: Schedule::default(),
             peer_ids: PeerIds::default(),
             next_handle: 0,
             ready: BTreeSet::new(),
+            held: BTreeSet::new(),
             orders: VecDeque::new(),
             last_order: 0,
             applied: 0,
             events: VecDeque::new(),
             drops: DropCounters::default(),
+            scratch: Scratch::default(),
         }
     }
 
@@ -92,6 +102,7 @@ impl Node {
             Route::Session(handle) => {
                 self.with(now, handle, |session, now| session.handle_datagram(now, bytes))
             }
+            Route::Stranger => self.knock(now, path, bytes),
             Route::Data => self.drops.count(DropReason::DataAtControl),
             Route::Drop(reason) => self.drops.count(reason),
         }
@@ -100,7 +111,8 @@ impl Node {
     /// Takes news about a byte stream.
     pub fn handle_stream(&mut self, now: Instant, id: StreamId, change: StreamChange) {
         let StreamChange::Closed = change;
-        if let Some(handle) = self.endpoint.find(&Path::Stream(id)) {
+        let path = Path::Stream(id);
+        for handle in [self.endpoint.challenger(&path), self.endpoint.find(&path)].into_iter().flatten() {
             self.with(now, handle, |session, _| session.handle_stream_closed());
         }
     }
@@ -128,11 +140,22 @@ impl Node {
         }
     }
 
-    /// A session moves unless another has that path or it is at its end.
+    /// A session moves unless another client has that path or it is at its end.
     fn on_floated(&mut self, now: Instant, handle: SessionHandle, to: Path, report: Report) {
         let path_of = |node: &Self| node.sessions.get(&handle).map(|entry| entry.session.path());
         let Some(before) = path_of(self) else { return };
-        if !self.endpoint.insert(to, handle) {
+        let same_client =
+            |a: SessionHandle, b: SessionHandle| match (self.sessions.get(&a), self.sessions.get(&b)) {
+                (Some(a), Some(b)) => a.session.is_same_client(&b.session),
+                _ => false,
+            };
+        if let Some(other) = self.endpoint.find(&to).filter(|&other| other != handle)
+            && same_client(handle, other)
+        {
+            self.with(now, other, |session, _| session.abort(CloseCause::Replaced));
+        }
+        let remote = self.sessions.get(&handle).and_then(|entry| entry.session.listened_to());
+        if !self.endpoint.insert(to, handle, remote) {
             return;
         }
         self.with(now, handle, |session, now| session.handle_report(now, report));
@@ -159,91 +182,126 @@ impl Node {
         config: Arc<ClientConfig>,
         credentials: Option<Credentials>,
     ) -> Result<SessionHandle, ConnectError> {
-        if self.endpoint.find(&path).is_some() {
-            return Err(ConnectError::PathInUse);
-        }
-        let handle = SessionHandle(self.next_handle);
-        let peer = self.peer_ids.take();
-        let setup = Setup {
-            handle,
-            peer,
-            path,
-            config,
-            capabilities: self.config.capabilities,
-            credentials,
-            entropy: self.entropy.child(self.next_handle),
-        };
-        self.next_handle += 1;
-        let session = match Session::connect(self.now(now), setup) {
-            Ok(session) => session,
-            Err(error) => {
-                self.peer_ids.release(peer, None);
-                return Err(error);
-            }
-        };
-        let inserted = self.endpoint.insert(path, handle);
-        debug_assert!(inserted, "the path was free");
-        self.by_peer.insert(peer, handle);
-        self.sessions.insert(handle, Entry { session, gate: 0 });
-        self.settle(handle);
-        Ok(handle)
+        self.initiate(now, path, |now, setup| Session::connect(now, setup, config, credentials))
     }
 
     /// Starts the `tls-client` side of a point-to-point tunnel with the peer at `path`.
     pub fn connect_peer(
         &mut self,
-        _now: Instant,
-        _path: Path,
-        _config: Arc<PeerConfig>,
+        now: Instant,
+        path: Path,
+        config: Arc<PeerConfig>,
     ) -> Result<SessionHandle, ConnectError> {
-        Err(ConnectError::PathInUse)
+        self.initiate(now, path, |now, setup| Session::connect_peer(now, setup, config))
+    }
+
+    fn initiate(
+        &mut self,
+        now: Instant,
+        path: Path,
+        start: impl FnOnce(Now, Setup) -> Result<Session, ConnectError>,
+    ) -> Result<SessionHandle, ConnectError> {
+        if self.endpoint.find(&path).is_some() {
+            return Err(ConnectError::PathInUse);
+        }
+        let handle = self.create(now, path, start)?;
+        let inserted = self.endpoint.insert(path, handle, None);
+        debug_assert!(inserted, "the path was free");
+        self.settle(handle);
+        Ok(handle)
+    }
+
+    /// Makes a session that is in no index of paths yet.
+    fn create(
+        &mut self,
+        now: Instant,
+        path: Path,
+        start: impl FnOnce(Now, Setup) -> Result<Session, ConnectError>,
+    ) -> Result<SessionHandle, ConnectError> {
+        let handle = SessionHandle(self.next_handle);
+        let peer = self.peer_ids.take();
+        let capabilities = self.config.capabilities;
+        let entropy = self.entropy.child(self.next_handle);
+        self.next_handle += 1;
+        match start(self.now(now), Setup { handle, peer, path, capabilities, entropy }) {
+            Ok(session) => {
+                self.by_peer.insert(peer, handle);
+                self.sessions.insert(handle, Entry { session, gate: 0 });
+                Ok(handle)
+            }
+            Err(error) => {
+                self.peer_ids.release(peer, None);
+                Err(error)
+            }
+        }
     }
 
     /// Takes clients from now on, or takes them by another configuration. Sessions that exist go on by the one
     /// they began with.
-    pub fn listen(&mut self, _config: Arc<ServerConfig>) {}
+    pub fn listen(&mut self, config: Arc<ServerConfig>) {
+        self.door.open_for_clients(&self.entropy, config);
+    }
 
     /// Takes a peer from now on: the `tls-server` side of a point-to-point tunnel. A newer connection of the
     /// peer replaces the one before as soon as it is authenticated.
-    pub fn listen_peer(&mut self, _config: Arc<PeerConfig>) {}
+    pub fn listen_peer(&mut self, config: Arc<PeerConfig>) {
+        self.door.open_for_peer(&self.entropy, config);
+    }
 
     /// Takes nobody any more.
-    pub fn stop_listening(&mut self) {}
+    pub fn stop_listening(&mut self) {
+        self.door.close();
+    }
 
     /// Answers an [`Event::Login`].
-    pub fn answer_login(&mut self, _now: Instant, _ticket: LoginTicket, _verdict: Verdict) {}
+    #[expect(clippy::needless_pass_by_value, reason = "an answer uses the ticket up")]
+    pub fn answer_login(&mut self, now: Instant, ticket: LoginTicket, verdict: Verdict) {
+        self.with(now, ticket.session, |session, now| session.answer_login(now, &ticket, verdict));
+    }
 
     /// Tells a client that the answer to its login will take up to `timeout`, and waits as long; the ticket stays
     /// good. `method` is what follows `INFO_PRE,` (`CR_TEXT:..`, `WEB_AUTH:..`), empty for nothing.
-    pub fn defer_login(&mut self, _now: Instant, _ticket: &LoginTicket, _timeout: Duration, _method: &str) {}
+    pub fn defer_login(&mut self, now: Instant, ticket: &LoginTicket, timeout: Duration, method: &str) {
+        self.with(now, ticket.session, |session, now| session.defer_login(now, ticket, timeout, method));
+    }
 
     /// Answers an [`Event::Admit`]: the client's settings, or the text after `AUTH_FAILED,`.
-    pub fn admit(&mut self, _now: Instant, _ticket: AdmitTicket, _settings: Result<ClientSettings, String>) {}
+    #[expect(clippy::needless_pass_by_value, reason = "an answer uses the ticket up")]
+    pub fn admit(&mut self, now: Instant, ticket: AdmitTicket, settings: Result<ClientSettings, String>) {
+        self.with(now, ticket.session, |session, now| session.admit(now, settings));
+    }
 
     /// Sends options to a client that is up (`PUSH_UPDATE`), if it understands that; whether it does.
-    pub fn push_update(&mut self, _now: Instant, _session: SessionHandle, _options: &[String]) -> bool {
-        false
+    pub fn push_update(&mut self, now: Instant, session: SessionHandle, options: &[String]) -> bool {
+        let mut sent = false;
+        self.with(now, session, |session, now| sent = session.push_update(now, options));
+        sent
     }
 
     /// Changes the inner addresses of a client.
-    pub fn set_routes(&mut self, _now: Instant, _session: SessionHandle, _routes: Vec<IpNet>) {}
+    pub fn set_routes(&mut self, now: Instant, session: SessionHandle, routes: Vec<IpNet>) {
+        self.with(now, session, |session, _| session.set_routes(routes));
+    }
 
     /// Sends a control message as it is (`INFO,..`, `INFO_PRE,..`), once the control channel stands.
-    pub fn send_message(&mut self, _now: Instant, _session: SessionHandle, _text: &str) {}
+    pub fn send_message(&mut self, now: Instant, session: SessionHandle, text: &str) {
+        self.with(now, session, |session, now| session.send_message(now, text));
+    }
 
     /// Sends a last control message (`RESTART,..`, `HALT,..`, `AUTH_FAILED,..`) and ends the session with
-    /// [`CloseCause::Local`](crate::CloseCause::Local) when it has been acknowledged, or after five seconds.
-    pub fn dismiss(&mut self, _now: Instant, _session: SessionHandle, _message: &str) {}
+    /// [`CloseCause::Local`] when it has been acknowledged, or after five seconds.
+    pub fn dismiss(&mut self, now: Instant, session: SessionHandle, message: &str) {
+        self.with(now, session, |session, now| session.dismiss(now, message, CloseCause::Local));
+    }
 
-    /// Leaves: announces it where configured, then ends with
-    /// [`CloseCause::Local`](crate::CloseCause::Local). Unknown handles are ignored.
+    /// Leaves: announces it where configured, then ends with [`CloseCause::Local`]. Unknown handles are ignored.
     pub fn close(&mut self, now: Instant, session: SessionHandle) {
         self.with(now, session, |session, now| session.close(now));
     }
 
     /// Ends a session at once without a word to the peer; also ends in [`Event::Closed`].
     pub fn abort(&mut self, now: Instant, session: SessionHandle) {
-        self.with(now, session, |session, _| session.abort());
+        self.with(now, session, |session, _| session.abort(CloseCause::Local));
     }
 
     /// Starts a renegotiation now, unless one is under way or the tunnel is not up.
@@ -263,19 +321,17 @@ impl Node {
     /// is full is all the backpressure that is needed.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
         debug_assert!(out.len() >= crate::limits::MAX_CONTROL_DATAGRAM, "the buffer is too small");
-        let (now, synchronous, applied) = (self.now(now), self.config.capabilities.synchronous, self.applied);
-        let mut from = SessionHandle(0);
-        while let Some(&handle) = self.ready.range(from..).next() {
-            from = SessionHandle(handle.0 + 1);
+        if let Some(transmit) = self.door.poll_reply(out) {
+            return Some(transmit);
+        }
+        let now = self.now(now);
+        while let Some(&handle) = self.ready.first() {
             let Some(entry) = self.sessions.get_mut(&handle) else {
                 self.ready.remove(&handle);
                 continue;
             };
-            if !synchronous && entry.gate > applied {
-                continue;
-            }
             let path = entry.session.path();
-            let len = entry.session.poll_transmit(now, out);
+            let len = entry.session.poll_transmit(now, &mut self.scratch, out);
             if len.is_none() {
                 self.ready.remove(&handle);
             }
@@ -302,8 +358,18 @@ impl Node {
     /// How control packets were dropped so far, in all sessions together.
     pub fn drops(&self) -> DropCounters {
         let mut sum = self.drops.clone();
-        self.sessions.values().for_each(|entry| sum.merge(entry.session.drops()));
+        self.sessions.values().filter_map(|entry| entry.session.drops()).for_each(|drops| sum.merge(drops));
         sum
+    }
+
+    /// How many sessions there are, in whatever phase.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether it takes clients or a peer.
+    pub fn is_listening(&self) -> bool {
+        self.door.is_open()
     }
 
     fn now(&self, at: Instant) -> Now {
@@ -338,23 +404,63 @@ impl Node {
             }
             self.orders.push_back(Order { seq: self.last_order, directive });
         }
-        while let Some(event) = entry.session.poll_event() {
+        let held = !self.config.capabilities.synchronous && entry.gate > self.applied;
+        let gate = entry.gate;
+        let (dead, deadline) = (entry.session.is_dead(), entry.session.deadline(held));
+        self.collect_events(handle);
+        if dead {
+            return self.bury(handle, removal);
+        }
+        if held {
+            // `on_applied` comes back to it.
+            self.ready.remove(&handle);
+            self.held.insert((gate, handle));
+        }
+        self.schedule.set(handle, deadline);
+    }
+
+    /// Who enters replaces others first, so that what they had is free when the application decides.
+    fn collect_events(&mut self, handle: SessionHandle) {
+        while let Some(event) = self.sessions.get_mut(&handle).and_then(|entry| entry.session.poll_event()) {
+            match event {
+                Event::Admit(..) | Event::PeerNegotiated { .. } | Event::Established { .. } => {
+                    self.replace_others(handle);
+                }
+                _ => {}
+            }
             if self.events.len() < MAX_EVENTS || !event.is_informative() {
                 self.events.push_back(event);
             }
         }
-        if !entry.session.is_dead() {
-            let held = !self.config.capabilities.synchronous && entry.gate > self.applied;
-            // `on_applied` comes back to what is held.
-            self.schedule.set(handle, entry.session.deadline(held));
-            return;
+    }
+
+    /// Ends older sessions of the same client, and whoever else was at its path.
+    fn replace_others(&mut self, handle: SessionHandle) {
+        let Some(entry) = self.sessions.get(&handle) else { return };
+        let (path, name) = (entry.session.path(), entry.session.common_name().to_owned());
+        let at_path = self.endpoint.find(&path).filter(|&other| other != handle);
+        let same_name = match entry.session.listened_to() {
+            Some(_) => self.door.enter(handle, name),
+            None => None,
+        };
+        for other in [at_path, same_name].into_iter().flatten() {
+            if let Some(entry) = self.sessions.get_mut(&other) {
+                entry.session.abort(CloseCause::Replaced);
+                self.collect(other);
+            }
         }
+    }
+
+    fn bury(&mut self, handle: SessionHandle, removal: Option<u64>) {
+        let Some(Entry { session, .. }) = self.sessions.remove(&handle) else { return };
         self.schedule.set(handle, None);
         self.ready.remove(&handle);
-        let (path, peer) = (entry.session.path(), entry.session.peer());
-        self.drops.merge(entry.session.drops());
-        self.sessions.remove(&handle);
+        let (path, peer) = (session.path(), session.peer());
+        if let Some(drops) = session.drops() {
+            self.drops.merge(drops);
+        }
         self.endpoint.remove(&path, handle);
+        self.door.leave(handle, &session);
         self.by_peer.remove(&peer);
         self.peer_ids.release(peer, removal);
         if self.config.capabilities.synchronous {
@@ -363,16 +469,12 @@ impl Node {
     }
 
     fn on_applied(&mut self, seq: u64) {
-        let before = self.applied;
-        self.applied = before.max(seq);
+        self.applied = self.applied.max(seq);
         self.peer_ids.on_applied(seq);
-        let released: Vec<SessionHandle> = self
-            .sessions
-            .iter()
-            .filter(|(_, entry)| before < entry.gate && entry.gate <= seq)
-            .map(|(&h, _)| h)
-            .collect();
-        released.into_iter().for_each(|handle| self.settle(handle));
+        while let Some(&(gate, handle)) = self.held.first().filter(|(gate, _)| *gate <= self.applied) {
+            self.held.remove(&(gate, handle));
+            self.settle(handle);
+        }
     }
 }
 

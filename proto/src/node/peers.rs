@@ -5,11 +5,13 @@ use std::collections::{BTreeSet, VecDeque};
 use crate::directive::PeerRef;
 use crate::wire::ids::PeerId;
 
-/// Gives out the lowest free number. A number comes back only after the data plane has carried its removal
+/// Gives out numbers, those that came back first. A number comes back only after the data plane has carried its removal
 /// out, and each use has a generation of its own, so late reports can't hit the wrong peer.
 #[derive(Debug, Default)]
 pub(super) struct PeerIds {
-    used: BTreeSet<u32>,
+    /// The lowest number that was never given out.
+    next: u32,
+    free: BTreeSet<u32>,
     /// Numbers that wait for the order with this sequence number.
     leaving: VecDeque<(u64, u32)>,
     generation: u32,
@@ -17,8 +19,10 @@ pub(super) struct PeerIds {
 
 impl PeerIds {
     pub(super) fn take(&mut self) -> PeerRef {
-        let id = (0..).find(|id| !self.used.contains(id)).unwrap_or_default();
-        self.used.insert(id);
+        let id = self.free.pop_first().unwrap_or_else(|| {
+            self.next += 1;
+            self.next - 1
+        });
         self.generation = self.generation.wrapping_add(1);
         PeerRef { id: PeerId::from_low_bits(id), generation: self.generation }
     }
@@ -28,7 +32,7 @@ impl PeerIds {
         match seq {
             Some(seq) => self.leaving.push_back((seq, peer.id.get())),
             None => {
-                self.used.remove(&peer.id.get());
+                self.free.insert(peer.id.get());
             }
         }
     }
@@ -36,7 +40,7 @@ impl PeerIds {
     pub(super) fn on_applied(&mut self, seq: u64) {
         while let Some(&(_, id)) = self.leaving.front().filter(|(waiting, _)| *waiting <= seq) {
             self.leaving.pop_front();
-            self.used.remove(&id);
+            self.free.insert(id);
         }
     }
 }

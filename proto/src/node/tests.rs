@@ -1,4 +1,5 @@
 mod corners;
+mod serve;
 
 use core::time::Duration;
 
@@ -434,7 +435,7 @@ fn a_stream_that_ends_after_a_refusal_hides_no_reason() {
     world.run(secs(1));
     world.node.endpoint.remove(&PATH, world.session);
     let stream = StreamId(9);
-    assert!(world.node.endpoint.insert(Path::Stream(stream), world.session));
+    assert!(world.node.endpoint.insert(Path::Stream(stream), world.session, None));
     world.server.say(world.now, "AUTH_FAILED,expired");
     let packet = world.server.poll_transmit(world.now);
     world.node.handle_datagram(world.now, Path::Stream(stream), &mut packet.unwrap());

@@ -12,7 +12,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 pub struct ClientOverrides {
     /// `disable`: this client may not connect.
     pub disable: bool,
-    /// `ifconfig-push`: a fixed IPv4 address instead of one of the pool. The pool's IPv6 address is gone with it.
+    /// `ifconfig-push`: a fixed IPv4 address instead of one of the pool.
     pub ifconfig_push: Option<IfconfigPush>,
     /// `ifconfig-ipv6-push`: a fixed IPv6 address.
     pub ifconfig_ipv6_push: Option<Ifconfig6Push>,
@@ -58,6 +58,7 @@ pub enum PushEdit {
     /// `push-remove PREFIX`: what begins with this is not pushed. `ifconfig` and `ifconfig-ipv6` name the address of
     /// the client.
     Remove(String),
-    /// `push-reset`: nothing that was configured for all is pushed, but for what the protocol needs.
+    /// `push-reset`: nothing is pushed of what came before, `topology` and `route-gateway` included; the client's
+    /// addresses and what is negotiated stay.
     Reset,
 }

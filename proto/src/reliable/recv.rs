@@ -74,6 +74,11 @@ impl ReliableRecv {
         Accept::New
     }
 
+    /// Gives spare memory back.
+    pub fn shrink(&mut self) {
+        self.slots.shrink_to_fit();
+    }
+
     /// The next packet in order, if it is there.
     pub fn pop(&mut self) -> Option<Incoming> {
         let packet = self.slots.front_mut()?.take()?;

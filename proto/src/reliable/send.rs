@@ -113,6 +113,11 @@ impl ReliableSend {
         self.flight.is_empty()
     }
 
+    /// Gives spare memory back.
+    pub fn shrink(&mut self) {
+        self.flight.shrink_to_fit();
+    }
+
     /// When [`Self::poll`] next has something, if nothing arrives; may lie in the past.
     pub fn deadline(&self) -> Option<Instant> {
         self.flight.iter().map(|f| f.due).min()

@@ -1,18 +1,18 @@
-//! From an active key exchange to a tunnel that is up, and what the server says later.
+//! From an active key exchange to a tunnel that is up, and what is said on the control channel.
 
 use core::time::Duration;
 
 use super::exchange::State;
 use super::message::ControlMessage;
 use super::negotiate::{Agreed, agree};
-use super::{Configuring, NEVER, Now, Phase, Session};
+use super::side::Side;
+use super::{Admitting, Configuring, NEVER, Now, Phase, Session};
 use crate::clock::Instant;
 use crate::config::Credentials;
-use crate::directive::Directive;
 use crate::drops::DropReason;
 use crate::event::{CloseCause, Event};
-use crate::keys::data_key::{DataKey, KeyLimits, TlsRole};
-use crate::keys::{ekm, prf};
+use crate::keys::data_key::{DataKey, KeyLimits};
+use crate::keys::ekm;
 use crate::limits::MAX_USER_PASS;
 use crate::options::push_reply::{PushError, PushReply, PushState};
 use crate::options::pushed::Pushed;
@@ -32,28 +32,47 @@ impl Session {
     pub(super) fn on_exchange_active(&mut self, now: Now) {
         self.renegotiate_at = Some(self.draw_renegotiation(now));
         if self.exchange.key() != KeyId::FIRST {
-            match self.derive() {
-                Ok(data) => self.install(now, data),
-                Err(failure) => self.fail(CloseCause::Tls(failure)),
+            self.take_next_key(now);
+            let at = self.promotion(now);
+            return self.slots.promote_by(self.exchange.key(), at);
+        }
+        if !matches!(self.phase, Phase::Connecting) {
+            return;
+        }
+        let give_up = now.at + self.channel().timing.hand_window;
+        match self.side {
+            Side::Client(_) => {
+                self.phase =
+                    Phase::Configuring(Configuring { next_request: now.at + FIRST_REQUEST, give_up });
+                self.events.push_back(Event::AwaitingConfig(self.handle));
             }
-        } else if matches!(self.phase, Phase::Connecting) {
-            self.phase = Phase::Configuring(Configuring {
-                next_request: now.at + FIRST_REQUEST,
-                give_up: now.at + self.config.channel.timing.hand_window,
-            });
-            self.events.push_back(Event::AwaitingConfig(self.handle));
+            Side::Server(_) => {
+                self.phase = Phase::Admitting(Admitting { asked: false, give_up });
+                self.go_on_admitting(now);
+            }
+            Side::Peer(_) => self.come_up_as_peer(now),
         }
     }
 
-    /// `reneg-sec max [min]`; with 0 it is left to the server.
-    fn draw_renegotiation(&mut self, now: Now) -> Instant {
-        let timing = self.config.channel.timing;
-        if timing.reneg.is_zero() {
-            return NEVER;
+    /// Installs the key of a renegotiation as soon as both sides' messages are through, for receiving: the other
+    /// side may have all of ours and use it before we know.
+    pub(super) fn take_next_key(&mut self, now: Now) {
+        let key = self.exchange.key();
+        let ready = key != KeyId::FIRST && self.exchange.state() >= State::GotKey && self.is_granted();
+        if !ready || self.slots.knows(key) || !matches!(self.phase, Phase::Up) {
+            return;
         }
-        let spread = timing.reneg_min.map_or(Duration::ZERO, |min| timing.reneg.saturating_sub(min));
-        let early = Duration::from_millis(self.jitter.below(spread.as_millis() as u64));
-        now.at + (timing.reneg - early)
+        match self.derive() {
+            Ok(data) => {
+                self.install(data, NEVER);
+                if self.exchange.state() == State::Active {
+                    let at = self.promotion(now);
+                    self.slots.promote_by(key, at);
+                }
+                self.push_token(now);
+            }
+            Err(failure) => self.fail(CloseCause::Tls(failure)),
+        }
     }
 
     pub(super) fn ask_for_configuration(&mut self, now: Now) {
@@ -73,16 +92,28 @@ impl Session {
             }
             match message {
                 Some(message) => self.handle_message(now, message),
-                None => self.drops.count(DropReason::ControlMessage),
+                None => self.count(DropReason::ControlMessage),
             }
         }
     }
 
     fn handle_message(&mut self, now: Now, message: ControlMessage) {
+        match &self.side {
+            Side::Client(_) => self.handle_server_message(now, message),
+            Side::Server(_) => self.handle_client_message(now, message),
+            Side::Peer(_) => match message {
+                ControlMessage::Exit => self.fail(CloseCause::PeerExit),
+                _ => self.count(DropReason::ControlMessage),
+            },
+        }
+    }
+
+    fn handle_server_message(&mut self, now: Now, message: ControlMessage) {
         match message {
             ControlMessage::PushReply(text) => self.handle_push_reply(now, &text),
             ControlMessage::AuthFailed(reason) => {
-                let was_token = self.credentials.as_ref().is_some_and(|c| c.is_token);
+                let Side::Client(client) = &self.side else { return };
+                let was_token = client.credentials.as_ref().is_some_and(|c| c.is_token);
                 self.fail(CloseCause::AuthFailed { reason, was_token });
             }
             ControlMessage::AuthTemporary { backoff, advance, reason } => {
@@ -101,14 +132,16 @@ impl Session {
                 self.events.push_back(Event::Message { session: self.handle, text })
             }
             ControlMessage::Exit => self.fail(CloseCause::PeerExit),
-            ControlMessage::Unknown => self.drops.count(DropReason::ControlMessage),
+            ControlMessage::PushRequest | ControlMessage::ChallengeResponse(_) | ControlMessage::Unknown => {
+                self.count(DropReason::ControlMessage)
+            }
         }
     }
 
     /// `AUTH_PENDING[,timeout N]` moves the end of waiting, in either direction
     /// (`openvpn: push.c`, `parse_auth_pending_keywords`).
     fn extend_waiting(&mut self, seconds: Option<u32>) {
-        let timing = self.config.channel.timing;
+        let timing = self.channel().timing;
         let Some(active_at) = self.exchange.active_at() else { return };
         if let Phase::Configuring(configuring) = &mut self.phase {
             let most = (timing.reneg / 2).max(timing.hand_window);
@@ -122,7 +155,8 @@ impl Session {
             session: self.handle,
             text: format!("PUSH_REPLY{}", without_tokens(text)),
         });
-        match self.push.feed(text, &self.config.pull) {
+        let Side::Client(client) = &mut self.side else { return };
+        match client.push.feed(text, &client.config.pull) {
             Ok(PushState::More) => {}
             Ok(PushState::Complete(reply)) if matches!(self.phase, Phase::Configuring(_)) => {
                 self.come_up(now, reply);
@@ -130,7 +164,7 @@ impl Session {
             // A later one brings a renewed token and nothing else that could still be taken.
             Ok(PushState::Complete(reply)) => {
                 if self.take_token(&reply.options).is_err() {
-                    self.drops.count(DropReason::ControlMessage);
+                    self.count(DropReason::ControlMessage);
                 }
             }
             Err(PushError::Rejected(option)) => self.fail(CloseCause::RejectedOption(option)),
@@ -145,24 +179,18 @@ impl Session {
     /// The configuration is complete: agree, derive the first key, and hand it all out.
     fn come_up(&mut self, now: Now, reply: PushReply) {
         let PushReply { options, mut ignored } = reply;
-        let Some((_, hello)) = self.exchange.server() else { return };
-        let (agreed, not_obeyed) = match agree(&self.config, self.capabilities, &self.path, hello, &options) {
+        let (Some(hello), Side::Client(client)) = (self.exchange.hello(), &self.side) else { return };
+        let agreement = agree(&client.config, self.capabilities, &self.path, hello, &options);
+        let (agreed, not_obeyed) = match agreement {
             Ok(agreed) => agreed,
             Err(cause) => return self.fail(cause),
         };
         ignored.extend(not_obeyed);
         self.agreed = Some(agreed);
-        let key = match self.derive().and_then(|data| self.protect_renegotiations(now, agreed).map(|()| data))
-        {
-            Ok(data) => data,
-            Err(failure) => {
-                self.agreed = None;
-                return self.fail(CloseCause::Tls(failure));
-            }
-        };
+        if !self.take_first_key(now, agreed) {
+            return;
+        }
         let Agreed { params, flags, tun_mtu } = agreed;
-        self.directives.push_back(Directive::AddPeer { peer: self.peer, path: self.path, params });
-        self.install(now, key);
         self.keepalive.start(now.at, &options);
         for option in &options {
             if let Pushed::ExitNotify(n) = *option {
@@ -180,51 +208,57 @@ impl Session {
     }
 
     /// The data key of the current exchange, by exporter or PRF as agreed.
-    fn derive(&mut self) -> Result<DataKey, TlsFailure> {
-        let timing = self.config.channel.timing;
+    pub(super) fn derive(&mut self) -> Result<DataKey, TlsFailure> {
+        let timing = self.channel().timing;
         let limits = KeyLimits { bytes: timing.reneg_bytes, packets: timing.reneg_packets };
         let by_exporter = self.agreed.is_some_and(|agreed| agreed.flags.tls_ekm);
-        let block = match (self.exchange.server(), self.remote) {
-            (Some((server, _)), Some(remote)) if !by_exporter => {
-                prf::derive_block(self.exchange.source(), server, self.local, remote)
-            }
-            _ => ekm::export_block(self.exchange.tls(), ekm::DATA_KEYS)?,
+        let by_prf = match self.remote.filter(|_| !by_exporter) {
+            Some(remote) => self.exchange.derive_prf(self.local, remote),
+            None => None,
         };
-        Ok(DataKey::new(block, TlsRole::Client, limits))
+        let block = match by_prf {
+            Some(block) => block,
+            None => ekm::export_block(self.exchange.tls(), ekm::DATA_KEYS)?,
+        };
+        Ok(DataKey::new(block, self.side.tls_role(), limits))
     }
 
     /// Sets the dynamic tls-crypt up, once, from the first key's TLS connection.
-    fn protect_renegotiations(&mut self, now: Now, agreed: Agreed) -> Result<(), TlsFailure> {
+    pub(super) fn protect_renegotiations(&mut self, now: Now, agreed: Agreed) -> Result<(), TlsFailure> {
         if agreed.flags.dyn_tls_crypt {
             let exported = ekm::export_block(self.exchange.tls(), ekm::DYNAMIC_TLS_CRYPT)?;
             let wrap = Wrap::dynamic(
-                self.config.channel.wrap.static_key(),
+                self.base_key.as_deref().or_else(|| self.channel().wrap.static_key()),
                 &exported,
-                TlsRole::Client,
+                self.side.tls_role(),
                 now.unix_seconds(),
-                self.config.channel.replay,
+                self.channel().replay,
             );
-            self.dynamic_wrap = Some(wrap);
+            self.dynamic_wrap = Some(Box::new(wrap));
         }
         Ok(())
     }
 
-    /// Installs the key of the current exchange. By `promote_at` the server must have it, too
-    /// (`openvpn: ssl.c`, `auth_deferred_expire_window`); a little later if the exchange itself took as long,
-    /// as the server has the key only when our last ack has reached it.
-    fn install(&mut self, now: Now, data: DataKey) {
-        debug_assert_eq!(self.exchange.state(), State::Active);
-        let timing = self.config.channel.timing;
+    /// By when the other side must have the key of the current exchange, too (`openvpn: ssl.c`,
+    /// `auth_deferred_expire_window`); a little later if the exchange itself took as long, as it has the key only
+    /// when our last ack has reached it.
+    fn promotion(&self, now: Now) -> Instant {
+        let timing = self.channel().timing;
         let window = if timing.reneg.is_zero() {
             timing.hand_window
         } else {
             timing.hand_window.min(timing.reneg / 2)
         };
-        let promote_at = (self.exchange.started() + window).max(now.at + LAST_ACK);
+        (self.exchange.started() + window).max(now.at + LAST_ACK)
+    }
+
+    /// Installs the key of the current exchange, to send from `promote_at` on unless it is the first.
+    pub(super) fn install(&mut self, data: DataKey, promote_at: Instant) {
         let key = self.exchange.key();
         if let Some(key) = self.slots.install(key, data, promote_at, &mut self.directives) {
             self.on_promoted(key);
         }
+        self.exchange.settle();
     }
 
     /// Takes a token for renegotiations and reconnects, unless it would make those impossible. The error is a
@@ -246,9 +280,11 @@ impl Session {
                 MAX_USER_PASS - 1
             ));
         }
-        let name = username.clone().or_else(|| self.credentials.as_ref().map(|c| c.username.clone()));
+        let Side::Client(client) = &mut self.side else { return Ok(()) };
+        let name = username.clone().or_else(|| client.credentials.as_ref().map(|c| c.username.clone()));
         if let Some(name) = name {
-            self.credentials = Some(Credentials { username: name, password: token.clone(), is_token: true });
+            client.credentials =
+                Some(Credentials { username: name, password: token.clone(), is_token: true });
         }
         self.events.push_back(Event::Token { session: self.handle, username, token });
         Ok(())
@@ -257,7 +293,7 @@ impl Session {
 
 /// A control message without the values of `auth-token` options (`openvpn: ssl_verify.c`,
 /// `sanitize_control_message`).
-fn without_tokens(text: &str) -> String {
+pub(super) fn without_tokens(text: &str) -> String {
     // Wherever the word stands: quotes and blanks may come before it.
     let hide = |option: &str| match option.contains("auth-token") && !option.starts_with("auth-token-user ") {
         true => "auth-token".into(),

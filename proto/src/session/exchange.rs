@@ -1,22 +1,29 @@
 //! One key negotiation: its own reliable layer, its own TLS connection, one key-id.
 //!
 //! ```text
-//! Reset ──own reset acked, peer's received──► Handshake ──TLS ready, own key method 2 written──► SentKey
-//!   ──server's key method 2 read──► GotKey ──all own packets acked──► Active
+//! Reset ──own reset acked, peer's received──► Handshake
+//!   client: ──TLS ready, own key method 2 written──► SentKey ──server's read──► GotKey
+//!   server: ──TLS ready, client's key method 2 read──► Asked ──own written──► GotKey
+//! GotKey ──all own packets acked──► Active
 //! ```
 
+use core::time::Duration;
 use std::collections::VecDeque;
 
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::clock::Instant;
-use crate::keys::method2::{ClientMessage, ClientSource, Method2Error, ServerMessage, ServerSource};
+use crate::keys::data_key::TlsRole;
+use crate::keys::method2::{
+    ClientMessage, ClientSource, Introduction, Method2Error, ServerMessage, ServerSource,
+};
+use crate::keys::prf;
 use crate::limits::{MAX_QUEUED_MESSAGES, MAX_TLS_PLAINTEXT};
 use crate::reliable::{Accept, AckDebt, Incoming, ReliableRecv, ReliableSend};
-use crate::session::negotiate::ServerHello;
+use crate::session::negotiate::PeerHello;
 use crate::tls::{TlsFailure, TlsPhase, TlsSession};
 use crate::wire::ack::AckList;
-use crate::wire::ids::{KeyId, MessageId};
+use crate::wire::ids::{KeyId, MessageId, SessionId};
 use crate::wire::opcode::Opcode;
 
 /// How far a negotiation is (`openvpn: ssl_common.h`, `S_PRE_START` to `S_ACTIVE`).
@@ -24,7 +31,11 @@ use crate::wire::opcode::Opcode;
 pub(crate) enum State {
     Reset,
     Handshake,
+    /// Client: our message is written.
     SentKey,
+    /// Server: the client's message is read, ours is to be written.
+    Asked,
+    /// Both messages are through TLS.
     GotKey,
     Active,
 }
@@ -36,12 +47,42 @@ pub(crate) enum Failure {
     Protocol(&'static str),
 }
 
-/// What goes into our key-method-2 message.
+/// What goes into a client's key-method-2 message.
 pub(crate) struct Greeting {
     pub(crate) source: ClientSource,
     pub(crate) options: String,
     pub(crate) login: Option<(String, Zeroizing<String>)>,
     pub(crate) peer_info: String,
+}
+
+/// User name and password that a client sent.
+pub(crate) struct ReceivedLogin {
+    pub(crate) username: String,
+    pub(crate) password: Zeroizing<String>,
+    /// One of them was longer than the protocol allows, and is not here.
+    pub(crate) too_long: bool,
+}
+
+/// Our secrets of key method 2, and the peer's.
+enum Secrets {
+    Client {
+        own: ClientSource,
+        server: Option<ServerSource>,
+    },
+    Server {
+        own: ServerSource,
+        client: Option<ClientSource>,
+    },
+    /// Keys were derived.
+    Gone,
+}
+
+/// How the two resets went before there was state.
+pub(crate) enum Opening {
+    /// Ours is to be sent with this opcode.
+    Send(Opcode),
+    /// Both are through: the other side answered a stateless one.
+    Done,
 }
 
 /// Sizes that change from packet to packet.
@@ -66,23 +107,25 @@ pub(crate) struct Exchange {
     tls: Box<dyn TlsSession>,
     /// TLS bytes that wait for room in the send window.
     backlog: Vec<u8>,
-    source: ClientSource,
-    /// Our message, until TLS can take it.
+    role: TlsRole,
+    secrets: Secrets,
+    /// A client's message, until TLS can take it.
     greeting: Option<Zeroizing<Vec<u8>>>,
-    /// The server's message as far as it has come.
+    /// The peer's message as far as it has come.
     partial: Zeroizing<Vec<u8>>,
-    server: Option<(ServerSource, ServerHello)>,
+    hello: Option<PeerHello>,
+    login: Option<ReceivedLogin>,
     /// Records with control messages, held until the exchange is active.
     records: VecDeque<Zeroizing<Vec<u8>>>,
 }
 
 impl Exchange {
-    /// Starts a negotiation by queueing `reset`. `None` if the greeting is too long for the protocol.
-    pub(crate) fn start(
+    /// Starts a client's negotiation by queueing `reset`. `None` if the greeting is too long for the protocol.
+    pub(crate) fn client(
         now: Instant,
         key: KeyId,
         reset: Opcode,
-        send: ReliableSend,
+        timeout: Duration,
         tls: Box<dyn TlsSession>,
         greeting: Greeting,
     ) -> Option<Self> {
@@ -93,25 +136,66 @@ impl Exchange {
             peer_info: &greeting.peer_info,
         }
         .emit()?;
-        let mut exchange = Self {
+        let secrets = Secrets::Client { own: greeting.source, server: None };
+        let mut exchange = Self::new(now, key, Opening::Send(reset), timeout, tls, secrets);
+        exchange.greeting = Some(message);
+        Some(exchange)
+    }
+
+    /// Starts a server's negotiation.
+    pub(crate) fn server(
+        now: Instant,
+        key: KeyId,
+        opening: Opening,
+        timeout: Duration,
+        tls: Box<dyn TlsSession>,
+        source: ServerSource,
+    ) -> Self {
+        Self::new(now, key, opening, timeout, tls, Secrets::Server { own: source, client: None })
+    }
+
+    fn new(
+        now: Instant,
+        key: KeyId,
+        opening: Opening,
+        timeout: Duration,
+        tls: Box<dyn TlsSession>,
+        secrets: Secrets,
+    ) -> Self {
+        let done = matches!(opening, Opening::Done);
+        let role = match secrets {
+            Secrets::Client { .. } => TlsRole::Client,
+            Secrets::Server { .. } | Secrets::Gone => TlsRole::Server,
+        };
+        let (send, recv) = match opening {
+            Opening::Send(reset) => {
+                let mut send = ReliableSend::new(timeout);
+                send.push(now, reset, Vec::new());
+                (send, ReliableRecv::new())
+            }
+            Opening::Done => {
+                (ReliableSend::with_first(MessageId(1), timeout), ReliableRecv::starting_at(MessageId(1)))
+            }
+        };
+        Self {
             key,
             state: State::Reset,
             started: now,
             active_at: None,
-            peer_reset: false,
+            peer_reset: done,
             send,
-            recv: ReliableRecv::new(),
+            recv,
             acks: AckDebt::default(),
             tls,
             backlog: Vec::new(),
-            source: greeting.source,
-            greeting: Some(message),
+            role,
+            secrets,
+            greeting: None,
             partial: Zeroizing::default(),
-            server: None,
+            hello: None,
+            login: None,
             records: VecDeque::new(),
-        };
-        exchange.send.push(now, reset, Vec::new());
-        Some(exchange)
+        }
     }
 
     pub(crate) fn key(&self) -> KeyId {
@@ -134,12 +218,38 @@ impl Exchange {
         &mut *self.tls
     }
 
-    pub(crate) fn source(&self) -> &ClientSource {
-        &self.source
+    /// What the peer said of itself.
+    pub(crate) fn hello(&self) -> Option<&PeerHello> {
+        self.hello.as_ref()
     }
 
-    pub(crate) fn server(&self) -> Option<&(ServerSource, ServerHello)> {
-        self.server.as_ref()
+    /// User name and password of a client; only once.
+    pub(crate) fn take_login(&mut self) -> Option<ReceivedLogin> {
+        self.login.take()
+    }
+
+    /// The key block by the PRF, while both sides' secrets are there.
+    pub(crate) fn derive_prf(&self, local: SessionId, remote: SessionId) -> Option<Zeroizing<[u8; 256]>> {
+        match &self.secrets {
+            Secrets::Client { own, server: Some(server) } => {
+                Some(prf::derive_block(own, server, local, remote))
+            }
+            Secrets::Server { own, client: Some(client) } => {
+                Some(prf::derive_block(client, own, remote, local))
+            }
+            Secrets::Client { .. } | Secrets::Server { .. } | Secrets::Gone => None,
+        }
+    }
+
+    /// Nothing will be derived any more: forgets what it would take, and gives spare memory back.
+    pub(crate) fn settle(&mut self) {
+        self.secrets = Secrets::Gone;
+        self.login = None;
+        self.tls.settle();
+        self.backlog.shrink_to_fit();
+        self.records.shrink_to_fit();
+        self.send.shrink();
+        self.recv.shrink();
     }
 
     /// The peer's reset arrived; all outstanding packets go out again at once, as it now listens.
@@ -215,11 +325,12 @@ impl Exchange {
                 return Ok(());
             }
             match self.state {
+                State::Handshake if self.role == TlsRole::Server => self.read_client_message(&record)?,
                 State::Reset | State::Handshake => {
                     return Err(Failure::Protocol("application data before the TLS handshake was done"));
                 }
                 State::SentKey => self.read_server_message(&record)?,
-                State::GotKey | State::Active => {
+                State::Asked | State::GotKey | State::Active => {
                     if self.records.len() >= MAX_QUEUED_MESSAGES {
                         return Err(Failure::Protocol("too many control messages at once"));
                     }
@@ -233,8 +344,11 @@ impl Exchange {
         self.partial.extend_from_slice(record);
         match ServerMessage::parse(&self.partial) {
             Ok(ServerMessage { source, options, peer_info }) => {
-                self.server = Some((source, ServerHello { options, peer_info }));
-                self.partial.zeroize();
+                self.hello = Some(PeerHello { options, peer_info });
+                if let Secrets::Client { server, .. } = &mut self.secrets {
+                    *server = Some(source);
+                }
+                self.partial = Zeroizing::default();
                 self.state = State::GotKey;
                 Ok(())
             }
@@ -244,6 +358,49 @@ impl Exchange {
             }
             Err(Method2Error::Method) => Err(Failure::Protocol("the server does not speak key method 2")),
         }
+    }
+
+    fn read_client_message(&mut self, record: &[u8]) -> Result<(), Failure> {
+        self.partial.extend_from_slice(record);
+        match Introduction::parse(&self.partial) {
+            Ok(introduction) => {
+                let Introduction { source, options, username, password, login_too_long, peer_info } =
+                    introduction;
+                self.hello = Some(PeerHello { options, peer_info });
+                self.login = Some(ReceivedLogin { username, password, too_long: login_too_long });
+                if let Secrets::Server { client, .. } = &mut self.secrets {
+                    *client = Some(source);
+                }
+                self.partial = Zeroizing::default();
+                self.state = State::Asked;
+                Ok(())
+            }
+            Err(Method2Error::Incomplete) if self.partial.len() < MAX_TLS_PLAINTEXT => Ok(()),
+            Err(Method2Error::Incomplete | Method2Error::TooLong) => {
+                Err(Failure::Protocol("the client's key method 2 message is malformed"))
+            }
+            Err(Method2Error::Method) => Err(Failure::Protocol("the client does not speak key method 2")),
+        }
+    }
+
+    /// Answers the client's message with ours.
+    pub(crate) fn answer(
+        &mut self,
+        now: Instant,
+        options: String,
+        peer_info: String,
+        sizes: Sizes,
+    ) -> Result<(), Failure> {
+        let Secrets::Server { own, client } = core::mem::replace(&mut self.secrets, Secrets::Gone) else {
+            return Ok(());
+        };
+        let message = ServerMessage { source: own, options, peer_info };
+        let text = message.emit().ok_or(Failure::Protocol("our key method 2 message is too long"))?;
+        self.secrets = Secrets::Server { own: message.source, client };
+        self.tls.write_record(&text).map_err(Failure::Tls)?;
+        self.state = State::GotKey;
+        self.queue_tls(now, sizes);
+        Ok(())
     }
 
     /// Cuts waiting TLS bytes into packets as far as the window allows.

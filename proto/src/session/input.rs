@@ -6,6 +6,7 @@ use super::{Now, Phase, Session};
 use crate::directive::Directive;
 use crate::drops::DropReason;
 use crate::event::{CloseCause, Event};
+use crate::keys::data_key::TlsRole;
 use crate::reliable::Accept;
 use crate::report::Report;
 use crate::wire::control::{ControlBody, EarlyNegotiation};
@@ -20,14 +21,30 @@ impl Session {
         }
         match self.receive(now, bytes) {
             Ok(()) => self.advance(now),
-            Err(reason) => self.drops.count(reason),
+            Err(reason) => self.count(reason),
+        }
+    }
+
+    /// Takes the packet that made this session, whose protection was checked before.
+    pub(crate) fn handle_first(&mut self, now: Now, opcode: Opcode, body: &[u8]) {
+        let result = ControlBody::parse(opcode, body)
+            .and_then(|body| self.take_body(now, opcode, KeyId::FIRST, &body));
+        match result {
+            Ok(()) => self.advance(now),
+            Err(reason) => self.count(reason),
         }
     }
 
     fn receive(&mut self, now: Now, bytes: &mut [u8]) -> Result<(), DropReason> {
         let (opcode, key) = Opcode::parse(*bytes.first().ok_or(DropReason::Malformed)?)?;
+        if self.lame_until.is_some() {
+            return Err(DropReason::WrongSessionId);
+        }
+        let server = self.side.tls_role() == TlsRole::Server;
         match opcode {
-            Opcode::HardResetServerV2 | Opcode::SoftResetV1 | Opcode::ControlV1 | Opcode::AckV1 => {}
+            Opcode::SoftResetV1 | Opcode::ControlV1 | Opcode::AckV1 => {}
+            Opcode::HardResetServerV2 if !server => {}
+            Opcode::HardResetClientV2 | Opcode::HardResetClientV3 | Opcode::ControlWkcV1 if server => {}
             _ => return Err(DropReason::UnexpectedOpcode),
         }
         let wrap = match &mut self.dynamic_wrap {
@@ -42,11 +59,21 @@ impl Session {
         if remote.is_none() {
             self.meet(now, verified.session(), &body)?;
         }
+        self.take_body(now, opcode, key, &body)
+    }
+
+    fn take_body(
+        &mut self,
+        now: Now,
+        opcode: Opcode,
+        key: KeyId,
+        body: &ControlBody<'_>,
+    ) -> Result<(), DropReason> {
         self.keepalive.on_control_received(now.at);
         if self.previous.as_ref().is_some_and(|previous| previous.key() == key) {
-            return self.receive_late(now, opcode, &body);
+            return self.receive_late(now, opcode, body);
         }
-        self.select_exchange(now, opcode, key, &body)?;
+        self.select_exchange(now, opcode, key, body)?;
         self.exchange.acknowledge(&body.acks);
         let Some(message) = body.message else { return Ok(()) };
         if opcode.is_reset() {
@@ -58,7 +85,7 @@ impl Session {
         match self.exchange.accept(message, opcode, body.payload) {
             Accept::New => Ok(()),
             Accept::Duplicate => {
-                self.drops.count(DropReason::Duplicate);
+                self.count(DropReason::Duplicate);
                 Ok(())
             }
             Accept::OutOfWindow => Err(DropReason::OutOfWindow),
@@ -106,7 +133,9 @@ impl Session {
     ) -> Result<(), DropReason> {
         if key == self.exchange.key() {
             let stray_reset = match opcode {
-                Opcode::HardResetServerV2 => key != KeyId::FIRST,
+                Opcode::HardResetServerV2 | Opcode::HardResetClientV2 | Opcode::HardResetClientV3 => {
+                    key != KeyId::FIRST
+                }
                 Opcode::SoftResetV1 => key == KeyId::FIRST,
                 _ => false,
             };
@@ -135,9 +164,11 @@ impl Session {
                 self.leave(now);
                 Err(DropReason::WrongKeyId)
             }
-            Phase::Connecting | Phase::Configuring(_) | Phase::Dying(_) | Phase::Dead => {
-                Err(DropReason::WrongKeyId)
-            }
+            Phase::Connecting
+            | Phase::Configuring(_)
+            | Phase::Admitting(_)
+            | Phase::Dying(_)
+            | Phase::Dead => Err(DropReason::WrongKeyId),
         }
     }
 
@@ -145,7 +176,7 @@ impl Session {
     pub(super) fn advance(&mut self, now: Now) {
         let sizes = self.sizes();
         if let Err(failure) = self.exchange.advance(now.at, sizes) {
-            return self.fail(failure.into());
+            return self.fail_exchange(now, failure.into());
         }
         if !self.tls_reported && self.exchange.state() >= State::SentKey {
             self.tls_reported = true;
@@ -154,6 +185,10 @@ impl Session {
             let (peer, description) = (tls.peer(), tls.description().unwrap_or_default());
             self.events.push_back(Event::TlsReady { session: self.handle, peer, description, key });
         }
+        if self.exchange.state() == State::Asked {
+            self.answer_client(now);
+        }
+        self.take_next_key(now);
         if self.exchange.state() == State::Active && self.renegotiate_at.is_none() {
             self.on_exchange_active(now);
         }
@@ -172,6 +207,10 @@ impl Session {
         }
         match report {
             Report::FirstReceive { key, .. } => {
+                // Who uses the key has all that we sent for it.
+                if key == self.exchange.key() && self.exchange.conclude(now.at) {
+                    self.on_exchange_active(now);
+                }
                 if self.slots.on_first_receive(key, &mut self.directives) {
                     self.on_promoted(key);
                 }
@@ -218,8 +257,10 @@ impl Session {
     pub(crate) fn handle_stream_closed(&mut self) {
         self.finish(match &self.phase {
             Phase::Dying(cause) => cause.clone(),
-            Phase::Leaving(_) => CloseCause::Local,
-            Phase::Connecting | Phase::Configuring(_) | Phase::Up | Phase::Dead => CloseCause::StreamClosed,
+            Phase::Leaving(leaving) => leaving.cause.clone(),
+            Phase::Connecting | Phase::Configuring(_) | Phase::Admitting(_) | Phase::Up | Phase::Dead => {
+                CloseCause::StreamClosed
+            }
         });
     }
 }
@@ -236,6 +277,7 @@ fn admit(
     if body.remote_session.is_some_and(|id| id != local) {
         return Err(DropReason::WrongAckSessionId);
     }
+    // Not so a peer's, which sends its reset as soon as it starts.
     let first = opcode == Opcode::HardResetServerV2 && body.message == Some(MessageId(0));
     match remote {
         Some(remote) if remote == sender => Ok(()),

@@ -41,10 +41,12 @@ pub(crate) struct Keepalive {
     hold: Instant,
     /// Whether a data plane has the peer and can be asked.
     up: bool,
+    /// Whether silence ends the session even if no setting says when: a client's has a default.
+    pulls: bool,
 }
 
 impl Keepalive {
-    pub(crate) fn new(now: Instant, settings: Settings) -> Self {
+    pub(crate) fn new(now: Instant, settings: Settings, pulls: bool) -> Self {
         let mut keepalive = Self {
             settings,
             control_rx: now,
@@ -56,9 +58,18 @@ impl Keepalive {
             session_end: None,
             hold: Instant::ZERO,
             up: false,
+            pulls,
         };
-        keepalive.timeout_due = keepalive.timeout().map(|after| now + after);
+        if pulls {
+            keepalive.timeout_due = keepalive.timeout().map(|after| now + after);
+        }
         keepalive
+    }
+
+    /// What a server decided for one client.
+    pub(crate) fn restrict(&mut self, session: Option<Duration>, inactive: Option<(Duration, u64)>) {
+        self.settings.session = session.or(self.settings.session);
+        self.settings.inactive = inactive.or(self.settings.inactive);
     }
 
     /// Takes pushed settings over and starts pinging.
@@ -83,7 +94,8 @@ impl Keepalive {
 
     fn timeout(&self) -> Option<Duration> {
         let after = match self.settings.timeout {
-            None => DEFAULT_RESTART,
+            None if self.pulls => DEFAULT_RESTART,
+            None => return None,
             Some(PingTimeout::Restart(after) | PingTimeout::Exit(after)) => after,
         };
         (!after.is_zero()).then_some(after)
@@ -182,14 +194,14 @@ mod tests {
     }
 
     fn started(options: &[Pushed]) -> Keepalive {
-        let mut keepalive = Keepalive::new(at(0), Settings::default());
+        let mut keepalive = Keepalive::new(at(0), Settings::default(), true);
         keepalive.start(at(0), options);
         keepalive
     }
 
     #[test]
     fn before_the_tunnel_is_up_silence_ends_it_after_120_seconds() {
-        let mut keepalive = Keepalive::new(at(0), Settings::default());
+        let mut keepalive = Keepalive::new(at(0), Settings::default(), true);
         assert_eq!(keepalive.deadline(), Some(Deadline { at: at(120), why: Timer::PingTimeout }));
         keepalive.on_control_received(at(10));
         assert_eq!(keepalive.handle_timeout(at(120)), None);

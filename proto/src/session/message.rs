@@ -2,7 +2,7 @@
 
 use crate::event::Advance;
 
-/// A message from the server.
+/// A message from the other side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ControlMessage {
     /// `PUSH_REPLY`: the text after the word, with its comma.
@@ -19,6 +19,10 @@ pub(crate) enum ControlMessage {
     Halt(String),
     /// `INFO` or `INFO_PRE`: the whole message.
     Info(String),
+    /// `PUSH_REQUEST`.
+    PushRequest,
+    /// `CR_RESPONSE`: the text after the comma.
+    ChallengeResponse(String),
     /// `EXIT`.
     Exit,
     /// Anything else.
@@ -44,6 +48,10 @@ impl ControlMessage {
         let after = |word: &str| text.strip_prefix(word);
         Some(if let Some(rest) = after("AUTH_FAILED") {
             Self::auth_failed(rest.strip_prefix(',').unwrap_or(""))
+        } else if text == "PUSH_REQUEST" {
+            Self::PushRequest
+        } else if let Some(rest) = after("CR_RESPONSE,") {
+            Self::ChallengeResponse(rest.into())
         } else if let Some(rest) = after("PUSH_REPLY") {
             Self::PushReply(rest.into())
         } else if let Some(rest) = after("RESTART") {

@@ -1,6 +1,4 @@
-//! What we tell about ourselves, and what follows from the server's answer.
-
-use core::fmt::Write as _;
+//! What a client makes of the server's answer.
 
 use crate::config::ClientConfig;
 use crate::config::cipher::DataCipher;
@@ -11,82 +9,8 @@ use crate::options::pushed::Pushed;
 use crate::path::Path;
 use crate::plane::Capabilities;
 use crate::wire::ids::PeerId;
-use crate::wrap::WrapConfig;
-use crate::wrap::static_key::{HmacDigest, KeyDirection};
 
-/// Bits of `IV_PROTO` (`openvpn: ssl.h`).
-mod iv_proto {
-    pub(super) const DATA_V2: u32 = 1 << 1;
-    pub(super) const REQUEST_PUSH: u32 = 1 << 2;
-    pub(super) const TLS_KEY_EXPORT: u32 = 1 << 3;
-    pub(super) const AUTH_PENDING_KW: u32 = 1 << 4;
-    pub(super) const CC_EXIT_NOTIFY: u32 = 1 << 7;
-    pub(super) const AUTH_FAIL_TEMP: u32 = 1 << 8;
-    pub(super) const DYN_TLS_CRYPT: u32 = 1 << 9;
-    pub(super) const DATA_EPOCH: u32 = 1 << 10;
-}
-
-/// The peer-info lines of a client (`openvpn: ssl.c`, `push_peer_info`). Only what is true is announced.
-pub(crate) fn peer_info(config: &ClientConfig, capabilities: Capabilities, own_id: Option<PeerId>) -> String {
-    use iv_proto::*;
-    let mut info = String::with_capacity(256);
-    let mut line = |name: &str, value: &dyn core::fmt::Display| {
-        // Writing to a String can't fail.
-        let _ = writeln!(info, "{name}={value}");
-    };
-    if let Some(id) = own_id {
-        line("ID", &format_args!("{:x}", id.get()));
-    }
-    line("IV_VER", &config.channel.peer_info.version);
-    line("IV_PLAT", &config.channel.peer_info.platform);
-    line("IV_TCPNL", &1);
-    line("IV_MTU", &config.tun_mtu_max);
-    let both_gcm = [DataCipher::Aes128Gcm, DataCipher::Aes256Gcm];
-    if both_gcm.iter().all(|cipher| config.channel.ciphers.contains(cipher)) {
-        line("IV_NCP", &2);
-    }
-    let names: Vec<&str> = config.channel.ciphers.iter().map(|cipher| cipher.name()).collect();
-    line("IV_CIPHERS", &names.join(":"));
-    let epoch = if capabilities.epoch { DATA_EPOCH } else { 0 };
-    let bits = DATA_V2
-        | REQUEST_PUSH
-        | TLS_KEY_EXPORT
-        | AUTH_PENDING_KW
-        | CC_EXIT_NOTIFY
-        | AUTH_FAIL_TEMP
-        | DYN_TLS_CRYPT
-        | epoch;
-    line("IV_PROTO", &bits);
-    for (name, value) in &config.channel.peer_info.extra {
-        line(name, value);
-    }
-    info
-}
-
-/// The options string ("OCC"): what OpenVPN sends with default options. Peers compare it only for
-/// warnings (`openvpn: options.c`, `options_string`).
-pub(crate) fn options_string(config: &ClientConfig, path: &Path) -> String {
-    let digest = HmacDigest::from_name(&config.channel.auth_name).map_or(20, HmacDigest::output_len);
-    let stream = path.is_stream();
-    let link_mtu = usize::from(config.channel.tun_mtu) + 21 + digest + if stream { 2 } else { 0 };
-    let proto = if stream { "TCPv4_CLIENT" } else { "UDPv4" };
-    let (keydir, tls_auth) = match &config.channel.wrap {
-        WrapConfig::TlsAuth { direction, .. } => {
-            let keydir = match direction {
-                KeyDirection::Bidirectional => "",
-                KeyDirection::Normal => ",keydir 0",
-                KeyDirection::Inverse => ",keydir 1",
-            };
-            (keydir, ",tls-auth")
-        }
-        WrapConfig::None | WrapConfig::TlsCrypt { .. } | WrapConfig::TlsCryptV2 { .. } => ("", ""),
-    };
-    let (mtu, auth) = (config.channel.tun_mtu, &config.channel.auth_name);
-    format!(
-        "V4,dev-type tun,link-mtu {link_mtu},tun-mtu {mtu},proto {proto}{keydir},auth {auth},keysize 128\
-         {tls_auth},key-method 2,tls-client"
-    )
-}
+pub(crate) use super::hello::{PeerHello, options_string, peer_info};
 
 /// Features that both sides agreed on (`protocol-flags`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,37 +43,13 @@ pub(crate) struct Agreed {
     pub(crate) tun_mtu: u16,
 }
 
-/// What the server said of itself in key method 2.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ServerHello {
-    /// Its options string.
-    pub(crate) options: String,
-    /// Its peer-info lines.
-    pub(crate) peer_info: String,
-}
-
-impl ServerHello {
-    fn cipher(&self) -> Option<&str> {
-        self.options.split(',').find_map(|item| item.strip_prefix("cipher "))
-    }
-
-    /// The peer-id it wants on packets to it (`openvpn: ssl_util.c`, `extract_asymmetric_peer_id`).
-    fn peer_id(&self) -> Option<PeerId> {
-        let hex = self.peer_info.lines().find_map(|line| line.strip_prefix("ID="))?;
-        u32::from_str_radix(hex, 16)
-            .ok()
-            .filter(|&id| id < PeerId::UNDEFINED.get())
-            .map(PeerId::from_low_bits)
-    }
-}
-
-/// Decides on cipher, format and features (control.md calls it the client's side of NCP;
+/// Decides on cipher, format and features (the client's side of NCP;
 /// `openvpn: init.c`, `do_deferred_options` and `ssl_ncp.c`).
 pub(crate) fn agree(
     config: &ClientConfig,
     capabilities: Capabilities,
     path: &Path,
-    server: &ServerHello,
+    server: &PeerHello,
     options: &[Pushed],
 ) -> Result<(Agreed, Vec<String>), CloseCause> {
     let mut flags = Flags::default();
@@ -230,7 +130,7 @@ fn check_compression(words: &[String]) -> Result<(), CloseCause> {
 /// A pushed cipher decides; else the one of the server's options string if it is allowed; else the fallback.
 fn choose_cipher(
     config: &ClientConfig,
-    server: &ServerHello,
+    server: &PeerHello,
     pushed: Option<&str>,
 ) -> Result<DataCipher, CloseCause> {
     let allowed = |name: &str| {
@@ -269,23 +169,30 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::config::Credentials;
+    use crate::session::side::{ClientSide, Side};
     use crate::tls::fake::FakeFactory;
+    use crate::wrap::WrapConfig;
 
     fn config() -> ClientConfig {
         ClientConfig::new(WrapConfig::None, Arc::new(FakeFactory::new()))
+    }
+
+    fn side(config: ClientConfig) -> Side {
+        Side::Client(Box::new(ClientSide::new(Arc::new(config), None::<Credentials>)))
     }
 
     fn path() -> Path {
         Path::udp(0, SocketAddr::from(([192, 0, 2, 1], 1194)))
     }
 
-    fn hello(peer_info: &str) -> ServerHello {
-        ServerHello { options: "V4,cipher AES-128-GCM,tls-server".into(), peer_info: peer_info.into() }
+    fn hello(peer_info: &str) -> PeerHello {
+        PeerHello { options: "V4,cipher AES-128-GCM,tls-server".into(), peer_info: peer_info.into() }
     }
 
     fn agreed(
         capabilities: Capabilities,
-        server: &ServerHello,
+        server: &PeerHello,
         options: &[Pushed],
     ) -> Result<Agreed, CloseCause> {
         agree(&config(), capabilities, &path(), server, options).map(|(agreed, _)| agreed)
@@ -310,16 +217,17 @@ mod tests {
             assert_eq!(format, DataFormat::V1, "{odd}");
         }
         assert!(
-            peer_info(&config(), Capabilities::USERSPACE, Some(id(0xabc))).starts_with("ID=abc\nIV_VER=")
+            peer_info(&side(config()), Capabilities::USERSPACE, Some(id(0xabc)))
+                .starts_with("ID=abc\nIV_VER=")
         );
-        assert!(peer_info(&config(), one_id_only, None).starts_with("IV_VER="));
+        assert!(peer_info(&side(config()), one_id_only, None).starts_with("IV_VER="));
     }
 
     #[test]
     fn what_a_plane_cannot_do_is_neither_offered_nor_accepted() {
         let classic = Capabilities { epoch: false, data_v1: false, ..Capabilities::USERSPACE };
-        assert!(peer_info(&config(), classic, None).contains("\nIV_PROTO=926\n"));
-        assert!(peer_info(&config(), Capabilities::USERSPACE, None).contains("\nIV_PROTO=1950\n"));
+        assert!(peer_info(&side(config()), classic, None).contains("\nIV_PROTO=926\n"));
+        assert!(peer_info(&side(config()), Capabilities::USERSPACE, None).contains("\nIV_PROTO=1950\n"));
         let epoch = [Pushed::PeerId(Some(7)), Pushed::ProtocolFlags(vec!["aead-epoch".into()])];
         assert!(agreed(Capabilities::USERSPACE, &hello(""), &epoch).is_ok());
         assert!(matches!(agreed(classic, &hello(""), &epoch), Err(CloseCause::Push(_))));
@@ -331,7 +239,7 @@ mod tests {
     fn iv_ncp_is_announced_only_with_both_gcm_ciphers() {
         let mut config = config();
         config.channel.ciphers = vec![DataCipher::Aes256Gcm, DataCipher::ChaCha20Poly1305];
-        let info = peer_info(&config, Capabilities::USERSPACE, None);
+        let info = peer_info(&side(config), Capabilities::USERSPACE, None);
         assert!(
             !info.contains("IV_NCP") && info.contains("IV_CIPHERS=AES-256-GCM:CHACHA20-POLY1305\n"),
             "{info}"
@@ -342,7 +250,7 @@ mod tests {
     fn the_servers_options_string_names_the_cipher_of_last_resort() {
         let by_options = agreed(Capabilities::USERSPACE, &hello(""), &[]).unwrap();
         assert_eq!(by_options.params.cipher, DataCipher::Aes128Gcm);
-        let silent = ServerHello::default();
+        let silent = PeerHello::default();
         assert!(matches!(agreed(Capabilities::USERSPACE, &silent, &[]), Err(CloseCause::Cipher(_))));
         let mut config = config();
         config.channel.fallback = Some(DataCipher::Aes192Gcm);
@@ -353,12 +261,13 @@ mod tests {
     #[test]
     fn options_string_is_the_one_of_openvpn_with_default_options() {
         assert_eq!(
-            options_string(&config(), &path()),
+            options_string(&side(config()), &path()),
             "V4,dev-type tun,link-mtu 1541,tun-mtu 1500,proto UDPv4,auth SHA1,keysize 128,key-method 2,tls-client"
         );
         let stream = Path::Stream(crate::StreamId(1));
         assert!(
-            options_string(&config(), &stream).contains("link-mtu 1543,tun-mtu 1500,proto TCPv4_CLIENT,")
+            options_string(&side(config()), &stream)
+                .contains("link-mtu 1543,tun-mtu 1500,proto TCPv4_CLIENT,")
         );
     }
 

@@ -1,5 +1,6 @@
 //! TLS as memory buffers behind a small trait.
 
+pub mod facts;
 #[cfg(any(test, fuzzing, feature = "fuzzing"))]
 pub(crate) mod fake;
 pub mod rustls;
@@ -10,6 +11,7 @@ mod tests;
 
 use core::fmt;
 use core::time::Duration;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -52,6 +54,11 @@ pub trait TlsSession: Send {
     /// Protocol version, cipher suite and key type for a log line, such as
     /// `TLSv1.3, cipher TLS_AES_256_GCM_SHA384`; `None` before the handshake is done.
     fn description(&self) -> Option<String>;
+
+    /// Tells that the key negotiation is over: all that only the handshake needed is given up, to make an idle
+    /// session small. Afterwards a session may have no [`peer`](Self::peer) and no
+    /// [`description`](Self::description) any more, and [`export`](Self::export) may fail.
+    fn settle(&mut self) {}
 }
 
 /// Makes TLS sessions, one for each key negotiation.
@@ -76,6 +83,8 @@ pub struct PeerIdentity {
     pub chain: Vec<String>,
     /// Lines for the log about what was let pass, as `VERIFY WARNING: ...` for a CRL that is missing.
     pub warnings: Vec<String>,
+    /// The certificates in DER, the leaf first; see [`facts`](facts::facts).
+    pub certificates: Arc<[Vec<u8>]>,
 }
 
 /// Why TLS failed, for a person: the message names certificate, reason and cure.

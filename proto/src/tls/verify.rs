@@ -194,7 +194,15 @@ impl Verifier {
         let common_name = self.check_leaf(peer, &cert)?;
         let chain = self.check_serials(peer, &path)?;
         let (subject, fingerprint) = (cert.subject(), cert.fingerprint());
-        Ok(PeerIdentity { subject, common_name: Some(common_name), fingerprint, chain, warnings })
+        let certificates = path.iter().map(|der| der.to_vec()).collect();
+        Ok(PeerIdentity {
+            subject,
+            common_name: Some(common_name),
+            fingerprint,
+            chain,
+            warnings,
+            certificates,
+        })
     }
 
     /// Contents of the subjects of the trusted certificates, in DER without the outer SEQUENCE.

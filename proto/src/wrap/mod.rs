@@ -2,6 +2,7 @@
 //! renegotiations.
 
 pub(crate) mod gate;
+pub mod generate;
 mod hmac;
 pub(crate) mod pem;
 pub mod replay;
@@ -208,6 +209,19 @@ impl Wrap {
         {
             out.extend_from_slice(key.wrapped());
         }
+    }
+
+    /// Seals a packet under any replay id.
+    #[cfg(test)]
+    pub(crate) fn seal_as(
+        &self,
+        id: ReplayId,
+        header: u8,
+        session: SessionId,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        self.mode.seal(id, header, session, body, out);
     }
 
     /// Checks and opens a packet in place. The proof that this happened is the returned type.

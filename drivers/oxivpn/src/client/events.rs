@@ -107,7 +107,7 @@ impl Client {
             &self.profile,
             &self.attempt.pushed,
             news.tun_mtu,
-            address.ip(),
+            Some(address.ip()),
             self.path.device(),
         );
         let opened = match opened {

@@ -60,34 +60,35 @@ impl turn::Device for Tun {
 }
 
 /// What the host gets for a tunnel.
-pub(super) struct HostSide {
+pub(crate) struct HostSide {
     host: Option<Host>,
     plan: Plan,
     log: Arc<Log>,
 }
 
 /// An opened device with its host side.
-pub(super) struct Opened {
+pub(crate) struct Opened {
     /// The device, if it was opened just now; `None` if the one before goes on.
-    pub(super) device: Option<Tun>,
+    pub(crate) device: Option<Tun>,
     /// Whether everything wanted is in place.
-    pub(super) complete: bool,
+    pub(crate) complete: bool,
 }
 
 impl HostSide {
     /// Nothing done so far.
-    pub(super) fn new(log: Arc<Log>) -> Self {
+    pub(crate) fn new(log: Arc<Log>) -> Self {
         Self { host: None, plan: Plan::default(), log }
     }
 
-    /// Opens the device unless `present`, and brings the host to what profile and server want. A device of
+    /// Opens the device unless `present`, and brings the host to what profile and server want (a server itself has no
+    /// `remote`). A device of
     /// before keeps its name; differences in addresses and routes are carried out, the rest stays untouched.
-    pub(super) fn bring_up(
+    pub(crate) fn bring_up(
         &mut self,
         profile: &Profile,
         pushed: &[Pushed],
         mtu: u16,
-        remote: std::net::IpAddr,
+        remote: Option<std::net::IpAddr>,
         present: Option<&Tun>,
     ) -> Result<Opened> {
         let opened = match present {
@@ -117,7 +118,7 @@ impl HostSide {
         profile: &Profile,
         pushed: &[Pushed],
         mtu: u16,
-        remote: std::net::IpAddr,
+        remote: Option<std::net::IpAddr>,
         interface: &str,
     ) -> Result<bool> {
         let host = match &mut self.host {
@@ -125,13 +126,15 @@ impl HostSide {
             none => none.insert(Host::new(Some(Path::new(oxivpn_host::JOURNAL_DIR)))?),
         };
         let around = Surroundings {
-            remote: Some(remote),
-            to_remote: if remote.is_ipv4() {
-                host.gateway_to(remote)?
-            } else {
-                host.default_gateway(IpVersion::V4)?
+            remote,
+            to_remote: match remote {
+                Some(remote) if remote.is_ipv4() => host.gateway_to(remote)?,
+                _ => host.default_gateway(IpVersion::V4)?,
             },
-            to_remote6: if remote.is_ipv6() { host.gateway_to(remote)? } else { None },
+            to_remote6: match remote {
+                Some(remote) if remote.is_ipv6() => host.gateway_to(remote)?,
+                _ => None,
+            },
             default: host.default_gateway(IpVersion::V4)?,
         };
         let mut wanted = wanted(&profile.host, pushed, &around);
@@ -164,7 +167,7 @@ impl HostSide {
     }
 
     /// Takes everything back.
-    pub(super) fn tear_down(&mut self) {
+    pub(crate) fn tear_down(&mut self) {
         let Some(mut host) = self.host.take() else { return };
         let plan = core::mem::take(&mut self.plan);
         let interface = &plan.interface;

@@ -116,7 +116,8 @@ fn clean_name(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
 }
 
-fn clean_value(value: &str) -> String {
+/// Control characters become `_`; this also is what OpenVPN makes of user names and passwords.
+pub(super) fn clean_value(value: &str) -> String {
     value.chars().map(|c| if c.is_ascii_control() { '_' } else { c }).collect()
 }
 

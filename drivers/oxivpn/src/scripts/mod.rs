@@ -4,10 +4,17 @@
 //! |---|---|
 //! | [`runner`] | starts programs, waits for them, ends those that take too long; the loop never waits |
 //! | [`environment`] | a set of variables, cleaned as OpenVPN cleans them |
+//! | [`kinds`] | what each kind of script is called with |
+//! | [`answers`] | scripts that answer by files too: logins and new clients |
+//! | [`variables`] | the variables that OpenVPN sets, by what they tell of |
 
+pub mod answers;
 pub mod environment;
+mod files;
+pub mod kinds;
 pub mod runner;
 mod supervisor;
+pub mod variables;
 
 pub use environment::Environment;
 pub use runner::{Finished, Job, JobId, Refusal, Scripts};

@@ -375,6 +375,7 @@ fn the_peer_is_described() {
         fingerprint: fingerprint("server-by-sub"),
         chain: vec!["depth=2, CN=Test-CA".into(), "depth=1, CN=Sub-CA".into(), "depth=0, CN=server".into()],
         warnings: Vec::new(),
+        certificates: ["server-by-sub", "sub", "ca"].map(|name| cert(name).to_vec()).into(),
     };
     assert_eq!(peer, wanted);
 }

@@ -77,6 +77,22 @@ impl<'a> Cert<'a> {
         BigInt::from_signed_bytes_be(self.x509.raw_serial()).to_string()
     }
 
+    /// Absolute value of the serial number, most significant byte first.
+    pub(crate) fn serial_bytes(&self) -> Vec<u8> {
+        BigInt::from_signed_bytes_be(self.x509.raw_serial()).to_bytes_be().1
+    }
+
+    /// Parts of the subject whose kind has a short name, in order
+    /// (`openvpn: ssl_verify_openssl.c`, `x509_setenv`).
+    pub(crate) fn fields(&self) -> Vec<(&'static str, String)> {
+        let parts = self.x509.subject().iter_attributes().filter_map(|part| {
+            let oid = part.attr_type().to_id_string();
+            let (_, name) = ATTRIBUTES.iter().find(|(id, _)| *id == oid)?;
+            Some((*name, value_text(part.attr_value())))
+        });
+        parts.collect()
+    }
+
     pub(crate) fn fingerprint(&self) -> [u8; 32] {
         Sha256::digest(self.der).into()
     }
