@@ -13,24 +13,27 @@ use oxivpn_tests::{
 };
 
 pub(crate) fn cells() -> Vec<Cell> {
-    let mut cells = Vec::new();
-    cells.push(Cell::new("serve::scripts::connect-and-disconnect", connect_and_disconnect));
-    cells.push(Cell::new("serve::scripts::connect-refuses", connect_refuses));
-    cells.push(Cell::new("serve::scripts::connect-deferred", connect_deferred));
-    cells.push(Cell::new("serve::scripts::slow-does-not-stall-others", slow_script));
-    cells.push(Cell::new("serve::scripts::learn-address", learn_address));
-    cells.push(Cell::new("serve::scripts::up-and-down", up_and_down));
+    let tests: [(&str, fn() -> Result<()>); 14] = [
+        ("scripts::connect-and-disconnect", connect_and_disconnect),
+        ("scripts::connect-refuses", connect_refuses),
+        ("scripts::connect-deferred", connect_deferred),
+        ("scripts::slow-does-not-stall-others", slow_script),
+        ("scripts::learn-address", learn_address),
+        ("scripts::up-and-down", up_and_down),
+        ("management::queries", queries),
+        ("management::kill", kill),
+        ("management::client-auth", client_auth),
+        ("management::bytecount", bytecount),
+        ("management::signal", management_signal),
+        ("nobody", nobody),
+        ("daemon", daemon),
+        ("statistics", statistics),
+    ];
+    let mut cells: Vec<Cell> =
+        tests.into_iter().map(|(name, test)| Cell::new(format!("{name}"), test)).collect();
     for version in 1..=3 {
         cells.push(Cell::new(format!("serve::status::{version}"), move || status(version)));
     }
-    cells.push(Cell::new("serve::management::queries", queries));
-    cells.push(Cell::new("serve::management::kill", kill));
-    cells.push(Cell::new("serve::management::client-auth", client_auth));
-    cells.push(Cell::new("serve::management::bytecount", bytecount));
-    cells.push(Cell::new("serve::management::signal", management_signal));
-    cells.push(Cell::new("serve::nobody", nobody));
-    cells.push(Cell::new("serve::daemon", daemon));
-    cells.push(Cell::new("serve::statistics", statistics));
     cells
 }
 
