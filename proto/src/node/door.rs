@@ -44,8 +44,7 @@ impl Door {
     pub(super) fn open_for_clients(&mut self, entropy: &Entropy, config: Arc<ServerConfig>) {
         let secret = self.secret(entropy);
         let (initial, connect) = (config.initial_rate, config.connect_rate);
-        let doorman =
-            Doorman::new(&config.channel, config.tls_crypt_v2.as_ref(), initial, connect, &secret);
+        let doorman = Doorman::new(&config.channel, config.tls_crypt_v2.as_ref(), initial, connect, &secret);
         self.open = Some((Audience::Clients(config), doorman));
     }
 

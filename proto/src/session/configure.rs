@@ -267,7 +267,8 @@ impl Session {
         let Side::Client(client) = &mut self.side else { return Ok(()) };
         let name = username.clone().or_else(|| client.credentials.as_ref().map(|c| c.username.clone()));
         if let Some(name) = name {
-            client.credentials = Some(Credentials { username: name, password: token.clone(), is_token: true });
+            client.credentials =
+                Some(Credentials { username: name, password: token.clone(), is_token: true });
         }
         self.events.push_back(Event::Token { session: self.handle, username, token });
         Ok(())

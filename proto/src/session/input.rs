@@ -253,11 +253,9 @@ impl Session {
         self.finish(match &self.phase {
             Phase::Dying(cause) => cause.clone(),
             Phase::Leaving(leaving) => leaving.cause.clone(),
-            Phase::Connecting
-            | Phase::Configuring(_)
-            | Phase::Admitting(_)
-            | Phase::Up
-            | Phase::Dead => CloseCause::StreamClosed,
+            Phase::Connecting | Phase::Configuring(_) | Phase::Admitting(_) | Phase::Up | Phase::Dead => {
+                CloseCause::StreamClosed
+            }
         });
     }
 }

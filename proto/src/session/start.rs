@@ -88,7 +88,13 @@ impl Session {
             source: &mut setup.entropy.fork(Purpose::KeyMethod, 0),
         };
         let exchange = Box::new(parts.exchange(now, KeyId::FIRST, Opening::Send(reset))?);
-        Ok(Self::assemble(now, setup, side, exchange, Identity { local, remote: None, own_id, wrap, base_key: None }))
+        Ok(Self::assemble(
+            now,
+            setup,
+            side,
+            exchange,
+            Identity { local, remote: None, own_id, wrap, base_key: None },
+        ))
     }
 
     /// Goes on with a connection that a client began.
