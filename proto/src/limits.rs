@@ -33,6 +33,16 @@ pub const MAX_TLS_BUFFER: usize = 1 << 20;
 /// ssl_common.h`, `MAX_CERT_DEPTH`), as some send what is not needed.
 pub const MAX_SENT_CERTS: usize = 32;
 
+/// Records without content in a row that a peer may send on an established TLS session.
+pub const MAX_IDLE_RECORDS: u8 = 32;
+
+/// Records sealed with one key of an established TLS session: the limit of AES-GCM (RFC 8446, 5.5), rounded down.
+/// The control channel needs a few hundred.
+pub const MAX_SEALED_RECORDS: u64 = 1 << 24;
+
+/// Configurations of TLS server connections that are kept for the next handshakes, some 1 KiB each.
+pub const MAX_IDLE_DESKS: usize = 64;
+
 /// Bytes of the names of CAs that a server tells its clients; with more it tells none.
 pub const MAX_CA_NAMES: usize = 2048;
 

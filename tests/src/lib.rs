@@ -18,9 +18,11 @@
 pub mod capture;
 pub mod certs;
 pub mod client;
+pub mod management;
 pub mod matrix;
 pub mod netns;
 pub mod openvpn;
+pub mod pair;
 pub mod ping;
 pub mod process;
 pub mod scenario;

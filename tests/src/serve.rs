@@ -2,18 +2,18 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
-    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::sys::signal::Signal;
 
 use crate::{
     certs::{Identity, KeyKind, Pki},
     client::{self, ClientSpec, Kind, Program},
+    management::Management,
     matrix::Skip,
     openvpn::{READY, Release, Server, ServerSpec, Tls, Transport, Wrap, without_settings},
     ping::Ping,
@@ -131,12 +131,10 @@ impl Service {
         Ok(self)
     }
 
-    /// Skips the test if a real OpenVPN is the server under test: for what it can't do.
-    pub fn own_only(self) -> Result<Self> {
-        match self.program.kind {
-            Kind::Oxivpn => Ok(self),
-            Kind::OpenVpn { .. } => Err(Skip("OpenVPN as server does not do this".into()).into()),
-        }
+    /// Skips the test with this reason if a real OpenVPN is the server under test.
+    pub fn kind_is_own(&self, reason: &str) -> Result<()> {
+        ensure!(self.program.kind == Kind::Oxivpn, Skip(reason.into()));
+        Ok(())
     }
 
     /// Sets the protection of the control channel.
@@ -208,7 +206,7 @@ impl Service {
         self.prepare(move |star| write_script(&star.dir().join(name), text))
     }
 
-    /// Opens the management interface, for [`Serving::manage`].
+    /// Opens the management interface, for [`Serving::management`].
     pub fn managed(self) -> Self {
         self.line(format!("management {MANAGEMENT} unix"))
     }
@@ -470,27 +468,9 @@ impl Serving {
         Ok(())
     }
 
-    /// Sends a command to the management interface, returns the lines of the answer up to `END`, `SUCCESS` or `ERROR`.
-    pub fn manage(&self, command: &str) -> Result<Vec<String>> {
-        let stream = UnixStream::connect(self.star.dir().join(MANAGEMENT)).context("management interface")?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        let mut lines = Vec::new();
-        let mut writer = stream.try_clone()?;
-        writer.write_all(format!("{command}\n").as_bytes())?;
-        for line in BufReader::new(stream).lines() {
-            let line =
-                line.with_context(|| format!("management: no end of the answer to {command}: {lines:?}"))?;
-            // What comes unasked begins with '>'.
-            if line.starts_with('>') {
-                continue;
-            }
-            let last = line == "END" || line.starts_with("SUCCESS") || line.starts_with("ERROR");
-            lines.push(line);
-            if last {
-                return Ok(lines);
-            }
-        }
-        bail!("management: closed after {lines:?}")
+    /// Connects to the management interface.
+    pub fn management(&self) -> Result<Management> {
+        Management::connect(&self.star.dir().join(MANAGEMENT))
     }
 
     /// All logs, for a failure's message.

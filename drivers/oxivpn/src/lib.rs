@@ -8,6 +8,7 @@
 //! | [`retry`] | what happens after a connection ended, as a pure table |
 //! | [`scripts`] | scripts with OpenVPN's arguments and environment, run beside the loop |
 //! | [`status`] | the status table that exporters read |
+//! | [`manage`] | the management interface |
 //! | [`adapt`] | event loops that drive a client |
 //! | [`log`] | OpenVPN's log lines |
 //! | [`clock`], [`entropy`] | the only readers of the clock and of the system's randomness |
@@ -27,6 +28,7 @@ pub mod demo;
 pub mod entropy;
 pub mod link;
 pub mod log;
+pub mod manage;
 pub mod process;
 pub mod retry;
 pub mod scripts;

@@ -1,5 +1,8 @@
 //! What option lines say, before files are read and defaults depend on each other.
 
+pub(crate) mod scope;
+pub(crate) mod server;
+
 use core::net::IpAddr;
 use core::time::Duration;
 use std::path::PathBuf;
@@ -18,6 +21,8 @@ use crate::profile::{
     AuthRetry, DeviceKind, Family, HostOptions, LogOptions, ProcessOptions, Protocol, SocketOptions,
 };
 use crate::warn::{Origin, Warning};
+use scope::ScopedLine;
+use server::{ManagementDraft, ScriptDraft, ServerDraft};
 
 /// Where the content of an option stands.
 #[derive(Clone, Debug)]
@@ -175,6 +180,7 @@ pub(crate) struct Draft {
     pub(crate) in_block: bool,
     pub(crate) remotes: Vec<RemoteLine>,
     pub(crate) blocks: Vec<Connection>,
+    pub(crate) block_at: Option<Origin>,
     /// Wrap keys outside of blocks.
     pub(crate) wrap: WrapDraft,
     pub(crate) protocol_force: Option<Protocol>,
@@ -189,6 +195,7 @@ pub(crate) struct Draft {
     pub(crate) persist_tun: bool,
     pub(crate) socket: SocketOptions,
     pub(crate) user_pass: Option<UserPass>,
+    pub(crate) user_pass_at: Option<Origin>,
     pub(crate) no_cache: bool,
     pub(crate) auth_retry: AuthRetry,
     pub(crate) host: HostOptions,
@@ -201,6 +208,14 @@ pub(crate) struct Draft {
     pub(crate) policy: PullPolicy,
     pub(crate) push_peer_info: bool,
     pub(crate) tls: TlsDraft,
+    pub(crate) server: ServerDraft,
+    pub(crate) scripts: ScriptDraft,
+    pub(crate) management: ManagementDraft,
+    /// `status`: file and period.
+    pub(crate) status: Option<(String, Duration)>,
+    pub(crate) status_version: u8,
+    /// Lines whose options belong to some kinds of profiles only.
+    pub(crate) scoped: Vec<ScopedLine>,
     pub(crate) genkey: Option<GenkeyLine>,
     pub(crate) show: Vec<Show>,
     pub(crate) secret: Option<(String, Origin)>,
@@ -219,6 +234,7 @@ impl Default for Draft {
             in_block: false,
             remotes: Vec::new(),
             blocks: Vec::new(),
+            block_at: None,
             wrap: WrapDraft::default(),
             protocol_force: None,
             shuffle: false,
@@ -232,6 +248,7 @@ impl Default for Draft {
             persist_tun: false,
             socket: SocketOptions::default(),
             user_pass: None,
+            user_pass_at: None,
             no_cache: false,
             auth_retry: AuthRetry::None,
             host: HostOptions::default(),
@@ -268,6 +285,12 @@ impl Default for Draft {
                 suites13: Vec::new(),
                 groups: Vec::new(),
             },
+            server: ServerDraft::default(),
+            scripts: ScriptDraft::default(),
+            management: ManagementDraft::default(),
+            status: None,
+            status_version: 1,
+            scoped: Vec::new(),
             genkey: None,
             show: Vec::new(),
             secret: None,

@@ -22,7 +22,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod ccd;
 mod command;
+mod config;
 mod draft;
 pub mod error;
 mod finish;

@@ -17,6 +17,9 @@ pub trait Files {
     /// Names of the entries of a directory (`crl-verify DIR dir`).
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
+    /// Whether the file is there and may be run.
+    fn executable(&self, path: &Path) -> io::Result<()>;
+
     /// Whether somebody other than the owner may read the file.
     fn open_to_others(&self, path: &Path) -> bool;
 }
@@ -41,6 +44,25 @@ impl Files for Disk {
         }
         names.sort();
         Ok(names)
+    }
+
+    #[cfg(unix)]
+    fn executable(&self, path: &Path) -> io::Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        let meta = std::fs::metadata(path)?;
+        if meta.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        // Root may run what anybody may run.
+        if meta.permissions().mode() & 0o111 == 0 {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Ok(())
+    }
+
+    #[cfg(not(unix))]
+    fn executable(&self, path: &Path) -> io::Result<()> {
+        std::fs::metadata(path).map(|_| ())
     }
 
     #[cfg(unix)]

@@ -4,15 +4,12 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use oxivpn_proto::config::cipher::DataCipher;
 use oxivpn_proto::config::params::ReplayWindow;
-use oxivpn_proto::config::{ChannelConfig, ClientConfig};
-use oxivpn_proto::config::{Keepalive, Mssfix, PeerInfo, PullPolicy, Timing};
+use oxivpn_proto::config::{Keepalive, Mssfix, PullPolicy, Timing};
 use oxivpn_proto::options::pushed::{RedirectFlags, Route4, Route6, Topology};
-use oxivpn_proto::tls::TlsFactory;
-use oxivpn_proto::tls::rustls::{ClientCertMode, TlsOptions, TlsVersion};
+use oxivpn_proto::tls::rustls::TlsVersion;
 use oxivpn_proto::tls::verify::PeerRules;
 use oxivpn_proto::wrap::WrapConfig;
 use zeroize::Zeroizing;
@@ -20,7 +17,6 @@ use zeroize::Zeroizing;
 use crate::error::ProfileError;
 use crate::finish::finish;
 use crate::grammar::Lines;
-use crate::keys;
 use crate::load::Files;
 use crate::reader::{Flow, Reader};
 use crate::server::{ManagementOptions, Role, ScriptOptions, StatusOptions};
@@ -417,92 +413,5 @@ impl Profile {
             }
             Err(error) => Err(ProfileError { warnings: reader.draft.warnings, ..error }),
         }
-    }
-
-    /// What the core needs for a connection to `remote`, one of `remotes`. `peer_info.version` is this
-    /// crate's, `platform` the system's; a caller with a name of its own changes them.
-    pub fn client_config(&self, remote: &Remote, tls: Arc<dyn TlsFactory>) -> ClientConfig {
-        let channel = ChannelConfig {
-            ciphers: self.tunnel.ciphers.clone(),
-            fallback: self.tunnel.fallback,
-            auth_name: self.tunnel.auth_name.clone(),
-            timing: Timing { server_poll: remote.poll_timeout, ..self.tunnel.timing },
-            keepalive: self.tunnel.keepalive,
-            max_packet_size: remote.max_packet_size,
-            replay: self.tunnel.replay,
-            peer_info: PeerInfo {
-                version: env!("CARGO_PKG_VERSION").into(),
-                platform: platform().into(),
-                extra: self.tunnel.peer_info.clone(),
-            },
-            tun_mtu: remote.tun_mtu,
-            mssfix: remote.mssfix,
-            exit_notify: remote.exit_notify,
-            float: remote.float,
-            ..ChannelConfig::new(remote.wrap.clone(), tls)
-        };
-        ClientConfig { channel, pull: self.tunnel.pull.clone(), tun_mtu_max: remote.tun_mtu_max }
-    }
-
-    /// Whether the private key is encrypted and `askpass` doesn't say how to open it: ask for the
-    /// passphrase and give it to [`tls_options`](Self::tls_options).
-    pub fn needs_passphrase(&self) -> bool {
-        matches!(self.tls.key, PrivateKey::Encrypted(_)) && self.tls.passphrase.is_none()
-    }
-
-    /// Material for `RustlsFactory`. `passphrase` opens an encrypted private key; without it that of
-    /// `askpass` is used. Fails if the passphrase is missing or wrong, or the encryption is unknown.
-    pub fn tls_options(&self, passphrase: Option<&str>) -> Result<TlsOptions, ProfileError> {
-        let own = self.tls.passphrase.as_ref().map(|own| own.as_str());
-        let key = match (&self.tls.key, passphrase.or(own)) {
-            (PrivateKey::None, _) => None,
-            (PrivateKey::Plain(der), _) => Some(der.clone()),
-            (PrivateKey::Encrypted(der), Some(passphrase)) => {
-                let opened = keys::decrypt(der, passphrase);
-                Some(opened.map_err(|(why, cure)| ProfileError::whole(format!("key: {why}"), cure))?)
-            }
-            (PrivateKey::Encrypted(_), None) => {
-                return Err(ProfileError::whole(
-                    "key: the private key is encrypted and there is no passphrase",
-                    "Write it into a file and name it with `askpass FILE`, or start from a terminal",
-                ));
-            }
-        };
-        Ok(TlsOptions {
-            ca: self.tls.ca.clone(),
-            certs: self.tls.certs.clone(),
-            key,
-            rules: self.tls.rules.clone(),
-            min_version: self.tls.min_version,
-            max_version: self.tls.max_version,
-            suites12: self.tls.suites12.clone(),
-            suites13: self.tls.suites13.clone(),
-            groups: self.tls.groups.clone(),
-            client_cert: match &self.role {
-                Role::Server(server) => server.client_cert.into(),
-                Role::Client | Role::Peer(_) => ClientCertMode::Require,
-            },
-        })
-    }
-}
-
-/// `IV_PLAT` of this system.
-const fn platform() -> &'static str {
-    if cfg!(target_os = "linux") {
-        "linux"
-    } else if cfg!(target_os = "macos") {
-        "mac"
-    } else if cfg!(windows) {
-        "win"
-    } else if cfg!(target_os = "freebsd") {
-        "freebsd"
-    } else if cfg!(target_os = "openbsd") {
-        "openbsd"
-    } else if cfg!(target_os = "netbsd") {
-        "netbsd"
-    } else if cfg!(target_os = "android") {
-        "android"
-    } else {
-        "unknown"
     }
 }

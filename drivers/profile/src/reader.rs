@@ -2,6 +2,7 @@
 
 use oxivpn_proto::limits::MAX_OPTION_ARGS;
 
+use crate::draft::scope::{Scope, ScopedLine};
 use crate::draft::{Draft, Fault};
 use crate::error::ProfileError;
 use crate::grammar::{Line, Lines};
@@ -93,12 +94,12 @@ impl<'f> Reader<'f> {
                 let text = format!("`{}` is not built yet: {what}", entry.name);
                 return Err(ProfileError::at(&line.origin, text).cure(cure));
             }
-            Fate::Honoured(honoured) => self.honour(&honoured, &line)?,
+            Fate::Honoured(honoured) => self.honour(entry.name, &honoured, &line)?,
         }
         Ok(Flow::Next)
     }
 
-    fn honour(&mut self, honoured: &Honoured, line: &Line) -> Result<(), ProfileError> {
+    fn honour(&mut self, name: &'static str, honoured: &Honoured, line: &Line) -> Result<(), ProfileError> {
         let cure = || format!("Write `{}`", honoured.usage);
         if self.draft.in_block && !honoured.in_block {
             let text = format!("option '{}' cannot be used in this context (<connection>)", line.name);
@@ -111,6 +112,10 @@ impl<'f> Reader<'f> {
         let count = if line.inline.is_some() { 1 } else { line.words.len() };
         if !(honoured.min..=honoured.max).contains(&count) {
             return Err(unrecognized(&line.origin, &line.name).cure(cure()));
+        }
+        if !matches!(honoured.scope, Scope::Any) {
+            let line = ScopedLine { name, scope: honoured.scope, origin: line.origin.clone() };
+            self.draft.scoped.push(line);
         }
         (honoured.apply)(&mut self.draft, line).map_err(|fault| match fault {
             Fault::Parameters => unrecognized(&line.origin, &line.name).cure(cure()),
@@ -147,6 +152,7 @@ impl<'f> Reader<'f> {
             let error = ProfileError::at(&line.origin, "<connection> inside of <connection>".into());
             return Err(error.cure("Close the first block before the next"));
         }
+        self.draft.block_at.get_or_insert_with(|| line.origin.clone());
         let outside = self.draft.connection.clone();
         self.draft.in_block = true;
         let result = self.text(Lines::block(&line.origin, &inline.0), MAX_DEPTH);

@@ -31,10 +31,21 @@ pub enum Role {
 pub struct PeerOptions {
     /// `tls-server` rather than `tls-client`.
     pub server: bool,
-    /// Where to listen; also where a client's packets leave from.
+    /// Where to listen; also where the packets of a UDP `tls-client` leave from. Empty with `nobind`, and for TCP
+    /// unless it is `tcp-server`.
     pub listen: Vec<Listen>,
     /// Protection of the control channel.
     pub wrap: WrapConfig,
+    /// `tun-mtu`.
+    pub tun_mtu: u16,
+    /// `mssfix`.
+    pub mssfix: oxivpn_proto::config::Mssfix,
+    /// `max-packet-size`.
+    pub max_packet_size: u16,
+    /// `explicit-exit-notify`; always `None` for TCP.
+    pub exit_notify: Option<u8>,
+    /// `float`: any address may be the other side's if its packets are authentic.
+    pub float: bool,
 }
 
 /// A server.
@@ -64,6 +75,8 @@ pub struct ServerOptions {
     pub pool6: Option<Ipv6Net>,
     /// `ifconfig-pool-persist`: file, and how often it is written; zero means it is only read.
     pub pool_persist: Option<(PathBuf, Duration)>,
+    /// `ifconfig-push-constraint`, or the network of `server` with `topology subnet`: what `ifconfig-push` may give.
+    pub push_constraint: Option<Ipv4Net>,
     /// `push`, in order, with what `server`, `server-ipv6` and `keepalive` add.
     pub push: Vec<String>,
     /// `client-config-dir`.
@@ -197,6 +210,8 @@ pub struct ScriptOptions {
     pub down: Option<Vec<String>>,
     /// `down-pre`.
     pub down_pre: bool,
+    /// `up-delay`: run `up` once the tunnel stands.
+    pub up_delay: bool,
     /// `up-restart`.
     pub up_restart: bool,
     /// `route-up`.

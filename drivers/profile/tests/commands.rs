@@ -5,15 +5,13 @@ mod common;
 
 use std::path::Path;
 
-use common::{Memory, error, server_key_v2};
+use common::{Memory, error};
 use oxivpn_profile::{Command, Genkey, KeyKind, ProfileError, Show, parse_args};
 use oxivpn_proto::wrap::static_key::StaticKey;
 
 fn read(line: &str) -> Result<Command, ProfileError> {
     let args: Vec<String> = line.split(' ').map(Into::into).collect();
-    let mut files = Memory::usual();
-    files.add("v2-server.key", &server_key_v2());
-    parse_args(&args, &files)
+    parse_args(&args, &Memory::usual())
 }
 
 fn genkey(line: &str) -> Genkey {

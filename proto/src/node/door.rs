@@ -61,6 +61,10 @@ impl Door {
         secret
     }
 
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     pub(super) fn close(&mut self) {
         self.open = None;
     }
@@ -122,7 +126,7 @@ impl Node {
                 self.door.spare = reply;
                 let audience = audience.clone();
                 let Ok((opcode, _)) = Opcode::parse(verified.header()) else { return };
-                self.take_in(now, path, audience, *welcome, opcode, verified.body());
+                self.take_in(now, path, audience, *welcome, (opcode, verified.body()));
             }
         }
     }
@@ -134,8 +138,7 @@ impl Node {
         path: Path,
         audience: Audience,
         welcome: Welcome,
-        opcode: Opcode,
-        body: &[u8],
+        first: (Opcode, &[u8]),
     ) {
         let Welcome { local, remote, wrap, base_key, metadata, stateful } = welcome;
         self.make_way(now, &path);
@@ -153,7 +156,7 @@ impl Node {
             return self.drops.count(DropReason::Refused);
         };
         self.seat(path, handle, remote);
-        self.with(now, handle, |session, now| session.handle_first(now, opcode, body));
+        self.with(now, handle, |session, now| session.handle_first(now, first.0, first.1));
     }
 
     /// A client that starts anew gives its earlier attempt up; a session that is up stays until the new one is let in.

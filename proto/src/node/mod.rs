@@ -367,6 +367,11 @@ impl Node {
         self.sessions.len()
     }
 
+    /// Whether it takes clients or a peer.
+    pub fn is_listening(&self) -> bool {
+        self.door.is_open()
+    }
+
     fn now(&self, at: Instant) -> Now {
         Now { at, unix: self.anchor.unix_at(at) }
     }

@@ -245,6 +245,7 @@ impl Exchange {
     pub(crate) fn settle(&mut self) {
         self.secrets = Secrets::Gone;
         self.login = None;
+        self.tls.settle();
         self.backlog.shrink_to_fit();
         self.records.shrink_to_fit();
         self.send.shrink();

@@ -201,7 +201,7 @@ impl Session {
 
     /// `reneg-sec max [min]`; with 0 it is left to the other side. A server without minimum spreads its clients
     /// over the last tenth (`openvpn: ssl.c`, `tls_process`).
-    pub(super) fn draw_renegotiation(&mut self, now: Now) -> crate::Instant {
+    pub(super) fn draw_renegotiation(&self, now: Now) -> crate::Instant {
         let timing = self.channel().timing;
         if timing.reneg.is_zero() {
             return NEVER;

@@ -20,7 +20,7 @@ const DATA: u8 = 23;
 /// Payload of a handshake record; larger flights take several.
 const RECORD: usize = 1000;
 
-/// Makes the client's sessions.
+/// Makes sessions of either side; each has a seed of its own.
 pub(crate) struct FakeFactory {
     /// Bytes of each flight, at least 32 for the first two.
     pub(crate) flights: Vec<usize>,
@@ -307,6 +307,40 @@ mod tests {
             server.export("other", &mut other).unwrap();
             assert_eq!(a, b);
             assert_ne!(a, other);
+        }
+    }
+
+    #[test]
+    fn sessions_of_one_factory_meet() {
+        let factory = FakeFactory::new();
+        let mut exported = Vec::new();
+        for cut in [1, 700, 10_000] {
+            let mut client = factory.client(Duration::ZERO).unwrap();
+            let mut server = factory.server(Duration::ZERO).unwrap();
+            assert_eq!((client.peer(), server.peer()), (None, None));
+            while client.phase() != TlsPhase::Ready || server.phase() != TlsPhase::Ready {
+                let (up, down) = (drained(client.as_mut()), drained(server.as_mut()));
+                assert!(!up.is_empty() || !down.is_empty(), "stuck");
+                up.chunks(cut).for_each(|piece| server.feed(piece).unwrap());
+                down.chunks(cut).for_each(|piece| client.feed(piece).unwrap());
+            }
+            let names = [client.peer(), server.peer()].map(|peer| peer.and_then(|peer| peer.common_name));
+            assert_eq!(names, [Some("server".into()), Some("client".into())]);
+            let (mut ours, mut theirs) = ([0; 256], [0; 256]);
+            client.export("EXPORTER-OpenVPN-datakeys", &mut ours).unwrap();
+            server.export("EXPORTER-OpenVPN-datakeys", &mut theirs).unwrap();
+            assert_eq!(ours, theirs);
+            assert!(!exported.contains(&ours), "each session has keys of its own");
+            exported.push(ours);
+            server.settle();
+            client.write_record(b"PUSH_REQUEST\0").unwrap();
+            server.feed(&drained(client.as_mut())).unwrap();
+            let mut got = Zeroizing::new(Vec::new());
+            assert!(server.read_record(&mut got));
+            server.write_record(&got).unwrap();
+            client.feed(&drained(server.as_mut())).unwrap();
+            assert!(client.read_record(&mut got));
+            assert_eq!(got.as_slice(), b"PUSH_REQUEST\0PUSH_REQUEST\0");
         }
     }
 

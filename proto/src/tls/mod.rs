@@ -54,6 +54,11 @@ pub trait TlsSession: Send {
     /// Protocol version, cipher suite and key type for a log line, such as
     /// `TLSv1.3, cipher TLS_AES_256_GCM_SHA384`; `None` before the handshake is done.
     fn description(&self) -> Option<String>;
+
+    /// Tells that the key negotiation is over: all that only the handshake needed is given up, to make an idle
+    /// session small. Afterwards a session may have no [`peer`](Self::peer) and no
+    /// [`description`](Self::description) any more, and [`export`](Self::export) may fail.
+    fn settle(&mut self) {}
 }
 
 /// Makes TLS sessions, one for each key negotiation.

@@ -10,9 +10,12 @@
 //! There is no resumption: no tickets, no session cache, no early data, as each key negotiation of OpenVPN is a
 //! full handshake.
 
+mod desk;
 mod failure;
+mod records;
 mod session;
 mod suites;
+mod verifier;
 
 use core::fmt;
 use core::time::Duration;
@@ -20,7 +23,7 @@ use std::sync::Arc;
 
 use rustls::client::{ClientConfig, Resumption};
 use rustls::crypto::CryptoProvider;
-use rustls::server::{NoServerSessionStorage, ServerConfig, StoresServerSessions};
+use rustls::server::{NoServerSessionStorage, ServerConfig};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConnection, DistinguishedName, ServerConnection, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -28,7 +31,9 @@ use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
 use zeroize::Zeroizing;
 
-use self::session::{FixedTime, RustlsSession, SessionVerifier};
+use self::desk::{Desk, Desks};
+use self::session::{RustlsSession, Whole};
+use self::verifier::{GivenTime, SessionVerifier};
 use super::{TlsFactory, TlsFailure, TlsFailureKind, TlsSession};
 use crate::limits::MAX_CA_NAMES;
 use crate::tls::verify::cert::{Cert, date};
@@ -105,7 +110,7 @@ pub struct RustlsFactory {
     client_cert: ClientCertMode,
     /// Names of the trusted CAs, as a server tells them to its clients.
     ca_names: Arc<[DistinguishedName]>,
-    no_sessions: Arc<dyn StoresServerSessions>,
+    desks: Arc<Desks>,
     notes: Vec<String>,
     /// When our own certificate becomes valid and when it expires, in seconds since 1970.
     validity: Option<(i64, i64)>,
@@ -143,7 +148,7 @@ impl RustlsFactory {
             verifier,
             identity,
             client_cert: options.client_cert,
-            no_sessions: Arc::new(NoServerSessionStorage {}),
+            desks: Arc::default(),
             notes,
             validity,
         };
@@ -174,12 +179,11 @@ impl RustlsFactory {
     }
 
     fn start(&self, unix: Duration) -> Result<RustlsSession, TlsFailure> {
-        let unusable = |e: rustls::Error| local(format!("TLS settings are unusable: {e}"));
         let verifier = Arc::new(SessionVerifier::of_server(self.verifier.clone(), self.provider.clone()));
         let builder =
-            ClientConfig::builder_with_details(self.provider.clone(), Arc::new(FixedTime::at(unix)))
+            ClientConfig::builder_with_details(self.provider.clone(), Arc::new(GivenTime::new(unix)))
                 .with_protocol_versions(&self.versions)
-                .map_err(unusable)?
+                .map_err(|e| unusable(&e))?
                 .dangerous()
                 .with_custom_certificate_verifier(verifier.clone());
         let mut config = match &self.identity {
@@ -191,34 +195,45 @@ impl RustlsFactory {
         // rustls wants a name; it is neither sent nor compared.
         let name =
             ServerName::try_from("openvpn.invalid").map_err(|e| local(format!("TLS server name: {e}")))?;
-        let conn = ClientConnection::new(Arc::new(config), name).map_err(unusable)?;
-        RustlsSession::new(conn.into(), verifier)
+        let conn = ClientConnection::new(Arc::new(config), name).map_err(|e| unusable(&e))?;
+        RustlsSession::new(Whole { conn: conn.into(), verifier, _lease: None })
     }
 
     fn accept(&self, unix: Duration) -> Result<RustlsSession, TlsFailure> {
-        let unusable = |e: rustls::Error| local(format!("TLS settings are unusable: {e}"));
+        let lease = self.desks.lease(unix, || self.desk(unix))?;
+        let desk = lease.desk();
+        let conn = ServerConnection::new(desk.config.clone()).map_err(|e| unusable(&e))?;
+        let verifier = desk.verifier.clone();
+        RustlsSession::new(Whole { conn: conn.into(), verifier, _lease: Some(lease) })
+    }
+
+    fn desk(&self, unix: Duration) -> Result<Desk, TlsFailure> {
         let identity = self.identity.clone().ok_or_else(|| {
             local("a TLS server needs a certificate of its own and the key: give them with `cert` and `key`")
         })?;
+        let time = Arc::new(GivenTime::new(unix));
         let verifier = Arc::new(SessionVerifier::of_client(
             self.verifier.clone(),
             self.provider.clone(),
             self.client_cert,
             self.ca_names.clone(),
         ));
-        let mut config =
-            ServerConfig::builder_with_details(self.provider.clone(), Arc::new(FixedTime::at(unix)))
-                .with_protocol_versions(&self.versions)
-                .map_err(unusable)?
-                .with_client_cert_verifier(verifier.clone())
-                .with_cert_resolver(identity);
-        config.session_storage = self.no_sessions.clone();
+        let mut config = ServerConfig::builder_with_details(self.provider.clone(), time.clone())
+            .with_protocol_versions(&self.versions)
+            .map_err(|e| unusable(&e))?
+            .with_client_cert_verifier(verifier.clone())
+            .with_cert_resolver(identity);
+        config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         // `openvpn: ssl_openssl.c`, `tls_ctx_set_options`, SSL_OP_CIPHER_SERVER_PREFERENCE.
         config.ignore_client_order = true;
-        let conn = ServerConnection::new(Arc::new(config)).map_err(unusable)?;
-        RustlsSession::new(conn.into(), verifier)
+        config.enable_secret_extraction = true;
+        Ok(Desk { config: Arc::new(config), verifier, time })
     }
+}
+
+fn unusable(error: &rustls::Error) -> TlsFailure {
+    local(format!("TLS settings are unusable: {error}"))
 }
 
 impl TlsFactory for RustlsFactory {

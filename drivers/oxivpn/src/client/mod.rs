@@ -32,6 +32,7 @@ use crate::retry::{Action, Retry, Rules};
 use crate::turn::{Ready, Turn};
 use crate::{clock, entropy, say};
 use connect::Servers;
+pub(crate) use connect::text as address_text;
 use credentials::{Prompt, Terminal, Vault};
 pub(crate) use tunnel::HostSide;
 pub use tunnel::{Tun, recover};
@@ -58,7 +59,7 @@ pub enum Signal {
 }
 
 impl Signal {
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Int => "SIGINT",
             Self::Term => "SIGTERM",

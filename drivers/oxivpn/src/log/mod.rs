@@ -4,11 +4,16 @@ use core::fmt;
 use core::time::Duration;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use oxivpn_profile::profile::LogOptions;
 
 use crate::{clock, sys};
+
+mod tap;
+
+pub use tap::{Tap, TappedLine};
 
 /// Writes `$text` to `$log` if its verbosity asks for `$level`.
 #[macro_export]
@@ -73,14 +78,15 @@ impl Level {
 pub struct Log {
     state: Mutex<State>,
     style: Style,
-    verb: u8,
-    mute: u32,
+    verb: AtomicU8,
+    mute: AtomicU32,
 }
 
 struct State {
     sink: Box<dyn Write + Send>,
     last: Option<Level>,
     run: u32,
+    tap: Option<Arc<Tap>>,
 }
 
 /// What stands in front of a line.
@@ -128,12 +134,40 @@ impl Log {
     }
 
     fn to(sink: Box<dyn Write + Send>, style: Style, verb: u8, mute: u32) -> Self {
-        Self { state: Mutex::new(State { sink, last: None, run: 0 }), style, verb, mute }
+        let state = State { sink, last: None, run: 0, tap: None };
+        Self { state: Mutex::new(state), style, verb: verb.into(), mute: mute.into() }
+    }
+
+    /// Gives every shown line to `tap` too, in place of the tap before.
+    pub fn set_tap(&self, tap: Arc<Tap>) {
+        if let Ok(mut state) = self.state.lock() {
+            state.tap = Some(tap);
+        }
+    }
+
+    /// `verb`.
+    pub fn verb(&self) -> u8 {
+        self.verb.load(Ordering::Relaxed)
+    }
+
+    /// Changes `verb`.
+    pub fn set_verb(&self, verb: u8) {
+        self.verb.store(verb, Ordering::Relaxed);
+    }
+
+    /// `mute`.
+    pub fn mute(&self) -> u32 {
+        self.mute.load(Ordering::Relaxed)
+    }
+
+    /// Changes `mute`.
+    pub fn set_mute(&self, mute: u32) {
+        self.mute.store(mute, Ordering::Relaxed);
     }
 
     /// Whether lines of this level are shown.
-    pub const fn shows(&self, level: Level) -> bool {
-        level.verb() <= self.verb
+    pub fn shows(&self, level: Level) -> bool {
+        level.verb() <= self.verb()
     }
 
     /// Writes one line; see [`say!`](crate::say).
@@ -145,26 +179,28 @@ impl Log {
 
     fn write_at(&self, unix: Duration, level: Level, text: fmt::Arguments<'_>) {
         let Ok(mut state) = self.state.lock() else { return };
-        let mut line = String::new();
-        if state.last == Some(level) && self.mute > 0 && level.may_be_muted() {
+        let (mut line, mute) = (String::new(), self.mute());
+        if state.last == Some(level) && mute > 0 && level.may_be_muted() {
             state.run += 1;
-            if state.run > self.mute {
+            if state.run > mute {
                 return;
             }
         } else {
-            let muted = state.run.saturating_sub(self.mute);
-            if self.mute > 0 && muted > 0 {
-                let note = format_args!(
-                    "{muted} variation(s) on previous {} message(s) suppressed by --mute",
-                    self.mute
-                )
-                .to_string();
+            let muted = state.run.saturating_sub(mute);
+            if mute > 0 && muted > 0 {
+                let note =
+                    format_args!("{muted} variation(s) on previous {mute} message(s) suppressed by --mute")
+                        .to_string();
                 self.render(unix, Level::Info, &note, &mut line);
             }
             state.last = Some(level);
             state.run = 1;
         }
-        self.render(unix, level, &text.to_string(), &mut line);
+        let text = text.to_string();
+        if let Some(tap) = &state.tap {
+            tap.push(unix, level, &text);
+        }
+        self.render(unix, level, &text, &mut line);
         // A log that can't be written (a full disk, a closed pipe) must not end a tunnel.
         let _ = state.sink.write_all(line.as_bytes()).and_then(|()| state.sink.flush());
     }
@@ -195,7 +231,7 @@ impl Log {
 
 impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Log").field("style", &self.style).field("verb", &self.verb).finish_non_exhaustive()
+        f.debug_struct("Log").field("style", &self.style).field("verb", &self.verb()).finish_non_exhaustive()
     }
 }
 

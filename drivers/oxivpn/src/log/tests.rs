@@ -138,3 +138,22 @@ fn an_unusable_file_is_named() {
     let error = Log::open(&options).unwrap_err().to_string();
     assert!(error.contains("/nonexistent/log"), "{error}");
 }
+
+#[test]
+fn a_tap_gets_what_is_shown() {
+    let (log, memory) = log(Style::Plain, 1, 0);
+    let tap = Arc::new(Tap::default());
+    say!(log, Info, "before");
+    log.set_tap(tap.clone());
+    say!(log, Detail, "hidden");
+    log.write_at(AT, Level::Warn, format_args!("shown"));
+    log.set_verb(3);
+    say!(log, Detail, "no more hidden");
+    assert_eq!(memory.text(), "before\nshown\nno more hidden\n");
+    let expected = TappedLine { unix: AT.as_secs(), level: Level::Warn, text: "shown".into() };
+    assert_eq!(tap.take(), Some(expected));
+    assert_eq!(tap.take().unwrap().text, "no more hidden");
+    assert_eq!(tap.take(), None);
+    (0..5000).for_each(|n| say!(log, Info, "{n}"));
+    assert_eq!(tap.take().unwrap().text, "4000");
+}

@@ -2,8 +2,17 @@
 //! contradicts itself is refused (`openvpn: options.c`, `options_postprocess`).
 
 mod data;
+mod expand;
+mod listen;
+mod management;
+mod peer;
 mod remotes;
+mod role;
+mod scripts;
+mod server;
 mod tls;
+
+use std::path::PathBuf;
 
 pub(crate) use remotes::server_key;
 
@@ -13,7 +22,8 @@ use crate::draft::{Draft, Fault, Place, Source, UserPass, device_kind};
 use crate::error::ProfileError;
 use crate::load::{Files, reason};
 use crate::profile::{AuthOptions, CredentialSource, Device, Profile, RetryPolicy, TunnelOptions};
-use crate::server::{Role, ScriptOptions};
+use crate::server::Role;
+use role::Kind;
 
 /// Finishes a draft. Warnings so far go along with an error too.
 pub(crate) fn finish(mut draft: Draft, files: &dyn Files) -> Result<Profile, ProfileError> {
@@ -24,27 +34,30 @@ pub(crate) fn finish(mut draft: Draft, files: &dyn Files) -> Result<Profile, Pro
 }
 
 fn assemble(draft: &mut Draft, files: &dyn Files) -> Result<Profile, ProfileError> {
-    only_tunnels(draft)?;
-    role(draft)?;
+    let kind = role::kind(draft)?;
     let device = device(draft)?;
     let ciphers = data::ciphers(draft)?;
     let auth_name = data::digest(draft)?;
-    let remotes = remotes::resolve(draft, files)?;
+    let (role, remotes) = match kind {
+        Kind::Client => (Role::Client, remotes::resolve(draft, files, kind)?),
+        Kind::Server => (Role::Server(Box::new(server::options(draft, files)?)), Vec::new()),
+        Kind::Peer(tls_server) => {
+            let (peer, remotes) = peer::options(draft, files, tls_server)?;
+            (Role::Peer(peer), remotes)
+        }
+    };
     let auth = auth(draft, files)?;
     let tls = tls::material(draft, files)?;
-    tls::complete(draft, &tls, &auth)?;
+    tls::complete(draft, kind, &tls, &auth)?;
+    let scripts = scripts::resolve(draft, files)?;
+    let management = management::resolve(draft, files)?;
+    let status = management::status(draft);
+    paths(draft);
 
     let mut timing = draft.timing;
     timing.server_poll = remotes.first().map_or(timing.server_poll, |remote| remote.poll_timeout);
-    if let Some(file) = &draft.log.file {
-        let path = draft.path(&file.path.to_string_lossy());
-        draft.log.file = Some(crate::profile::LogFile { path, append: file.append });
-    }
-    if let Some(file) = &draft.process.pid_file {
-        draft.process.pid_file = Some(draft.path(&file.to_string_lossy()));
-    }
     Ok(Profile {
-        role: Role::Client,
+        role,
         remotes,
         retry: RetryPolicy {
             shuffle: draft.shuffle,
@@ -71,41 +84,22 @@ fn assemble(draft: &mut Draft, files: &dyn Files) -> Result<Profile, ProfileErro
             peer_info: data::peer_info(draft),
         },
         tls,
-        scripts: ScriptOptions::default(),
-        management: None,
-        status: None,
+        scripts,
+        management,
+        status,
         warnings: std::mem::take(&mut draft.warnings),
     })
 }
 
-/// Refuses what is no tunnel, or none that is built.
-fn only_tunnels(draft: &Draft) -> Result<(), ProfileError> {
-    if let Some((_, origin)) = &draft.secret {
-        let text = "`secret` is not built yet: a static-key tunnel without TLS".into();
-        return Err(ProfileError::at(origin, text)
-            .cure("Use TLS: `client`, `ca`, `cert`, and `key`, or `peer-fingerprint`"));
+/// Resolves paths of the process against `cd`.
+fn paths(draft: &mut Draft) {
+    if let Some(file) = &draft.log.file {
+        let path = draft.path(&file.path.to_string_lossy());
+        draft.log.file = Some(crate::profile::LogFile { path, append: file.append });
     }
-    if draft.genkey.is_some() || !draft.show.is_empty() {
-        let text = "`genkey` and `show-..` belong to the command line";
-        return Err(ProfileError::whole(text, "Remove the line"));
-    }
-    Ok(())
-}
-
-fn role(draft: &Draft) -> Result<(), ProfileError> {
-    if !draft.tls_client {
-        return Err(ProfileError::whole(
-            "The profile says neither `client` nor `tls-client`",
-            "Add a line `client`; point-to-point tunnels and servers are not built yet",
-        ));
-    }
-    if !draft.pull {
-        return Err(ProfileError::whole(
-            "`tls-client` without `pull`, a point-to-point tunnel, is not built yet",
-            "Write `client` if the other side is a server",
-        ));
-    }
-    Ok(())
+    let resolve = |path: Option<PathBuf>| path.map(|path| draft.path(&path.to_string_lossy()));
+    let (pid_file, root) = (resolve(draft.process.pid_file.clone()), resolve(draft.process.chroot.clone()));
+    (draft.process.pid_file, draft.process.chroot) = (pid_file, root);
 }
 
 fn device(draft: &Draft) -> Result<Device, ProfileError> {

@@ -6,6 +6,7 @@ use oxivpn_proto::wrap::WrapConfig;
 use oxivpn_proto::wrap::static_key::{HmacDigest, KeyFileError, StaticKey};
 use oxivpn_proto::wrap::tls_crypt_v2::{ClientKeyV2, ServerKeyV2};
 
+use super::role::Kind;
 use super::text;
 use crate::draft::{Connection, Draft, RemoteLine, Source, WrapDraft};
 use crate::error::ProfileError;
@@ -14,7 +15,7 @@ use crate::profile::{Bind, Protocol, Remote};
 
 const DEFAULT_PORT: u16 = 1194;
 
-pub(super) fn resolve(draft: &mut Draft, files: &dyn Files) -> Result<Vec<Remote>, ProfileError> {
+pub(super) fn resolve(draft: &mut Draft, files: &dyn Files, kind: Kind) -> Result<Vec<Remote>, ProfileError> {
     let global = draft.wrap.clone();
     let shared = wrap(draft, files, &global)?;
     let connections = connections(draft)?;
@@ -22,7 +23,7 @@ pub(super) fn resolve(draft: &mut Draft, files: &dyn Files) -> Result<Vec<Remote
     for (connection, line) in connections {
         let own =
             if connection.wrap.is_empty() { shared.clone() } else { wrap(draft, files, &connection.wrap)? };
-        let remote = remote(&connection, &line, own)?;
+        let remote = remote(kind, &connection, &line, own)?;
         if draft.protocol_force.is_none_or(|forced| forced == remote.protocol) {
             remotes.push(remote);
         }
@@ -64,7 +65,12 @@ fn connections(draft: &mut Draft) -> Result<Vec<(Connection, RemoteLine)>, Profi
     Ok(remotes.into_iter().map(|line| (draft.connection.clone(), line)).collect())
 }
 
-fn remote(connection: &Connection, line: &RemoteLine, wrap: WrapConfig) -> Result<Remote, ProfileError> {
+fn remote(
+    kind: Kind,
+    connection: &Connection,
+    line: &RemoteLine,
+    wrap: WrapConfig,
+) -> Result<Remote, ProfileError> {
     let (protocol, family) =
         line.protocol.map_or((connection.protocol, connection.family), |(protocol, family)| {
             // A protocol word that leaves the family open doesn't widen `proto udp4`.
@@ -76,7 +82,7 @@ fn remote(connection: &Connection, line: &RemoteLine, wrap: WrapConfig) -> Resul
         port: line.port.or(connection.remote_port).unwrap_or(DEFAULT_PORT),
         protocol,
         family,
-        bind: bind(connection)?,
+        bind: bind(connection, kind, protocol)?,
         poll_timeout: connection.poll_timeout,
         retry_wait: connection.retry_wait,
         retry_wait_max: connection.retry_wait_max,
@@ -91,8 +97,9 @@ fn remote(connection: &Connection, line: &RemoteLine, wrap: WrapConfig) -> Resul
     })
 }
 
-/// A client that pulls binds only if it is told to (`openvpn: options.c`, `options_postprocess_mutate_ce`).
-fn bind(connection: &Connection) -> Result<Option<Bind>, ProfileError> {
+/// A client that pulls, or that connects by TCP, binds only if it is told to (`openvpn: options.c`,
+/// `options_postprocess_mutate_ce`).
+fn bind(connection: &Connection, kind: Kind, protocol: Protocol) -> Result<Option<Bind>, ProfileError> {
     if connection.nobind {
         let clash = match connection {
             Connection { bind: true, .. } => Some("--bind and --nobind can't be used together"),
@@ -109,7 +116,8 @@ fn bind(connection: &Connection) -> Result<Option<Bind>, ProfileError> {
             None => Ok(None),
         };
     }
-    if !connection.bind && !connection.lport && connection.local.is_none() {
+    let always = kind != Kind::Client && protocol == Protocol::Udp;
+    if !always && !connection.bind && !connection.lport && connection.local.is_none() {
         return Ok(None);
     }
     Ok(Some(Bind {
@@ -119,7 +127,11 @@ fn bind(connection: &Connection) -> Result<Option<Bind>, ProfileError> {
     }))
 }
 
-fn wrap(draft: &mut Draft, files: &dyn Files, wrap: &WrapDraft) -> Result<WrapConfig, ProfileError> {
+pub(super) fn wrap(
+    draft: &mut Draft,
+    files: &dyn Files,
+    wrap: &WrapDraft,
+) -> Result<WrapConfig, ProfileError> {
     match (&wrap.auth, &wrap.crypt, &wrap.crypt_v2) {
         (None, None, None) => Ok(WrapConfig::None),
         (Some(source), None, None) => {

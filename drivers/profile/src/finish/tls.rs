@@ -1,8 +1,9 @@
 //! Certificates, keys and rules for the server's certificate.
 
-use oxivpn_proto::tls::verify::PeerRules;
+use oxivpn_proto::tls::verify::{CertRole, PeerRules};
 use zeroize::Zeroizing;
 
+use super::role::Kind;
 use super::text;
 use crate::draft::{Draft, Revoked, Source};
 use crate::error::ProfileError;
@@ -105,11 +106,20 @@ fn bad(option: &str, source: &Source, (why, cure): KeyError) -> ProfileError {
 
 /// Refuses what is incomplete and warns of what is unsafe (`openvpn: options.c`,
 /// `options_postprocess_verify_ce`).
-pub(super) fn complete(draft: &mut Draft, tls: &TlsMaterial, auth: &AuthOptions) -> Result<(), ProfileError> {
+pub(super) fn complete(
+    draft: &mut Draft,
+    kind: Kind,
+    tls: &TlsMaterial,
+    auth: &AuthOptions,
+) -> Result<(), ProfileError> {
     if tls.ca.is_empty() && tls.rules.fingerprints.is_empty() {
+        let cure = match kind {
+            Kind::Client => "Add `ca FILE` or a <ca> block with the certificate that signed the server's",
+            _ => "Add `ca FILE` or a <ca> block with the certificate that signed those of the other side",
+        };
         return Err(ProfileError::whole(
             "You must define CA file (--ca) and/or peer fingerprint verification (--peer-fingerprint)",
-            "Add `ca FILE` or a <ca> block with the certificate that signed the server's",
+            cure,
         ));
     }
     let has_key = !matches!(tls.key, PrivateKey::None);
@@ -126,6 +136,12 @@ pub(super) fn complete(draft: &mut Draft, tls: &TlsMaterial, auth: &AuthOptions)
                 "Add `cert FILE` or a <cert> block; if one of --cert or --key is used, both must be",
             ));
         }
+        (false, false) if kind != Kind::Client => {
+            return Err(ProfileError::whole(
+                "You must define certificate file (--cert) and private key file (--key)",
+                "Add `cert FILE` and `key FILE`, or <cert> and <key> blocks",
+            ));
+        }
         (false, false) if auth.source == CredentialSource::None => {
             return Err(ProfileError::whole(
                 "No client-side authentication method is specified",
@@ -140,6 +156,10 @@ pub(super) fn complete(draft: &mut Draft, tls: &TlsMaterial, auth: &AuthOptions)
             "Remove one of the two lines",
         ));
     }
+    if matches!(kind, Kind::Server | Kind::Peer(true)) {
+        listener(draft, tls);
+        return Ok(());
+    }
     let rules = &tls.rules;
     let checked = rules.role.is_some()
         || rules.name.is_some()
@@ -153,4 +173,18 @@ pub(super) fn complete(draft: &mut Draft, tls: &TlsMaterial, auth: &AuthOptions)
         );
     }
     Ok(())
+}
+
+/// Warns of what helps no TLS server.
+fn listener(draft: &mut Draft, tls: &TlsMaterial) {
+    if let Some((name, origin)) = draft.server.dh.clone()
+        && name != "none"
+    {
+        draft.warn(&origin, "the parameters of `dh` are not used, keys are exchanged with elliptic curves only; write `dh none`");
+    }
+    if tls.rules.role == Some(CertRole::Server) {
+        draft.note(
+            "`remote-cert-tls server` refuses clients whose certificates are for clients; write `remote-cert-tls client`",
+        );
+    }
 }

@@ -66,7 +66,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         l.word(1).map(values::seconds).transpose()?;
         d.host.route_delay = Some(l.word(0).map_or(Ok(Duration::ZERO), values::seconds)?);
         Ok(())
-    }),
+    })
+    .not_server("--route-delay cannot be used with --mode server", "Remove the line"),
     quiet("route-method"),
     not_built(
         "route-table",
@@ -82,8 +83,14 @@ pub(super) const ENTRIES: &[Entry] = &[
         Ok(())
     }),
     quiet("max-routes"),
-    honoured("redirect-gateway [FLAG]..", 0, MANY, |d, l| redirect(d, l, false)),
-    honoured("redirect-private [FLAG]..", 0, MANY, |d, l| redirect(d, l, true)),
+    honoured("redirect-gateway [FLAG]..", 0, MANY, |d, l| redirect(d, l, false)).not_server(
+        "--redirect-gateway cannot be used with --mode server (however --push \"redirect-gateway\" is fine)",
+        "Write `push \"redirect-gateway def1\"` to send clients' traffic here",
+    ),
+    honoured("redirect-private [FLAG]..", 0, MANY, |d, l| redirect(d, l, true)).not_server(
+        "--redirect-gateway cannot be used with --mode server (however --push \"redirect-gateway\" is fine)",
+        "Write `push \"redirect-gateway def1\"` to send clients' traffic here",
+    ),
     warned(
         "allow-pull-fqdn",
         "is ignored: names in pushed routes are not looked up; have the server push addresses",

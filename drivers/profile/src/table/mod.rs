@@ -3,11 +3,14 @@
 mod data;
 mod foreign;
 mod host;
+mod management;
 mod process;
-mod server;
+mod scripts;
+pub(crate) mod server;
 mod tls;
 mod transport;
 
+use crate::draft::scope::Scope;
 use crate::draft::{Draft, Fault};
 use crate::grammar::Line;
 
@@ -50,6 +53,8 @@ pub(crate) struct Honoured {
     pub(crate) inline: bool,
     /// Whether it may stand in a `<connection>` block.
     pub(crate) in_block: bool,
+    /// Which profiles may have it.
+    pub(crate) scope: Scope,
     /// Puts the value into the draft.
     pub(crate) apply: Apply,
 }
@@ -61,7 +66,7 @@ const MANY: usize = oxivpn_proto::limits::MAX_OPTION_ARGS;
 
 const fn honoured(usage: &'static str, min: usize, max: usize, apply: Apply) -> Entry {
     let name = first_word(usage);
-    let honoured = Honoured { usage, min, max, inline: false, in_block: false, apply };
+    let honoured = Honoured { usage, min, max, inline: false, in_block: false, scope: Scope::Any, apply };
     Entry { name, fate: Fate::Honoured(honoured) }
 }
 
@@ -116,16 +121,48 @@ impl Entry {
             _ => self,
         }
     }
+
+    const fn scope(self, scope: Scope) -> Self {
+        match self.fate {
+            Fate::Honoured(mut honoured) => {
+                honoured.scope = scope;
+                Self { fate: Fate::Honoured(honoured), ..self }
+            }
+            _ => self,
+        }
+    }
+
+    /// An error without `mode server`.
+    const fn server_only(self) -> Self {
+        self.scope(Scope::Server)
+    }
+
+    /// Ignored with a warning without `mode server`.
+    const fn or_warn(self, text: &'static str) -> Self {
+        self.scope(Scope::ServerOrWarn(text))
+    }
+
+    /// Ignored with a warning by clients.
+    const fn listener_or_warn(self, text: &'static str) -> Self {
+        self.scope(Scope::ListenerOrWarn(text))
+    }
+
+    /// An error with `mode server`: what OpenVPN says, and the cure.
+    const fn not_server(self, text: &'static str, cure: &'static str) -> Self {
+        self.scope(Scope::NotServer(text, cure))
+    }
 }
 
 /// All options.
 pub(crate) fn entries() -> impl Iterator<Item = &'static Entry> {
-    let areas: [&'static [Entry]; 7] = [
+    let areas: [&'static [Entry]; 9] = [
         transport::ENTRIES,
         tls::ENTRIES,
         data::ENTRIES,
         host::ENTRIES,
         process::ENTRIES,
+        scripts::ENTRIES,
+        management::ENTRIES,
         server::ENTRIES,
         foreign::ENTRIES,
     ];

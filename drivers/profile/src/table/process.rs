@@ -1,6 +1,7 @@
-//! The process, logging, scripts, the management interface (man sections generic, log, script, management).
+//! The process and logging (man sections generic, log, unsupported).
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use oxivpn_proto::options::values;
 
@@ -11,11 +12,9 @@ use crate::draft::{Draft, Fault};
 use crate::grammar::Line;
 use crate::profile::{LogFile, RestartAs};
 
-const SCRIPT: (&str, &str) =
-    ("running scripts", "Remove the line; start what it did from a wrapper around this program");
-const MANAGEMENT: (&str, &str) = ("the management interface", "Remove the line, or use the OpenVPN client");
 const ONE_SHOT: &str = "commands other than connecting";
-const SYSTEMD: &str = "Remove the line and run this program as a service, for example under systemd";
+/// Name in the system's log if none is given.
+const PROGRAM: &str = "oxivpn";
 
 pub(super) const ENTRIES: &[Entry] = &[
     structural("help"),
@@ -72,10 +71,6 @@ pub(super) const ENTRIES: &[Entry] = &[
         d.process.environment.push((name, l.word(1).unwrap_or_default().into()));
         Ok(())
     }),
-    honoured("script-security LEVEL", 1, 1, |_, l| {
-        values::number(l.first()?, 0, 3)?;
-        Ok(())
-    }),
     honoured("persist-tun", 0, 0, |d, _| {
         d.persist_tun = true;
         Ok(())
@@ -86,63 +81,42 @@ pub(super) const ENTRIES: &[Entry] = &[
         Ok(())
     }),
     quiet("opt-verify"),
-    not_built("daemon", "going to the background", SYSTEMD),
-    not_built(
-        "syslog",
-        "writing to syslog",
-        "Remove the line; under systemd the journal takes all messages, or write `log`",
-    ),
+    honoured("daemon [NAME]", 0, 1, |d, l| {
+        if d.process.daemon.is_none() {
+            d.process.daemon = Some(l.word(0).unwrap_or(PROGRAM).into());
+        } else if let Some(name) = l.word(0) {
+            d.warn(&l.origin, format!("Multiple --daemon directives specified, ignoring --daemon {name}"));
+        }
+        Ok(())
+    }),
+    honoured("syslog [NAME]", 0, 1, |d, l| {
+        d.process.syslog = Some(l.word(0).unwrap_or(PROGRAM).into());
+        Ok(())
+    }),
     refused("inetd", "it was removed in OpenVPN 2.6", "Use a systemd socket unit"),
-    not_built("status", "the status file", "Remove the line; the log tells when the connection changes"),
-    quiet("status-version"),
-    not_built(
-        "user",
-        "dropping privileges",
-        "Remove the line; under systemd write `CapabilityBoundingSet=CAP_NET_ADMIN`",
-    ),
-    not_built(
-        "group",
-        "dropping privileges",
-        "Remove the line; under systemd write `CapabilityBoundingSet=CAP_NET_ADMIN`",
-    ),
-    not_built(
-        "chroot",
-        "changing the root directory",
-        "Remove the line; under systemd write `RootDirectory=`",
-    ),
+    honoured("status FILE [SECONDS]", 1, 2, |d, l| {
+        let every = l.word(1).map_or(Ok(Duration::from_secs(60)), values::seconds)?;
+        d.status = Some((l.first()?.into(), every));
+        Ok(())
+    }),
+    honoured("status-version VERSION", 1, 1, |d, l| {
+        d.status_version = values::number(l.first()?, 1, 3)? as u8;
+        Ok(())
+    }),
+    honoured("user NAME", 1, 1, |d, l| {
+        d.process.user = Some(l.first()?.into());
+        Ok(())
+    }),
+    honoured("group NAME", 1, 1, |d, l| {
+        d.process.group = Some(l.first()?.into());
+        Ok(())
+    }),
+    honoured("chroot DIRECTORY", 1, 1, |d, l| {
+        d.process.chroot = Some(PathBuf::from(l.first()?));
+        Ok(())
+    }),
     not_built("setcon", "SELinux contexts", "Remove the line; under systemd write `SELinuxContext=`"),
     not_built("mlock", "locking memory", "Remove the line, and encrypt or disable swap"),
-    not_built("up", SCRIPT.0, SCRIPT.1),
-    not_built("down", SCRIPT.0, SCRIPT.1),
-    // Without `up` and `down` these three change nothing.
-    quiet("down-pre"),
-    quiet("up-delay"),
-    quiet("up-restart"),
-    not_built("route-up", SCRIPT.0, SCRIPT.1),
-    not_built("route-pre-down", SCRIPT.0, SCRIPT.1),
-    not_built("ipchange", SCRIPT.0, SCRIPT.1),
-    not_built("plugin", "plug-ins", "Remove the line, or use the OpenVPN client"),
-    warned("iproute", "is ignored: addresses and routes are set without the `ip` program; remove the line"),
-    not_built("management", MANAGEMENT.0, MANAGEMENT.1),
-    not_built("management-client", MANAGEMENT.0, MANAGEMENT.1),
-    not_built("management-client-user", MANAGEMENT.0, MANAGEMENT.1),
-    not_built("management-client-group", MANAGEMENT.0, MANAGEMENT.1),
-    not_built("management-query-passwords", MANAGEMENT.0, MANAGEMENT.1),
-    not_built("management-query-remote", MANAGEMENT.0, MANAGEMENT.1),
-    not_built("management-query-proxy", MANAGEMENT.0, MANAGEMENT.1),
-    not_built("management-hold", MANAGEMENT.0, MANAGEMENT.1),
-    not_built("management-signal", MANAGEMENT.0, MANAGEMENT.1),
-    not_built("management-forget-disconnect", MANAGEMENT.0, MANAGEMENT.1),
-    not_built("management-up-down", MANAGEMENT.0, MANAGEMENT.1),
-    not_built("management-client-auth", MANAGEMENT.0, MANAGEMENT.1),
-    not_built("management-external-key", MANAGEMENT.0, MANAGEMENT.1),
-    not_built("management-external-cert", MANAGEMENT.0, MANAGEMENT.1),
-    not_built("management-log-cache", MANAGEMENT.0, MANAGEMENT.1),
-    refused(
-        "management-client-pf",
-        "packet filters were removed in OpenVPN 2.6",
-        "Filter with `nft` on the tunnel device",
-    ),
     not_built("mktun", ONE_SHOT, "Make the device with `ip tuntap add dev NAME mode tun`"),
     not_built("rmtun", ONE_SHOT, "Remove the device with `ip tuntap del dev NAME mode tun`"),
     honoured("genkey [TYPE] [FILE] [METADATA]", 0, 3, command::genkey),

@@ -41,10 +41,11 @@ pub(super) const ENTRIES: &[Entry] = &[
     .inline()
     .in_block(),
     honoured("tls-crypt-v2 FILE", 1, 2, |d, l| {
-        if let Some(word) = l.word(1)
-            && !matches!(word, "force-cookie" | "allow-noncookie")
-        {
-            return Err(Fault::Value(format!("Unsupported tls-crypt-v2 argument: {word}")));
+        match l.word(1) {
+            None => {}
+            Some("force-cookie") => d.server.force_cookie = true,
+            Some("allow-noncookie") => d.server.force_cookie = false,
+            Some(word) => return Err(Fault::Value(format!("Unsupported tls-crypt-v2 argument: {word}"))),
         }
         if let Some(source) = l.source()? {
             d.wrap_mut().crypt_v2 = Some(source);
@@ -84,7 +85,14 @@ pub(super) const ENTRIES: &[Entry] = &[
         "Take it apart with `openssl pkcs12 -in FILE -cacerts -nokeys -out ca.crt`, `-clcerts -nokeys -out \
          client.crt`, and `-nocerts -out client.key`, and write `ca`, `cert`, and `key`",
     ),
-    warned("dh", "is ignored: Diffie-Hellman parameters belong to the server; remove the line"),
+    honoured("dh FILE", 1, 1, |d, l| {
+        if let Some(source) = l.source()? {
+            d.server.dh = Some((if l.word(0) == Some("none") { "none" } else { "" }.into(), source.origin));
+        }
+        Ok(())
+    })
+    .inline()
+    .listener_or_warn("is ignored: Diffie-Hellman parameters belong to the server; remove the line"),
     warned("ecdh-curve", "is ignored; write `tls-groups` to choose key exchange groups"),
     honoured("tls-groups LIST", 1, 1, |d, l| {
         d.tls.groups = list(l.first()?);
@@ -183,11 +191,6 @@ pub(super) const ENTRIES: &[Entry] = &[
         d.no_cache = true;
         Ok(())
     }),
-    not_built(
-        "tls-verify",
-        "scripts that check certificates",
-        "Use `verify-x509-name`, `remote-cert-tls`, or `peer-fingerprint`",
-    ),
     not_built("tls-export-cert", "writing the peer's certificate to files", SCRIPT),
     not_built("x509-username-field", "another name field", "Only the common name is used; remove the line"),
     warned("x509-track", "is ignored: it only feeds scripts and plug-ins; remove the line"),
@@ -225,9 +228,14 @@ pub(super) const ENTRIES: &[Entry] = &[
                 None => return Ok(()),
             },
         });
+        d.user_pass_at = Some(l.origin.clone());
         Ok(())
     })
-    .inline(),
+    .inline()
+    .not_server(
+        "--auth-user-pass cannot be used with --mode server (it should be used on the client side only)",
+        "Remove the line; a server checks logins with `auth-user-pass-verify` or `management-client-auth`",
+    ),
     honoured("auth-retry none|nointeract|interact", 1, 1, |d, l| {
         d.auth_retry = match l.first()? {
             "none" => AuthRetry::None,

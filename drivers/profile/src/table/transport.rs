@@ -6,6 +6,7 @@ use oxivpn_proto::config::PingTimeout;
 use oxivpn_proto::options::values;
 
 use super::{Entry, MANY, honoured, not_built, quiet, refused, structural, warned};
+use crate::draft::server::{End, LocalLine, ProtocolWord};
 use crate::draft::{Draft, Fault, RemoteLine};
 use crate::grammar::Line;
 use crate::profile::{Family, Protocol};
@@ -13,7 +14,8 @@ use crate::profile::{Family, Protocol};
 const PROXY: &str = "Connect directly and remove the line, or use the OpenVPN client";
 
 pub(super) const ENTRIES: &[Entry] = &[
-    honoured("client", 0, 0, |d, _| {
+    honoured("client", 0, 0, |d, l| {
+        d.server.client = Some(l.origin.clone());
         d.tls_client = true;
         d.pull = true;
         Ok(())
@@ -21,12 +23,13 @@ pub(super) const ENTRIES: &[Entry] = &[
     honoured("pull", 0, 0, |d, _| {
         d.pull = true;
         Ok(())
-    }),
+    })
+    .not_server("--pull cannot be used with --mode server", "Remove the line; only clients pull"),
     honoured("tls-client", 0, 0, |d, _| {
         d.tls_client = true;
         Ok(())
     }),
-    honoured("mode p2p", 1, 1, mode),
+    honoured("mode p2p|server", 1, 1, mode),
     honoured("dev NAME", 1, 1, |d, l| {
         d.device = Some((l.first()?.into(), l.origin.clone()));
         Ok(())
@@ -39,19 +42,27 @@ pub(super) const ENTRIES: &[Entry] = &[
     not_built("lladdr", "the hardware address of a tap device", "Use `dev tun` without `lladdr`"),
     quiet("disable-dco"),
     structural("connection"),
-    honoured("remote HOST [PORT] [PROTO]", 1, 3, remote).in_block(),
+    honoured("remote HOST [PORT] [PROTO]", 1, 3, remote).in_block().not_server(
+        "--remote cannot be used with --mode server",
+        "Remove the line; a server waits for clients, `local ADDRESS` says where",
+    ),
     honoured("proto udp|tcp-client", 1, 1, |d, l| {
-        (d.connection.protocol, d.connection.family) = protocol(l.first()?)?;
+        let word = protocol(d, l, l.first()?)?;
+        (d.connection.protocol, d.connection.family) = (word.protocol, word.family);
+        if !d.in_block {
+            d.server.protocol = Some((word, l.origin.clone()));
+        }
         Ok(())
     })
     .in_block(),
     honoured("proto-force udp|tcp-client", 1, 1, |d, l| {
-        d.protocol_force = Some(protocol(l.first()?)?.0);
+        d.protocol_force = Some(protocol(d, l, l.first()?)?.protocol);
         Ok(())
     }),
     honoured("port PORT", 1, 1, |d, l| {
         d.connection.remote_port = Some(port(l.first()?, 1)?);
         d.connection.local_port = d.connection.remote_port;
+        d.server.port = d.connection.local_port;
         Ok(())
     })
     .in_block(),
@@ -64,6 +75,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         let port = port(l.first()?, 0)?;
         d.connection.local_port = Some(port);
         d.connection.lport = port != 0;
+        d.server.port = Some(port);
         Ok(())
     })
     .in_block(),
@@ -82,8 +94,16 @@ pub(super) const ENTRIES: &[Entry] = &[
         d.connection.nobind = true;
         Ok(())
     })
-    .in_block(),
-    warned("multihome", "is ignored: only servers need it, and this is a client; remove the line"),
+    .in_block()
+    .not_server(
+        "--nobind cannot be used with --mode server",
+        "Remove the line; a server listens on its `port`",
+    ),
+    honoured("multihome", 0, 0, |d, _| {
+        d.server.multihome = true;
+        Ok(())
+    })
+    .listener_or_warn("is ignored: only servers need it, and this is a client; remove the line"),
     honoured("float", 0, 0, |d, _| {
         d.connection.float = true;
         Ok(())
@@ -119,22 +139,26 @@ pub(super) const ENTRIES: &[Entry] = &[
     })
     .in_block(),
     honoured("keepalive INTERVAL TIMEOUT", 2, 2, |d, l| {
-        let interval = Duration::from_secs(values::number(l.first()?, 1, 86_400)?);
-        let timeout = values::number(l.word(1).ok_or(Fault::Parameters)?, 1, 86_400)?;
-        d.keepalive.ping = Some(interval);
-        d.keepalive.timeout = Some(PingTimeout::Restart(Duration::from_secs(timeout)));
+        let interval = values::number(l.first()?, 1, 86_400)? as u32;
+        let timeout = values::number(l.word(1).ok_or(Fault::Parameters)?, 1, 86_400)? as u32;
+        d.server.keepalive = Some(((interval, timeout), l.origin.clone()));
+        d.keepalive.ping = Some(Duration::from_secs(interval.into()));
+        d.keepalive.timeout = Some(PingTimeout::Restart(Duration::from_secs(timeout.into())));
         Ok(())
     }),
     honoured("ping SECONDS", 1, 1, |d, l| {
+        d.server.ping = Some(l.origin.clone());
         let time = values::seconds(l.first()?)?;
         d.keepalive.ping = (!time.is_zero()).then_some(time);
         Ok(())
     }),
     honoured("ping-restart SECONDS", 1, 1, |d, l| {
+        d.server.ping = Some(l.origin.clone());
         d.keepalive.timeout = Some(PingTimeout::Restart(values::seconds(l.first()?)?));
         Ok(())
     }),
     honoured("ping-exit SECONDS", 1, 1, |d, l| {
+        d.server.ping = Some(l.origin.clone());
         let time = values::seconds(l.first()?)?;
         let exit = PingTimeout::Exit(time);
         d.keepalive.timeout = Some(if time.is_zero() { PingTimeout::Restart(time) } else { exit });
@@ -173,6 +197,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         Ok(())
     }),
     honoured("tcp-nodelay", 0, 0, |d, _| {
+        d.server.tcp_nodelay = true;
         d.socket.tcp_nodelay = true;
         Ok(())
     }),
@@ -223,13 +248,16 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
 ];
 
-fn mode(_: &mut Draft, line: &Line) -> Result<(), Fault> {
+fn mode(draft: &mut Draft, line: &Line) -> Result<(), Fault> {
     match line.first()? {
-        "p2p" => Ok(()),
-        "server" => Err(Fault::Refused(
-            "`mode server` is not built yet".into(),
-            "This program is a client so far; run the server with OpenVPN".into(),
-        )),
+        "p2p" => {
+            draft.server.mode = None;
+            Ok(())
+        }
+        "server" => {
+            draft.server.mode = Some(line.origin.clone());
+            Ok(())
+        }
         other => Err(Fault::Value(format!("Bad --mode parameter: {other}"))),
     }
 }
@@ -254,7 +282,10 @@ fn remote(draft: &mut Draft, line: &Line) -> Result<(), Fault> {
     let remote = RemoteLine {
         host: bare.into(),
         port: line.word(1).map(|word| port(word, 1)).transpose()?,
-        protocol: line.word(2).map(protocol).transpose()?,
+        protocol: match line.word(2) {
+            None => None,
+            Some(word) => Some(protocol(draft, line, word)?).map(|word| (word.protocol, word.family)),
+        },
         origin: line.origin.clone(),
     };
     if draft.in_block {
@@ -266,26 +297,29 @@ fn remote(draft: &mut Draft, line: &Line) -> Result<(), Fault> {
 }
 
 /// `proto` words (`openvpn: socket.c`, `proto_names`).
-fn protocol(word: &str) -> Result<(Protocol, Family), Fault> {
-    let (kind, family) = match word {
-        "udp" => (Protocol::Udp, Family::Any),
-        "udp4" => (Protocol::Udp, Family::V4),
-        "udp6" => (Protocol::Udp, Family::V6),
-        "tcp" | "tcp-client" => (Protocol::Tcp, Family::Any),
-        "tcp4" | "tcp4-client" => (Protocol::Tcp, Family::V4),
-        "tcp6" | "tcp6-client" => (Protocol::Tcp, Family::V6),
-        "tcp-server" | "tcp4-server" | "tcp6-server" => {
-            return Err(Fault::Refused(
-                format!("`{word}` is not built yet"),
-                "A client writes `tcp-client`".into(),
-            ));
-        }
+fn protocol(draft: &mut Draft, line: &Line, word: &str) -> Result<ProtocolWord, Fault> {
+    let (protocol, family, end) = match word {
+        "udp" => (Protocol::Udp, Family::Any, End::Both),
+        "udp4" => (Protocol::Udp, Family::V4, End::Both),
+        "udp6" => (Protocol::Udp, Family::V6, End::Both),
+        "tcp" => (Protocol::Tcp, Family::Any, End::Open),
+        "tcp4" => (Protocol::Tcp, Family::V4, End::Open),
+        "tcp6" => (Protocol::Tcp, Family::V6, End::Open),
+        "tcp-client" => (Protocol::Tcp, Family::Any, End::Client),
+        "tcp4-client" => (Protocol::Tcp, Family::V4, End::Client),
+        "tcp6-client" => (Protocol::Tcp, Family::V6, End::Client),
+        "tcp-server" => (Protocol::Tcp, Family::Any, End::Server),
+        "tcp4-server" => (Protocol::Tcp, Family::V4, End::Server),
+        "tcp6-server" => (Protocol::Tcp, Family::V6, End::Server),
         other => {
             let known = "udp, udp4, udp6, tcp-client, tcp4-client, tcp6-client";
             return Err(Fault::Value(format!("Bad protocol: '{other}'. Allowed are {known}")));
         }
     };
-    Ok((kind, family))
+    if end == End::Server {
+        draft.server.tcp_server.get_or_insert_with(|| (word.into(), line.origin.clone()));
+    }
+    Ok(ProtocolWord { protocol, family, end })
 }
 
 fn port(word: &str, min: u64) -> Result<u16, Fault> {
@@ -301,15 +335,16 @@ fn local(draft: &mut Draft, line: &Line) -> Result<(), Fault> {
             Some(word.parse().map_err(|_| Fault::Value(format!("'{word}' is not an address of this host")))?)
         }
     };
-    if let Some(word) = line.word(1) {
-        let port = port(word, 0)?;
+    let port = line.word(1).map(|word| port(word, 0)).transpose()?;
+    if let Some(port) = port {
         draft.connection.local_port = Some(port);
         draft.connection.lport = port != 0;
     }
-    if let Some(word) = line.word(2) {
-        protocol(word)?;
-    }
+    let protocol = line.word(2).map(|word| protocol(draft, line, word)).transpose()?;
     draft.connection.local = Some(address);
+    if !draft.in_block {
+        draft.server.locals.push(LocalLine { address, port, protocol, origin: line.origin.clone() });
+    }
     Ok(())
 }
 

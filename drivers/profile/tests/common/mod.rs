@@ -21,7 +21,7 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// `ca.crt`, `client.crt`, `client.key`, `ta.key`, `v2.key`, `login`.
+    /// Certificates and keys, a login, a directory `ccd`, a script `/bin/hook`.
     pub(crate) fn usual() -> Self {
         let mut memory = Self::default();
         memory.add("ca.crt", &PKI.ca);
@@ -30,6 +30,11 @@ impl Memory {
         memory.add("ta.key", &static_key());
         memory.add("v2.key", &client_key_v2());
         memory.add("login", "user\nsecret\n");
+        memory.add("v2-server.key", &server_key_v2());
+        memory.add("token.key", &token_key());
+        memory.add("ccd/DEFAULT", "");
+        memory.add("/bin/hook", "#!/bin/sh\n");
+        memory.add("/jail/bin/hook", "#!/bin/sh\n");
         memory
     }
 
@@ -57,6 +62,10 @@ impl Files for Memory {
         let names: Vec<String> =
             self.files.keys().filter_map(|name| name.strip_prefix(&prefix)).map(Into::into).collect();
         if names.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(names) }
+    }
+
+    fn executable(&self, path: &Path) -> io::Result<()> {
+        self.read(path).map(|_| ())
     }
 
     fn open_to_others(&self, path: &Path) -> bool {
@@ -144,6 +153,28 @@ pub(crate) fn server_key_v2() -> String {
         text.push('\n');
     }
     text + "-----END OpenVPN tls-crypt-v2 server key-----\n"
+}
+
+/// A key as `openvpn --genkey auth-token` writes it; its HMAC key is 32 bytes of 5.
+pub(crate) fn token_key() -> String {
+    let mut bytes = [0; 128];
+    bytes[64..96].fill(5);
+    format!(
+        "-----BEGIN OpenVPN auth-token server key-----\n{}\n-----END OpenVPN auth-token server key-----\n",
+        STANDARD.encode(bytes)
+    )
+}
+
+/// The smallest server that warns of nothing; 8 lines.
+pub(crate) const SERVER: &str = "server 10.8.0.0 255.255.255.0\ntopology subnet\ndev tun\nca ca.crt\ncert client.crt\nkey \
+                                 client.key\ndh none\nkeepalive 10 60\n";
+
+/// The server with more lines.
+pub(crate) fn serve(lines: &str) -> Profile {
+    match Profile::from_text("server.conf", &format!("{SERVER}{lines}"), &Memory::usual()) {
+        Ok(profile) => profile,
+        Err(error) => panic!("{lines}: {error}"),
+    }
 }
 
 /// The smallest profile that warns of nothing; 6 lines.

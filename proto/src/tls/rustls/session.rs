@@ -1,40 +1,31 @@
-//! One rustls connection: records in and out, and the verifier that keeps its reason.
+//! One rustls connection: records in and out.
 
-use core::fmt;
-use core::time::Duration;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{
-    CryptoProvider, verify_tls12_signature, verify_tls13_signature, verify_tls13_signature_with_raw_key,
-};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::time_provider::TimeProvider;
-use rustls::{
-    CertificateError, Connection, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved,
-    ProtocolVersion, SignatureScheme,
-};
-use rustls_pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
-use webpki::{EndEntityCert, RawPublicKeyEntity};
+use rustls::{AlertDescription, Connection, ContentType, Error, ProtocolVersion};
 use zeroize::Zeroizing;
 
-use super::{ClientCertMode, TlsFailure, TlsFailureKind, failure, suites};
+use super::desk::Lease;
+use super::records::{Opened, Records, Refused};
+use super::verifier::SessionVerifier;
+use super::{TlsFailure, TlsFailureKind, failure, local, suites};
 use crate::limits::{MAX_RECORD_PLAINTEXT, MAX_TLS_BUFFER, MAX_TLS_PLAINTEXT, MAX_TLS_RECORDS};
-use crate::tls::verify::{CertRole, Refusal, Verifier, cert::Cert};
+use crate::tls::verify::{CertRole, cert::Cert};
 use crate::tls::{PeerIdentity, TlsPhase, TlsSession};
 
 /// Type, version and length in front of each record.
-const RECORD_HEADER: usize = 5;
+pub(super) const RECORD_HEADER: usize = 5;
 
-/// What encryption may add to a record (RFC 5246, 6.2.3).
-const MAX_EXPANSION: usize = 2048;
+/// Longest record with its header: encryption may add 2,048 bytes (RFC 5246, 6.2.3).
+const MAX_RECORD: usize = RECORD_HEADER + MAX_RECORD_PLAINTEXT + 2048;
 
 /// A TLS session as client or server.
 pub(super) struct RustlsSession {
-    conn: Connection,
-    verifier: Arc<SessionVerifier>,
+    /// What the peer is.
+    peer: CertRole,
+    line: Line,
     /// Bytes of a record that is not complete yet.
     partial: Vec<u8>,
     /// Plaintext of records not read yet, and its bytes.
@@ -46,11 +37,27 @@ pub(super) struct RustlsSession {
     closed: bool,
 }
 
+/// Who does the records.
+enum Line {
+    Whole(Box<Whole>),
+    /// After [`settle`](TlsSession::settle).
+    Settled(Records),
+    Lost,
+}
+
+/// A connection with all that the handshake needs.
+pub(super) struct Whole {
+    pub(super) conn: Connection,
+    pub(super) verifier: Arc<SessionVerifier>,
+    /// Of a server's connection; given up after it.
+    pub(super) _lease: Option<Lease>,
+}
+
 impl RustlsSession {
-    pub(super) fn new(conn: Connection, verifier: Arc<SessionVerifier>) -> Result<Self, TlsFailure> {
+    pub(super) fn new(whole: Whole) -> Result<Self, TlsFailure> {
         let mut session = Self {
-            conn,
-            verifier,
+            peer: whole.verifier.peer(),
+            line: Line::Whole(Box::new(whole)),
             partial: Vec::new(),
             records: VecDeque::new(),
             unread: 0,
@@ -75,33 +82,79 @@ impl RustlsSession {
 
     /// As [`protocol`](Self::protocol), of the peer, by what it is.
     fn misbehaved(&mut self, what: &str) -> TlsFailure {
-        self.protocol(format!("the {} {what}", self.verifier.peer.noun()))
+        self.protocol(format!("the {} {what}", self.peer.noun()))
+    }
+
+    fn whole(&self) -> Option<&Whole> {
+        match &self.line {
+            Line::Whole(whole) => Some(whole),
+            Line::Settled(_) | Line::Lost => None,
+        }
     }
 
     /// Moves what rustls has to send into `outgoing`.
     fn collect_outgoing(&mut self) -> Result<(), TlsFailure> {
-        while self.conn.wants_write() {
-            // Writing to a Vec cannot fail.
-            if self.conn.write_tls(&mut self.outgoing).is_err() {
-                break;
+        if let Line::Whole(whole) = &mut self.line {
+            while whole.conn.wants_write() {
+                // Writing to a Vec cannot fail.
+                if whole.conn.write_tls(&mut self.outgoing).is_err() {
+                    break;
+                }
             }
         }
         if self.outgoing.len() > MAX_TLS_BUFFER {
-            self.outgoing.clear();
+            self.outgoing = Vec::new();
             return Err(self.misbehaved("makes us send more than it reads"));
         }
         Ok(())
     }
 
-    /// Gives exactly one record, with its header, to rustls and keeps its plaintext.
-    fn process_record(&mut self, mut record: &[u8]) -> Result<(), TlsFailure> {
+    /// Takes exactly one record with its header and keeps its plaintext. Of a record that is `hopeless` only the
+    /// header comes.
+    fn process_record(&mut self, record: &mut [u8], hopeless: bool) -> Result<(), TlsFailure> {
+        match &mut self.line {
+            Line::Whole(_) => self.give_to_rustls(record),
+            Line::Settled(_) if hopeless => {
+                let error = Error::PeerSentOversizedRecord;
+                Err(self.refuse(Refused { error, alert: Some(AlertDescription::RecordOverflow) }))
+            }
+            Line::Settled(records) => match records.open(record) {
+                Ok(Opened::Data(data)) => {
+                    let data = Zeroizing::new(data.to_vec());
+                    self.keep(data)
+                }
+                Ok(Opened::Empty) => Ok(()),
+                Ok(Opened::Closed) => {
+                    self.closed = true;
+                    Ok(())
+                }
+                Err(refused) => Err(self.refuse(refused)),
+            },
+            Line::Lost => Ok(()),
+        }
+    }
+
+    /// Ends a settled session, with an alert for the peer.
+    fn refuse(&mut self, refused: Refused) -> TlsFailure {
+        const FATAL: u8 = 2;
+        if let (Line::Settled(records), Some(alert)) = (&mut self.line, refused.alert)
+            && let Ok(sealed) = records.seal(ContentType::Alert, &[FATAL, alert.into()])
+        {
+            self.outgoing.extend_from_slice(&sealed);
+        }
+        self.fail(failure::describe(&refused.error, self.peer))
+    }
+
+    fn give_to_rustls(&mut self, mut record: &[u8]) -> Result<(), TlsFailure> {
         while !record.is_empty() && !self.closed {
-            match self.conn.read_tls(&mut record) {
+            let Line::Whole(whole) = &mut self.line else { return Ok(()) };
+            match whole.conn.read_tls(&mut record) {
                 Ok(0) => self.closed = true,
                 Ok(_) => {}
                 Err(e) => return Err(self.protocol(format!("{e}"))),
             }
-            let result = self.conn.process_new_packets();
+            let result = whole.conn.process_new_packets();
+            let refusal = result.as_ref().err().and_then(|_| whole.verifier.take_refusal());
             let flushed = self.collect_outgoing();
             match result {
                 Ok(state) => {
@@ -110,10 +163,7 @@ impl RustlsSession {
                     self.take_plaintext(state.plaintext_bytes_to_read())?;
                 }
                 Err(e) => {
-                    let failure = self
-                        .verifier
-                        .take_refusal()
-                        .unwrap_or_else(|| failure::describe(&e, self.verifier.peer));
+                    let failure = refusal.unwrap_or_else(|| failure::describe(&e, self.peer));
                     return Err(self.fail(failure));
                 }
             }
@@ -125,14 +175,19 @@ impl RustlsSession {
         if len == 0 {
             return Ok(());
         }
-        if self.records.len() >= MAX_TLS_RECORDS || self.unread + len > MAX_TLS_BUFFER {
-            return Err(self.misbehaved("sends records faster than it may"));
-        }
         let mut plain = Zeroizing::new(vec![0; len]);
-        if let Err(e) = self.conn.reader().read_exact(&mut plain) {
+        let Line::Whole(whole) = &mut self.line else { return Ok(()) };
+        if let Err(e) = whole.conn.reader().read_exact(&mut plain) {
             return Err(self.protocol(format!("{e}")));
         }
-        self.unread += len;
+        self.keep(plain)
+    }
+
+    fn keep(&mut self, plain: Zeroizing<Vec<u8>>) -> Result<(), TlsFailure> {
+        if self.records.len() >= MAX_TLS_RECORDS || self.unread + plain.len() > MAX_TLS_BUFFER {
+            return Err(self.misbehaved("sends records faster than it may"));
+        }
+        self.unread += plain.len();
         self.records.push_back(plain);
         Ok(())
     }
@@ -152,35 +207,38 @@ impl TlsSession for RustlsSession {
             self.partial.extend_from_slice(now);
             bytes = later;
             let Some(len) = record_len(&self.partial) else { continue };
-            // A record too long is handed on with its header, so that rustls answers with the right alert.
-            let too_long = len > RECORD_HEADER + MAX_RECORD_PLAINTEXT + MAX_EXPANSION;
-            if self.partial.len() < len && !too_long {
+            // What can't be a record is handed on with its header, so that rustls answers with the right alert.
+            let hopeless = len > MAX_RECORD || !is_tls(&self.partial);
+            if self.partial.len() < len && !hopeless {
                 continue;
             }
-            let record = core::mem::take(&mut self.partial);
-            self.process_record(&record)?;
-            if too_long {
-                return Err(self.misbehaved("sent a record longer than TLS allows"));
+            let mut record = core::mem::take(&mut self.partial);
+            self.process_record(&mut record, hopeless)?;
+            if hopeless {
+                return Err(self.misbehaved("sent what is not a TLS record, or one longer than TLS allows"));
             }
         }
         Ok(())
     }
 
     fn drain(&mut self, out: &mut Vec<u8>) -> usize {
-        let len = self.outgoing.len();
-        out.append(&mut self.outgoing);
-        len
+        // Not `append`, which would leave the buffer with its room.
+        let bytes = core::mem::take(&mut self.outgoing);
+        out.extend_from_slice(&bytes);
+        bytes.len()
     }
 
     fn read_record(&mut self, out: &mut Zeroizing<Vec<u8>>) -> bool {
         let Some(record) = self.records.pop_front() else { return false };
         self.unread -= record.len();
         out.extend_from_slice(&record);
+        if self.records.is_empty() {
+            self.records = VecDeque::new();
+        }
         true
     }
 
     fn write_record(&mut self, bytes: &[u8]) -> Result<(), TlsFailure> {
-        let local = |message: &str| TlsFailure { kind: TlsFailureKind::Local, message: message.into() };
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
@@ -190,31 +248,39 @@ impl TlsSession for RustlsSession {
         if bytes.is_empty() || bytes.len() > MAX_TLS_PLAINTEXT {
             return Err(local("a message must have 1 to 2,048 bytes"));
         }
-        if self.conn.writer().write_all(bytes).is_err() {
-            return Err(local("the TLS library takes no more bytes"));
+        match &mut self.line {
+            Line::Whole(whole) => {
+                let written = whole.conn.writer().write_all(bytes);
+                written.map_err(|_| local("the TLS library takes no more bytes"))?;
+            }
+            Line::Settled(records) => match records.seal(ContentType::ApplicationData, bytes) {
+                Ok(sealed) => self.outgoing.extend_from_slice(&sealed),
+                Err(e) => return Err(failure::describe(&e, self.peer)),
+            },
+            Line::Lost => {}
         }
         self.collect_outgoing()
     }
 
     fn export(&mut self, label: &str, out: &mut [u8]) -> Result<(), TlsFailure> {
-        match self.conn.export_keying_material(out, label.as_bytes(), None) {
+        let Some(whole) = self.whole() else {
+            return Err(local("the secrets of this TLS session are gone; nothing can be exported any more"));
+        };
+        match whole.conn.export_keying_material(out, label.as_bytes(), None) {
             Ok(_) => Ok(()),
-            Err(e) => Err(TlsFailure {
-                kind: TlsFailureKind::Local,
-                message: format!("keying material cannot be exported: {e}"),
-            }),
+            Err(e) => Err(local(format!("keying material cannot be exported: {e}"))),
         }
     }
 
     fn peer(&self) -> Option<PeerIdentity> {
         // The certificate alone proves nothing: the handshake shows that the peer has its key.
-        if self.conn.is_handshaking() { None } else { self.verifier.accepted() }
+        self.whole().filter(|whole| !whole.conn.is_handshaking())?.verifier.accepted()
     }
 
     fn phase(&self) -> TlsPhase {
         if self.failure.is_some() || self.closed {
             TlsPhase::Closed
-        } else if self.conn.is_handshaking() {
+        } else if self.whole().is_some_and(|whole| whole.conn.is_handshaking()) {
             TlsPhase::Handshaking
         } else {
             TlsPhase::Ready
@@ -223,26 +289,46 @@ impl TlsSession for RustlsSession {
 
     /// As OpenVPN prints it (`openvpn: ssl_openssl.c`, `print_details`).
     fn description(&self) -> Option<String> {
-        if self.conn.is_handshaking() {
-            return None;
-        }
-        let version = match self.conn.protocol_version()? {
+        let conn = &self.whole().filter(|whole| !whole.conn.is_handshaking())?.conn;
+        let version = match conn.protocol_version()? {
             ProtocolVersion::TLSv1_3 => "TLSv1.3",
             _ => "TLSv1.2",
         };
-        let suite = suites::openssl_name(self.conn.negotiated_cipher_suite()?.suite());
+        let suite = suites::openssl_name(conn.negotiated_cipher_suite()?.suite());
         let mut text = format!("{version}, cipher {version} {suite}");
-        if let Some(Ok(cert)) =
-            self.conn.peer_certificates().and_then(<[_]>::first).map(|der| Cert::parse(der))
-        {
+        if let Some(Ok(cert)) = conn.peer_certificates().and_then(<[_]>::first).map(|der| Cert::parse(der)) {
             let (key, signature) = (cert.key().describe(), cert.signature_name());
             text.push_str(&format!(", peer certificate: {key}, signature: {signature}"));
         }
-        if let Some(group) = self.conn.negotiated_key_exchange_group() {
+        if let Some(group) = conn.negotiated_key_exchange_group() {
             text.push_str(&format!(", peer temporary key: {}", suites::group_name(group.name())));
         }
         Some(text)
     }
+
+    /// Only of a server's session, of which there are many. A client's goes on to take session tickets.
+    fn settle(&mut self) {
+        if self.peer == CertRole::Server || self.phase() != TlsPhase::Ready {
+            return;
+        }
+        match core::mem::replace(&mut self.line, Line::Lost) {
+            Line::Whole(whole) => match Records::take(whole.conn) {
+                Ok(records) => self.line = Line::Settled(records),
+                Err(e) => {
+                    self.fail(failure::describe(&e, self.peer));
+                }
+            },
+            other => self.line = other,
+        }
+        self.records.shrink_to_fit();
+        self.partial.shrink_to_fit();
+        self.outgoing.shrink_to_fit();
+    }
+}
+
+/// Whether a record of a known type and a version of TLS or SSL 3 begins here.
+fn is_tls(bytes: &[u8]) -> bool {
+    matches!(bytes, [20..=24, 3, ..])
 }
 
 /// Length of a record with its header, once the header is there.
@@ -251,214 +337,4 @@ fn record_len(bytes: &[u8]) -> Option<usize> {
         [_, _, _, high, low, ..] => Some(RECORD_HEADER + usize::from(u16::from_be_bytes([*high, *low]))),
         _ => None,
     }
-}
-
-/// The calendar time given by the caller; no clock is read.
-#[derive(Debug)]
-pub(super) struct FixedTime(UnixTime);
-
-impl FixedTime {
-    pub(super) fn at(unix: Duration) -> Self {
-        Self(UnixTime::since_unix_epoch(unix))
-    }
-}
-
-impl TimeProvider for FixedTime {
-    fn current_time(&self) -> Option<UnixTime> {
-        Some(self.0)
-    }
-}
-
-/// [`Verifier`] for one handshake. Keeps the outcome, of which rustls passes on only a code.
-pub(super) struct SessionVerifier {
-    /// What the peer is.
-    peer: CertRole,
-    rules: Arc<Verifier>,
-    provider: Arc<CryptoProvider>,
-    /// Whether a client needs a certificate.
-    mode: ClientCertMode,
-    /// Names of the CAs, which a client is told.
-    ca_names: Arc<[DistinguishedName]>,
-    outcome: Mutex<Option<Result<PeerIdentity, Refusal>>>,
-}
-
-impl fmt::Debug for SessionVerifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionVerifier").finish_non_exhaustive()
-    }
-}
-
-impl SessionVerifier {
-    pub(super) fn of_server(rules: Arc<Verifier>, provider: Arc<CryptoProvider>) -> Self {
-        let (mode, ca_names) = (ClientCertMode::None, Arc::default());
-        Self { peer: CertRole::Server, rules, provider, mode, ca_names, outcome: Mutex::new(None) }
-    }
-
-    pub(super) fn of_client(
-        rules: Arc<Verifier>,
-        provider: Arc<CryptoProvider>,
-        mode: ClientCertMode,
-        ca_names: Arc<[DistinguishedName]>,
-    ) -> Self {
-        Self { peer: CertRole::Client, rules, provider, mode, ca_names, outcome: Mutex::new(None) }
-    }
-
-    /// Judges the peer's certificate and keeps the outcome.
-    fn judge(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<(), Error> {
-        let outcome = self.rules.verify(self.peer, leaf, intermediates, now.as_secs());
-        let alert = outcome.as_ref().err().map(|refusal| refusal.alert);
-        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-        match alert {
-            None => Ok(()),
-            Some(alert) => Err(failure::refusal_error(alert)),
-        }
-    }
-
-    fn check_tls12(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        if EndEntityCert::try_from(cert).is_ok() {
-            return verify_tls12_signature(message, cert, dss, algorithms);
-        }
-        let spki = raw_key(cert)?;
-        let key = RawPublicKeyEntity::try_from(&spki).map_err(|_| bad_encoding())?;
-        let (_, candidates) = algorithms
-            .mapping
-            .iter()
-            .find(|(scheme, _)| *scheme == dss.scheme)
-            .ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
-        // TLS 1.2 doesn't bind the scheme to a curve, so several algorithms may stand for it.
-        let valid = candidates.iter().any(|alg| key.verify_signature(*alg, message, dss.signature()).is_ok());
-        if valid {
-            Ok(HandshakeSignatureValid::assertion())
-        } else {
-            Err(Error::InvalidCertificate(CertificateError::BadSignature))
-        }
-    }
-
-    fn check_tls13(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        if EndEntityCert::try_from(cert).is_ok() {
-            return verify_tls13_signature(message, cert, dss, algorithms);
-        }
-        verify_tls13_signature_with_raw_key(message, &raw_key(cert)?, dss, algorithms)
-    }
-
-    fn outcome(&self) -> Option<Result<PeerIdentity, Refusal>> {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn accepted(&self) -> Option<PeerIdentity> {
-        self.outcome()?.ok()
-    }
-
-    fn take_refusal(&self) -> Option<TlsFailure> {
-        let refusal = self.outcome()?.err()?;
-        Some(TlsFailure { kind: TlsFailureKind::Certificate, message: refusal.message })
-    }
-}
-
-impl ServerCertVerifier for SessionVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        self.judge(end_entity, intermediates, now).map(|()| ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.check_tls12(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.check_tls13(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-impl ClientCertVerifier for SessionVerifier {
-    fn offer_client_auth(&self) -> bool {
-        self.mode != ClientCertMode::None
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        self.mode == ClientCertMode::Require
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &self.ca_names
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        self.judge(end_entity, intermediates, now).map(|()| ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.check_tls12(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.check_tls13(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// The public key of a certificate that webpki can't read, which is one of version 1 that was accepted without a
-/// chain.
-fn raw_key(cert: &CertificateDer<'_>) -> Result<SubjectPublicKeyInfoDer<'static>, Error> {
-    let cert = Cert::parse(cert).map_err(|_| bad_encoding())?;
-    Ok(SubjectPublicKeyInfoDer::from(cert.spki().to_vec()))
-}
-
-fn bad_encoding() -> Error {
-    Error::InvalidCertificate(CertificateError::BadEncoding)
 }

@@ -2,6 +2,7 @@
 
 mod handshake;
 
+mod hostile;
 mod server;
 mod settings;
 mod verification;
@@ -25,11 +26,11 @@ use super::*;
 /// 2026-01-01, within the life of every certificate that is not named `expired`.
 const NOW: u64 = 1_767_225_600;
 
-fn path(name: &str) -> PathBuf {
+pub(super) fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(format!("{name}.pem"))
 }
 
-fn cert(name: &str) -> Vec<u8> {
+pub(super) fn cert(name: &str) -> Vec<u8> {
     CertificateDer::from_pem_file(path(name)).unwrap().to_vec()
 }
 
@@ -37,11 +38,11 @@ fn crl(name: &str) -> Vec<u8> {
     CertificateRevocationListDer::from_pem_file(path(name)).unwrap().to_vec()
 }
 
-fn key(name: &str) -> Zeroizing<Vec<u8>> {
+pub(super) fn key(name: &str) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(PrivateKeyDer::from_pem_file(path(name)).unwrap().secret_der().to_vec())
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 

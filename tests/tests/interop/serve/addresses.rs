@@ -114,7 +114,8 @@ fn iroute(client_to_client: bool) -> Result<()> {
         .line("push \"route-ipv6 2001:db8:77::/48\"")
         .file(
             "ccd/alice",
-            "iroute 192.168.77.0 255.255.255.0\niroute-ipv6 2001:db8:77::/48\nifconfig-push 10.8.0.50 255.255.255.0\n",
+            "iroute 192.168.77.0 255.255.255.0\niroute-ipv6 2001:db8:77::/48\n\
+             ifconfig-push 10.8.0.50 255.255.255.0\nifconfig-ipv6-push fd08::50/64\n",
         )
         .guests(all())
         .prepare(|star| {
@@ -129,7 +130,10 @@ fn iroute(client_to_client: bool) -> Result<()> {
             }
             // A client does not get the route to what is behind itself.
             let own = serving.star.state(serving.ns("alice")?)?;
-            ensure!(own.tunnel_route("192.168.77.0/24").is_none(), "alice was given the route to her own network");
+            ensure!(
+                own.tunnel_route("192.168.77.0/24").is_none(),
+                "alice was given the route to her own network"
+            );
             for (from, to) in [("bob", "carol"), ("carol", "bob"), ("bob", "alice"), ("alice", "carol")] {
                 if client_to_client {
                     serving.ping(from, to)?;
@@ -164,7 +168,7 @@ fn push_remove() -> Result<()> {
         .line("push \"route 192.0.2.0 255.255.255.0\"")
         .line("push \"route 198.51.100.0 255.255.255.0\"")
         .file("ccd/alice", "push-remove \"route 192.0\"\n")
-        .file("ccd/bob", "push-reset\npush \"topology subnet\"\npush \"route 172.20.1.0 255.255.255.0\"\n")
+        .file("ccd/bob", "push-reset\npush \"topology subnet\"\npush \"route-gateway 10.8.0.1\"\npush \"route 172.20.1.0 255.255.255.0\"\n")
         .guests(all())
         .connected(|serving| {
             for (name, expected) in [
@@ -356,9 +360,12 @@ fn dual_stack(transport: Transport, proto: &str) -> Result<()> {
         Transport::Tcp4 => guest.line("proto tcp6-client").line("remote fd09::1 1194"),
         _ => guest.transport(Transport::Udp6),
     };
+    let service = Service::new()?.transport(transport).line(proto);
+    if proto == "proto udp" || proto == "proto tcp-server" {
+        service.kind_is_own("OpenVPN takes the first family that the host offers")?;
+    }
     let [alice, bob, carol] = all();
     let dave = over_v6(Guest::real(Release::Newer, "dave"));
-    let service = Service::new()?.transport(transport).line(proto);
     service.guests([over_v6(alice), bob, carol, dave]).connected(|serving| serving.ping_all())
 }
 

@@ -4,11 +4,15 @@ mod access;
 mod addresses;
 mod handshake;
 mod life;
+mod peer;
+mod process;
 
 use oxivpn_tests::matrix::Cell;
 
 pub(crate) fn cells() -> Vec<Cell> {
     let mut cells = life::cells();
+    cells.extend(peer::cells());
+    cells.extend(process::cells());
     cells.extend(access::cells());
     cells.extend(addresses::cells());
     cells.extend(handshake::cells());
