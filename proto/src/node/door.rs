@@ -44,8 +44,7 @@ impl Door {
     pub(super) fn open_for_clients(&mut self, entropy: &Entropy, config: Arc<ServerConfig>) {
         let secret = self.secret(entropy);
         let (initial, connect) = (config.initial_rate, config.connect_rate);
-        let doorman =
-            Doorman::new(&config.channel, config.tls_crypt_v2.as_ref(), initial, connect, &secret);
+        let doorman = Doorman::new(&config.channel, config.tls_crypt_v2.as_ref(), initial, connect, &secret);
         self.open = Some((Audience::Clients(config), doorman));
     }
 
@@ -60,6 +59,10 @@ impl Door {
         entropy.fork(Purpose::Cookie, self.openings).fill(&mut *secret);
         self.openings += 1;
         secret
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
     }
 
     pub(super) fn close(&mut self) {
@@ -123,7 +126,7 @@ impl Node {
                 self.door.spare = reply;
                 let audience = audience.clone();
                 let Ok((opcode, _)) = Opcode::parse(verified.header()) else { return };
-                self.take_in(now, path, audience, *welcome, opcode, verified.body());
+                self.take_in(now, path, audience, *welcome, (opcode, verified.body()));
             }
         }
     }
@@ -135,8 +138,7 @@ impl Node {
         path: Path,
         audience: Audience,
         welcome: Welcome,
-        opcode: Opcode,
-        body: &[u8],
+        first: (Opcode, &[u8]),
     ) {
         let Welcome { local, remote, wrap, base_key, metadata, stateful } = welcome;
         self.make_way(now, &path);
@@ -154,7 +156,7 @@ impl Node {
             return self.drops.count(DropReason::Refused);
         };
         self.seat(path, handle, remote);
-        self.with(now, handle, |session, now| session.handle_first(now, opcode, body));
+        self.with(now, handle, |session, now| session.handle_first(now, first.0, first.1));
     }
 
     /// A client that starts anew gives its earlier attempt up; a session that is up stays until the new one is let in.

@@ -144,10 +144,11 @@ impl Node {
     fn on_floated(&mut self, now: Instant, handle: SessionHandle, to: Path, report: Report) {
         let path_of = |node: &Self| node.sessions.get(&handle).map(|entry| entry.session.path());
         let Some(before) = path_of(self) else { return };
-        let same_client = |a: SessionHandle, b: SessionHandle| match (self.sessions.get(&a), self.sessions.get(&b)) {
-            (Some(a), Some(b)) => a.session.is_same_client(&b.session),
-            _ => false,
-        };
+        let same_client =
+            |a: SessionHandle, b: SessionHandle| match (self.sessions.get(&a), self.sessions.get(&b)) {
+                (Some(a), Some(b)) => a.session.is_same_client(&b.session),
+                _ => false,
+            };
         if let Some(other) = self.endpoint.find(&to).filter(|&other| other != handle)
             && same_client(handle, other)
         {
@@ -364,6 +365,11 @@ impl Node {
     /// How many sessions there are, in whatever phase.
     pub fn sessions(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// Whether it takes clients or a peer.
+    pub fn is_listening(&self) -> bool {
+        self.door.is_open()
     }
 
     fn now(&self, at: Instant) -> Now {

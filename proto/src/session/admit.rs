@@ -9,7 +9,6 @@ use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use super::configure::without_tokens;
-use super::exchange::State;
 use super::hello::{iv_proto, options_string};
 use super::offer::{Offer, offer};
 use super::push::messages;
@@ -61,7 +60,9 @@ impl Session {
     /// (`openvpn: multi.c`, `multi_process_float`).
     pub(crate) fn is_same_client(&self, other: &Self) -> bool {
         match (self.server(), other.server()) {
-            (Some(a), Some(b)) => a.locked.is_some() && a.locked == b.locked,
+            (Some(a), Some(b)) => {
+                a.locked.as_ref().is_some_and(Locked::names_somebody) && a.locked == b.locked
+            }
             _ => false,
         }
     }
@@ -233,9 +234,8 @@ impl Session {
         self.make_token(now);
         if key == KeyId::FIRST {
             self.go_on_admitting(now);
-        } else if self.exchange.state() == State::Active && matches!(self.phase, Phase::Up) {
+        } else {
             self.take_next_key(now);
-            self.push_token(now);
         }
     }
 
@@ -393,7 +393,7 @@ impl Session {
     }
 
     /// Pushes a renewed token by itself.
-    fn push_token(&mut self, now: Now) {
+    pub(super) fn push_token(&mut self, now: Now) {
         let Some(token) = self.server_mut().and_then(|server| server.new_token.take()) else { return };
         self.push_text(now, &format!("PUSH_REPLY,auth-token {}", token.as_str()));
         self.schedule_token(now);

@@ -6,7 +6,8 @@ use super::exchange::State;
 use super::message::ControlMessage;
 use super::negotiate::{Agreed, agree};
 use super::side::Side;
-use super::{Admitting, Configuring, Now, Phase, Session};
+use super::{Admitting, Configuring, NEVER, Now, Phase, Session};
+use crate::clock::Instant;
 use crate::config::Credentials;
 use crate::drops::DropReason;
 use crate::event::{CloseCause, Event};
@@ -31,10 +32,9 @@ impl Session {
     pub(super) fn on_exchange_active(&mut self, now: Now) {
         self.renegotiate_at = Some(self.draw_renegotiation(now));
         if self.exchange.key() != KeyId::FIRST {
-            if self.is_granted() {
-                self.take_next_key(now);
-            }
-            return;
+            self.take_next_key(now);
+            let at = self.promotion(now);
+            return self.slots.promote_by(self.exchange.key(), at);
         }
         if !matches!(self.phase, Phase::Connecting) {
             return;
@@ -54,10 +54,23 @@ impl Session {
         }
     }
 
-    /// Installs the key of a renegotiation.
+    /// Installs the key of a renegotiation as soon as both sides' messages are through, for receiving: the other
+    /// side may have all of ours and use it before we know.
     pub(super) fn take_next_key(&mut self, now: Now) {
+        let key = self.exchange.key();
+        let ready = key != KeyId::FIRST && self.exchange.state() >= State::GotKey && self.is_granted();
+        if !ready || self.slots.knows(key) || !matches!(self.phase, Phase::Up) {
+            return;
+        }
         match self.derive() {
-            Ok(data) => self.install(now, data),
+            Ok(data) => {
+                self.install(data, NEVER);
+                if self.exchange.state() == State::Active {
+                    let at = self.promotion(now);
+                    self.slots.promote_by(key, at);
+                }
+                self.push_token(now);
+            }
             Err(failure) => self.fail(CloseCause::Tls(failure)),
         }
     }
@@ -226,18 +239,21 @@ impl Session {
         Ok(())
     }
 
-    /// Installs the key of the current exchange. By `promote_at` the server must have it, too
-    /// (`openvpn: ssl.c`, `auth_deferred_expire_window`); a little later if the exchange itself took as long,
-    /// as the server has the key only when our last ack has reached it.
-    pub(super) fn install(&mut self, now: Now, data: DataKey) {
-        debug_assert_eq!(self.exchange.state(), State::Active);
+    /// By when the other side must have the key of the current exchange, too (`openvpn: ssl.c`,
+    /// `auth_deferred_expire_window`); a little later if the exchange itself took as long, as it has the key only
+    /// when our last ack has reached it.
+    fn promotion(&self, now: Now) -> Instant {
         let timing = self.channel().timing;
         let window = if timing.reneg.is_zero() {
             timing.hand_window
         } else {
             timing.hand_window.min(timing.reneg / 2)
         };
-        let promote_at = (self.exchange.started() + window).max(now.at + LAST_ACK);
+        (self.exchange.started() + window).max(now.at + LAST_ACK)
+    }
+
+    /// Installs the key of the current exchange, to send from `promote_at` on unless it is the first.
+    pub(super) fn install(&mut self, data: DataKey, promote_at: Instant) {
         let key = self.exchange.key();
         if let Some(key) = self.slots.install(key, data, promote_at, &mut self.directives) {
             self.on_promoted(key);
@@ -267,7 +283,8 @@ impl Session {
         let Side::Client(client) = &mut self.side else { return Ok(()) };
         let name = username.clone().or_else(|| client.credentials.as_ref().map(|c| c.username.clone()));
         if let Some(name) = name {
-            client.credentials = Some(Credentials { username: name, password: token.clone(), is_token: true });
+            client.credentials =
+                Some(Credentials { username: name, password: token.clone(), is_token: true });
         }
         self.events.push_back(Event::Token { session: self.handle, username, token });
         Ok(())

@@ -65,8 +65,14 @@ pub(crate) struct ReceivedLogin {
 
 /// Our secrets of key method 2, and the peer's.
 enum Secrets {
-    Client { own: ClientSource, server: Option<ServerSource> },
-    Server { own: ServerSource, client: Option<ClientSource> },
+    Client {
+        own: ClientSource,
+        server: Option<ServerSource>,
+    },
+    Server {
+        own: ServerSource,
+        client: Option<ClientSource>,
+    },
     /// Keys were derived.
     Gone,
 }
@@ -167,10 +173,9 @@ impl Exchange {
                 send.push(now, reset, Vec::new());
                 (send, ReliableRecv::new())
             }
-            Opening::Done => (
-                ReliableSend::with_first(MessageId(1), timeout),
-                ReliableRecv::starting_at(MessageId(1)),
-            ),
+            Opening::Done => {
+                (ReliableSend::with_first(MessageId(1), timeout), ReliableRecv::starting_at(MessageId(1)))
+            }
         };
         Self {
             key,
@@ -240,6 +245,7 @@ impl Exchange {
     pub(crate) fn settle(&mut self) {
         self.secrets = Secrets::Gone;
         self.login = None;
+        self.tls.settle();
         self.backlog.shrink_to_fit();
         self.records.shrink_to_fit();
         self.send.shrink();

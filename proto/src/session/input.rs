@@ -188,6 +188,7 @@ impl Session {
         if self.exchange.state() == State::Asked {
             self.answer_client(now);
         }
+        self.take_next_key(now);
         if self.exchange.state() == State::Active && self.renegotiate_at.is_none() {
             self.on_exchange_active(now);
         }
@@ -206,6 +207,10 @@ impl Session {
         }
         match report {
             Report::FirstReceive { key, .. } => {
+                // Who uses the key has all that we sent for it.
+                if key == self.exchange.key() && self.exchange.conclude(now.at) {
+                    self.on_exchange_active(now);
+                }
                 if self.slots.on_first_receive(key, &mut self.directives) {
                     self.on_promoted(key);
                 }
@@ -253,11 +258,9 @@ impl Session {
         self.finish(match &self.phase {
             Phase::Dying(cause) => cause.clone(),
             Phase::Leaving(leaving) => leaving.cause.clone(),
-            Phase::Connecting
-            | Phase::Configuring(_)
-            | Phase::Admitting(_)
-            | Phase::Up
-            | Phase::Dead => CloseCause::StreamClosed,
+            Phase::Connecting | Phase::Configuring(_) | Phase::Admitting(_) | Phase::Up | Phase::Dead => {
+                CloseCause::StreamClosed
+            }
         });
     }
 }

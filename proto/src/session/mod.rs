@@ -252,8 +252,9 @@ impl Session {
     /// Goes on leaving; ends early when the server has acknowledged the announcement.
     fn leave(&mut self, now: Now) {
         let Phase::Leaving(leaving) = &mut self.phase else { return };
-        let acknowledged =
-            leaving.next_exit.is_none() && self.exchange.state() == State::Active && self.exchange.is_flushed();
+        let acknowledged = leaving.next_exit.is_none()
+            && self.exchange.state() == State::Active
+            && self.exchange.is_flushed();
         if acknowledged || leaving.until <= now.at {
             let cause = leaving.cause.clone();
             self.phase = Phase::Dying(cause);
@@ -337,10 +338,8 @@ impl Session {
         if let Some(key) = self.slots.handle_timeout(now.at, &mut self.directives) {
             self.on_promoted(key);
         }
-        if matches!(
-            self.phase,
-            Phase::Connecting | Phase::Configuring(_) | Phase::Admitting(_) | Phase::Up
-        ) && let Some(action) = self.keepalive.handle_timeout(now.at)
+        if matches!(self.phase, Phase::Connecting | Phase::Configuring(_) | Phase::Admitting(_) | Phase::Up)
+            && let Some(action) = self.keepalive.handle_timeout(now.at)
         {
             self.act(action);
         }

@@ -171,8 +171,8 @@ mod tests {
     use super::*;
     use crate::config::Credentials;
     use crate::session::side::{ClientSide, Side};
-    use crate::wrap::WrapConfig;
     use crate::tls::fake::FakeFactory;
+    use crate::wrap::WrapConfig;
 
     fn config() -> ClientConfig {
         ClientConfig::new(WrapConfig::None, Arc::new(FakeFactory::new()))
@@ -217,7 +217,8 @@ mod tests {
             assert_eq!(format, DataFormat::V1, "{odd}");
         }
         assert!(
-            peer_info(&side(config()), Capabilities::USERSPACE, Some(id(0xabc))).starts_with("ID=abc\nIV_VER=")
+            peer_info(&side(config()), Capabilities::USERSPACE, Some(id(0xabc)))
+                .starts_with("ID=abc\nIV_VER=")
         );
         assert!(peer_info(&side(config()), one_id_only, None).starts_with("IV_VER="));
     }
@@ -265,7 +266,8 @@ mod tests {
         );
         let stream = Path::Stream(crate::StreamId(1));
         assert!(
-            options_string(&side(config()), &stream).contains("link-mtu 1543,tun-mtu 1500,proto TCPv4_CLIENT,")
+            options_string(&side(config()), &stream)
+                .contains("link-mtu 1543,tun-mtu 1500,proto TCPv4_CLIENT,")
         );
     }
 

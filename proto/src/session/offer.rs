@@ -14,8 +14,7 @@ use crate::wire::ids::PeerId;
 const NO_CIPHER: &str = "Data channel cipher negotiation failed (no shared cipher)";
 
 /// What a client is told that can't do `key-derivation tls-ekm` at a server that demands it.
-const NO_EXPORTER: &str =
-    "Client incompatible with this server. Keying Material Exporters (RFC 5705) support missing. Upgrade to a \
+const NO_EXPORTER: &str = "Client incompatible with this server. Keying Material Exporters (RFC 5705) support missing. Upgrade to a \
      client that supports this feature (OpenVPN 2.6.0+).";
 
 /// Which side of the tunnel packets of a client are for.
@@ -94,15 +93,12 @@ fn push_flags(flags: Flags, knows_flags: bool, options: &mut Vec<String>) {
 }
 
 /// The first of ours that the client has (`openvpn: ssl_ncp.c`, `ncp_get_best_cipher`).
-fn choose_cipher(
-    own: &[DataCipher],
-    fallback: Option<DataCipher>,
-    hello: &PeerHello,
-) -> Option<DataCipher> {
+fn choose_cipher(own: &[DataCipher], fallback: Option<DataCipher>, hello: &PeerHello) -> Option<DataCipher> {
     let announced = hello.value("IV_CIPHERS").is_some();
     let remote = hello.cipher().filter(|_| !announced);
-    let common =
-        own.iter().find(|ours| hello.ciphers().any(|name| name == ours.name()) || remote == Some(ours.name()));
+    let common = own
+        .iter()
+        .find(|ours| hello.ciphers().any(|name| name == ours.name()) || remote == Some(ours.name()));
     match common {
         Some(cipher) => Some(*cipher),
         None if hello.negotiates() || remote.is_some() => None,

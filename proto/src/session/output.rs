@@ -61,12 +61,7 @@ impl Session {
     }
 
     /// Writes the next control packet to `out`; its length.
-    pub(crate) fn poll_transmit(
-        &mut self,
-        now: Now,
-        scratch: &mut Scratch,
-        out: &mut [u8],
-    ) -> Option<usize> {
+    pub(crate) fn poll_transmit(&mut self, now: Now, scratch: &mut Scratch, out: &mut [u8]) -> Option<usize> {
         if self.is_dead() {
             return None;
         }

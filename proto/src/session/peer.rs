@@ -4,7 +4,7 @@ use super::exchange::Failure;
 use super::hello::{PeerHello, iv_proto};
 use super::negotiate::{Agreed, Flags};
 use super::side::Side;
-use super::{Now, Phase, Session};
+use super::{NEVER, Now, Phase, Session};
 use crate::config::PeerConfig;
 use crate::config::cipher::DataCipher;
 use crate::config::params::{DataFormat, DataParams};
@@ -42,7 +42,13 @@ impl Session {
         if hello.can(iv_proto::NCP_P2P) {
             self.events.push_back(Event::PeerNegotiated { session, summary: summary(&agreed) });
         }
-        self.events.push_back(Event::Established { session, peer, params, tun_mtu, flags: flags.to_string() });
+        self.events.push_back(Event::Established {
+            session,
+            peer,
+            params,
+            tun_mtu,
+            flags: flags.to_string(),
+        });
     }
 
     /// Adds the peer and its first key to the data plane; `false` if that failed.
@@ -52,7 +58,7 @@ impl Session {
             Ok(data) => {
                 let params = agreed.params;
                 self.directives.push_back(Directive::AddPeer { peer: self.peer, path: self.path, params });
-                self.install(now, data);
+                self.install(data, NEVER);
                 true
             }
             Err(failure) => {
@@ -103,14 +109,8 @@ impl Session {
         };
         let outer_ipv6 = self.path.remote().map(|remote| remote.is_ipv6());
         let mss = mss_for(channel.mssfix, format, channel.tun_mtu, self.path.is_stream(), outer_ipv6);
-        let params = DataParams {
-            cipher,
-            format,
-            replay: channel.replay,
-            mss,
-            by_path: true,
-            float: channel.float,
-        };
+        let params =
+            DataParams { cipher, format, replay: channel.replay, mss, by_path: true, float: channel.float };
         Ok(Agreed { params, flags, tun_mtu: channel.tun_mtu })
     }
 }

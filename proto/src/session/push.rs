@@ -57,7 +57,9 @@ mod tests {
             assert!(matches!(push.feed(text, &PullPolicy::default()), Ok(PushState::More)));
         }
         let last = parts.last().unwrap().strip_prefix("PUSH_REPLY").unwrap();
-        let Ok(PushState::Complete(reply)) = push.feed(last, &PullPolicy::default()) else { panic!("{last}") };
+        let Ok(PushState::Complete(reply)) = push.feed(last, &PullPolicy::default()) else {
+            panic!("{last}")
+        };
         assert_eq!(reply.options.len(), 200);
     }
 

@@ -99,6 +99,11 @@ impl Locked {
             fingerprint: identity.map(|identity| identity.fingerprint),
         }
     }
+
+    /// Clients that show neither certificate nor name can't be told apart, and so are never the same.
+    pub(super) fn names_somebody(&self) -> bool {
+        self.username.is_some() || self.fingerprint.is_some()
+    }
 }
 
 /// A login that waits for its verdict.

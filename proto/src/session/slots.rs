@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use super::NEVER;
 use crate::clock::Instant;
 use crate::deadline::{Deadline, Timer};
 use crate::directive::{Directive, PeerRef};
@@ -41,6 +42,21 @@ impl Slots {
         self.sending
     }
 
+    /// Whether `key` is installed and the newest.
+    pub(crate) fn knows(&self, key: KeyId) -> bool {
+        match self.pending {
+            Some((pending, _)) => pending == key,
+            None => self.sending == Some(key),
+        }
+    }
+
+    /// If `key` waits for proof, it sends from `at` on also without.
+    pub(crate) fn promote_by(&mut self, key: KeyId, at: Instant) {
+        if let Some((_, due)) = self.pending.as_mut().filter(|(pending, _)| *pending == key) {
+            *due = at;
+        }
+    }
+
     /// By when the newest key sends, if it doesn't yet.
     pub(crate) fn settles_at(&self) -> Option<Instant> {
         self.pending.map(|(_, at)| at)
@@ -55,6 +71,8 @@ impl Slots {
         promote_at: Instant,
         out: &mut VecDeque<Directive>,
     ) -> Option<KeyId> {
+        // The peer came along to this key, so what it sends is under the one before at least.
+        self.retire_old(out);
         out.push_back(Directive::InstallKey { peer: self.peer, key, data });
         self.pending = Some((key, promote_at));
         if self.sending.is_none() {
@@ -64,11 +82,10 @@ impl Slots {
         if self.spent { self.promote(out) } else { None }
     }
 
-    /// A negotiation begins: the key before the current one goes, and a key that waits for proof sends now;
-    /// gives that key.
+    /// A negotiation begins, and a key that waits for proof sends now; gives that key. What the peer used before
+    /// it may still use until it hears of the negotiation.
     pub(crate) fn rotate(&mut self, ends: Instant, out: &mut VecDeque<Directive>) -> Option<KeyId> {
         let promoted = self.promote(out);
-        self.retire_old(out);
         self.sending_ends = Some(ends);
         promoted
     }
@@ -105,7 +122,8 @@ impl Slots {
     }
 
     pub(crate) fn deadline(&self) -> Option<Deadline> {
-        let promote = self.pending.map(|(_, at)| Deadline { at, why: Timer::Promote });
+        let promote =
+            self.pending.filter(|(_, at)| *at < NEVER).map(|(_, at)| Deadline { at, why: Timer::Promote });
         let retire = self.old.map(|(_, at)| Deadline { at, why: Timer::RetireKey });
         Deadline::earliest(promote, retire)
     }
@@ -213,10 +231,10 @@ mod tests {
         slots.rotate(at(3600), &mut out);
         slots.install(key(1), data(), at(60), &mut out);
         assert_eq!(slots.rotate(at(3604), &mut out), Some(key(1)));
-        assert_eq!(orders(&mut out), ["install 0", "promote 0", "install 1", "promote 1", "retire 0"]);
+        assert_eq!(orders(&mut out), ["install 0", "promote 0", "install 1", "promote 1"]);
         assert_eq!(slots.sending(), Some(key(1)));
         slots.install(key(2), data(), at(64), &mut out);
         assert!(slots.on_first_receive(key(2), &mut out));
-        assert_eq!(orders(&mut out), ["install 2", "promote 2"]);
+        assert_eq!(orders(&mut out), ["retire 0", "install 2", "promote 2"]);
     }
 }

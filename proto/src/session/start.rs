@@ -88,7 +88,13 @@ impl Session {
             source: &mut setup.entropy.fork(Purpose::KeyMethod, 0),
         };
         let exchange = Box::new(parts.exchange(now, KeyId::FIRST, Opening::Send(reset))?);
-        Ok(Self::assemble(now, setup, side, exchange, Identity { local, remote: None, own_id, wrap, base_key: None }))
+        Ok(Self::assemble(
+            now,
+            setup,
+            side,
+            exchange,
+            Identity { local, remote: None, own_id, wrap, base_key: None },
+        ))
     }
 
     /// Goes on with a connection that a client began.
@@ -195,7 +201,7 @@ impl Session {
 
     /// `reneg-sec max [min]`; with 0 it is left to the other side. A server without minimum spreads its clients
     /// over the last tenth (`openvpn: ssl.c`, `tls_process`).
-    pub(super) fn draw_renegotiation(&mut self, now: Now) -> crate::Instant {
+    pub(super) fn draw_renegotiation(&self, now: Now) -> crate::Instant {
         let timing = self.channel().timing;
         if timing.reneg.is_zero() {
             return NEVER;

@@ -330,7 +330,7 @@ pub(super) fn words(error: &std::io::Error) -> String {
 }
 
 /// As in log lines: `[AF_INET]192.0.2.1:1194`.
-pub(super) fn text(address: SocketAddr) -> String {
+pub(crate) fn text(address: SocketAddr) -> String {
     match address {
         SocketAddr::V4(address) => format!("[AF_INET]{address}"),
         SocketAddr::V6(address) => format!("[AF_INET6]{}:{}", address.ip(), address.port()),

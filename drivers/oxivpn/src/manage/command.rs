@@ -216,7 +216,7 @@ fn questions(words: &Words<'_>) -> Result<Command, String> {
             let [first] = words.need(true)?;
             let index = |word: &str| number(word).map_or(0, |n| usize::try_from(n).unwrap_or(usize::MAX));
             let from = index(first);
-            let to = words.get(1).map_or(from.saturating_add(1), index);
+            let to = words.get(1).map_or_else(|| from.saturating_add(1), index);
             match first {
                 "all" => Command::RemoteGet { from: 0, to: usize::MAX },
                 _ => Command::RemoteGet { from, to },

@@ -22,11 +22,14 @@ mod help;
 mod history;
 mod limits;
 mod request;
+mod shell;
+mod socket;
 
 pub use desk::{INTERFACE_VERSION, Mode, Moment, Settings};
 pub use request::{
     Answer, Challenge, ClientNews, Entered, Notice, Question, Request, State, StateDetails, Victim,
 };
+pub use shell::Manage;
 
 /// Base64 as in passwords that are sent in blocks.
 mod base64 {

@@ -163,6 +163,11 @@ impl Desk {
         &self.settings
     }
 
+    /// `verb` and `mute` of another log.
+    pub(super) const fn set_log_settings(&mut self, verb: u8, mute: u32) {
+        (self.settings.verb, self.settings.mute) = (verb, mute);
+    }
+
     /// Somebody connected.
     pub(super) fn connected(&mut self) {
         let authorised = self.settings.options.password.is_none();
@@ -212,7 +217,9 @@ impl Desk {
 
     /// Whether more input may come: not while a command waits for its turn.
     pub(super) fn wants_input(&self) -> bool {
-        self.connection.as_ref().is_some_and(|c| c.ending.is_none() && !c.input.has_line())
+        self.connection
+            .as_ref()
+            .is_some_and(|c| c.ending.is_none() && c.pending.is_none() && !c.input.has_line())
     }
 
     /// Takes what was received; [`Desk::poll`] works on it.

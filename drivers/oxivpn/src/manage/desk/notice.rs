@@ -85,6 +85,7 @@ impl Desk {
             }
             Notice::AuthToken(token) => self.notify_line(&format!(">PASSWORD:Auth-Token:{token}")),
             Notice::InfoMessage(text) => self.notify_line(&format!(">INFOMSG:{text}")),
+            Notice::UpDown { .. } if !self.settings.options.up_down => {}
             Notice::UpDown { word, env } => {
                 self.notify_line(&format!(">UPDOWN:{word}"));
                 env.iter().for_each(|(name, value)| self.notify_line(&format!(">UPDOWN:ENV,{name}={value}")));
@@ -95,6 +96,10 @@ impl Desk {
     }
 
     fn client(&mut self, news: ClientNews<'_>, clients: usize, env: &[(String, String)]) {
+        // As OpenVPN: that a tunnel stands is told in any case.
+        if !self.settings.options.client_auth && !matches!(news, ClientNews::Established { .. }) {
+            return;
+        }
         let counted = !matches!(news, ClientNews::Disconnect { .. });
         let head = match news {
             ClientNews::Connect { cid, kid } => format!("CONNECT,{cid},{kid}"),

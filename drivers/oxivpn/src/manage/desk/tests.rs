@@ -13,7 +13,7 @@ const START: Moment = Moment { now: Instant::from_nanos(5_000_000_000), unix: 1_
 
 fn settings(mode: Mode) -> Settings {
     Settings {
-        options: ManagementOptions { log_cache: 250, ..ManagementOptions::default() },
+        options: ManagementOptions { log_cache: 250, client_auth: true, ..ManagementOptions::default() },
         mode,
         status_version: 1,
         auth_retry: AuthRetry::None,
@@ -327,7 +327,7 @@ fn a_client_has_no_clients() {
 }
 
 #[test]
-fn a_server_has() {
+fn a_server_kills() {
     let mut desk = server();
     let name = |name: &str| Request::Kill(Victim::Name(name.into()));
     let address = |protocol, address: &str| {
@@ -360,6 +360,35 @@ fn a_server_has() {
             Answer::Count(1),
             "SUCCESS: 1 client(s) at address [2001:db8::1]:500 killed",
         ),
+    ] {
+        assert_eq!(serve(&mut desk, line, request, answer), format!("{reply}\r\n"), "{line}");
+    }
+    converse(
+        &mut desk,
+        &[
+            ("kill ::", "ERROR: kill parse"),
+            ("kill", "ERROR: the 'kill' command requires 1 parameter"),
+            ("kill udp:host:500", "ERROR: error parsing IP address: host"),
+            ("kill host:500", "ERROR: error parsing IP address: host"),
+            ("kill 1.2.3.4:99999", "ERROR: port number is out of range: 99999"),
+            ("kill foo:1.2.3.4:500", "ERROR: port number or protocol out of range: 500 foo"),
+            ("client-kill x", "ERROR: cannot parse CID"),
+            ("client-auth 5 x", "ERROR: cannot parse KID"),
+            ("client-pending-auth 0 0 extra z", "ERROR: cannot parse TIMEOUT"),
+            ("status 9", "ERROR: bad status format version number"),
+            (
+                "cr-response eA==",
+                "ERROR: The 'cr-repsonse' command is not supported by the current daemon mode",
+            ),
+            ("remote ACCEPT", "ERROR: The 'remote' command is not supported by the current daemon mode"),
+        ],
+    );
+}
+
+#[test]
+fn a_server_asks_about_its_clients() {
+    let mut desk = server();
+    for (line, request, answer, reply) in [
         (
             "client-kill 77",
             Request::ClientKill { cid: 77, message: None },
@@ -427,26 +456,6 @@ fn a_server_has() {
     ] {
         assert_eq!(serve(&mut desk, line, request, answer), format!("{reply}\r\n"), "{line}");
     }
-    converse(
-        &mut desk,
-        &[
-            ("kill ::", "ERROR: kill parse"),
-            ("kill", "ERROR: the 'kill' command requires 1 parameter"),
-            ("kill udp:host:500", "ERROR: error parsing IP address: host"),
-            ("kill host:500", "ERROR: error parsing IP address: host"),
-            ("kill 1.2.3.4:99999", "ERROR: port number is out of range: 99999"),
-            ("kill foo:1.2.3.4:500", "ERROR: port number or protocol out of range: 500 foo"),
-            ("client-kill x", "ERROR: cannot parse CID"),
-            ("client-auth 5 x", "ERROR: cannot parse KID"),
-            ("client-pending-auth 0 0 extra z", "ERROR: cannot parse TIMEOUT"),
-            ("status 9", "ERROR: bad status format version number"),
-            (
-                "cr-response eA==",
-                "ERROR: The 'cr-repsonse' command is not supported by the current daemon mode",
-            ),
-            ("remote ACCEPT", "ERROR: The 'remote' command is not supported by the current daemon mode"),
-        ],
-    );
 }
 
 #[test]
