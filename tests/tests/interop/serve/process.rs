@@ -12,25 +12,26 @@ use oxivpn_tests::{
     serve::{MANAGEMENT, Service, Serving, all, both},
 };
 
+type Test = fn() -> Result<()>;
+
 pub(crate) fn cells() -> Vec<Cell> {
-    let tests: [(&str, fn() -> Result<()>); 14] = [
-        ("scripts::connect-and-disconnect", connect_and_disconnect),
-        ("scripts::connect-refuses", connect_refuses),
-        ("scripts::connect-deferred", connect_deferred),
-        ("scripts::slow-does-not-stall-others", slow_script),
-        ("scripts::learn-address", learn_address),
-        ("scripts::up-and-down", up_and_down),
-        ("management::queries", queries),
-        ("management::kill", kill),
-        ("management::client-auth", client_auth),
-        ("management::bytecount", bytecount),
-        ("management::signal", management_signal),
-        ("nobody", nobody),
-        ("daemon", daemon),
-        ("statistics", statistics),
+    let tests: [(&str, Test); 14] = [
+        ("serve::scripts::connect-and-disconnect", connect_and_disconnect),
+        ("serve::scripts::connect-refuses", connect_refuses),
+        ("serve::scripts::connect-deferred", connect_deferred),
+        ("serve::scripts::slow-does-not-stall-others", slow_script),
+        ("serve::scripts::learn-address", learn_address),
+        ("serve::scripts::up-and-down", up_and_down),
+        ("serve::management::queries", queries),
+        ("serve::management::kill", kill),
+        ("serve::management::client-auth", client_auth),
+        ("serve::management::bytecount", bytecount),
+        ("serve::management::signal", management_signal),
+        ("serve::nobody", nobody),
+        ("serve::daemon", daemon),
+        ("serve::statistics", statistics),
     ];
-    let mut cells: Vec<Cell> =
-        tests.into_iter().map(|(name, test)| Cell::new(format!("{name}"), test)).collect();
+    let mut cells: Vec<Cell> = tests.into_iter().map(|(name, test)| Cell::new(name, test)).collect();
     for version in 1..=3 {
         cells.push(Cell::new(format!("serve::status::{version}"), move || status(version)));
     }
