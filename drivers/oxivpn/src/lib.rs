@@ -27,6 +27,7 @@ pub mod clock;
 pub mod demo;
 pub mod entropy;
 pub mod link;
+pub mod load;
 pub mod log;
 pub mod manage;
 pub mod process;
