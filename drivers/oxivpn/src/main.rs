@@ -50,7 +50,11 @@ fn main() -> ExitCode {
             print(USAGE);
             ExitCode::FAILURE
         }
-        Some(_) => run(&args),
+        Some(_) => {
+            let code = run(&args);
+            process::end();
+            code
+        }
     }
 }
 
@@ -93,7 +97,7 @@ fn run(args: &[String]) -> ExitCode {
                 return fail(&format!("{error}\nUse --help for more information."));
             }
         };
-        let log = match Log::open(&profile.log) {
+        let log = match Log::of_process(&profile) {
             Ok(log) => Arc::new(log),
             Err(error) => return fail(&format!("Options error: {error}")),
         };
@@ -115,14 +119,12 @@ fn run_once(profile: Profile, log: &Arc<Log>, events: &mut Option<Loop>) -> Resu
     for warning in &profile.warnings {
         say!(log, Warn, "{warning}");
     }
-    if !matches!(profile.role, Role::Client) {
-        anyhow::bail!(
-            "servers and point-to-point tunnels are not built yet; write `client` and `remote HOST PORT`"
-        );
+    if matches!(profile.role, Role::Peer(_)) {
+        anyhow::bail!("point-to-point tunnels are not built yet; write `client` and `remote HOST PORT`");
     }
     say!(log, Info, "{}", process::version_line());
     // The profile's names lead to their files from here, `cd` included.
-    let _pid_file = process::PidFile::write(profile.process.pid_file.as_deref())?;
+    process::check(&profile.process)?;
     process::prepare(&profile.process)?;
     client::recover(log);
     let events = match events {

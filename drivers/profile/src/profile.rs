@@ -22,7 +22,7 @@ use crate::reader::{Flow, Reader};
 use crate::server::{ManagementOptions, Role, ScriptOptions, StatusOptions};
 use crate::warn::{Origin, Warning};
 
-/// Everything that one client needs to know.
+/// Everything that a client, a server or a point-to-point peer needs to know.
 #[derive(Clone, Debug)]
 pub struct Profile {
     /// Client, server or point-to-point peer.
