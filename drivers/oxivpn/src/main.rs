@@ -45,7 +45,11 @@ fn main() -> ExitCode {
             print(USAGE);
             ExitCode::FAILURE
         }
-        Some(_) => run(&args),
+        Some(_) => {
+            let code = run(&args);
+            process::end();
+            code
+        }
     }
 }
 
@@ -88,7 +92,7 @@ fn run(args: &[String]) -> ExitCode {
                 return fail(&format!("{error}\nUse --help for more information."));
             }
         };
-        let log = match Log::open(&profile.log) {
+        let log = match Log::of_process(&profile) {
             Ok(log) => Arc::new(log),
             Err(error) => return fail(&format!("Options error: {error}")),
         };
@@ -117,7 +121,7 @@ fn run_once(profile: Profile, log: &Arc<Log>, events: &mut Option<Loop>) -> Resu
     }
     say!(log, Info, "{}", process::version_line());
     // The profile's names lead to their files from here, `cd` included.
-    let _pid_file = process::PidFile::write(profile.process.pid_file.as_deref())?;
+    process::check(&profile.process)?;
     process::prepare(&profile.process)?;
     client::recover(log);
     let events = match events {

@@ -33,13 +33,14 @@ const LAST_EARLY_MESSAGE: MessageId = MessageId(1);
 ///
 /// # How much comes back
 ///
-/// One packet has at most one answer, and only if it passes the protection. The answer is 12 bytes longer than a
-/// HARD_RESET_CLIENT_V2 (26 to 14 bytes without protection, 66 to 54 with tls-crypt, and 28 or 48 bytes of IP and
-/// UDP around each), and much shorter than a HARD_RESET_CLIENT_V3 (72 to at least 344). The 12 bytes are the ack of
-/// the client's reset and the client's session id: clients start TLS only when their reset is acknowledged, and
-/// the id proves to them that the answer is from somebody who saw their packet. They can't pad their reset, as
-/// servers do not expect a payload in it. So what a forged sender address can draw onto its owner is bounded by the
-/// rate instead: `connect-freq-initial`, by default 100 answers in 10 s.
+/// One packet has at most one answer, and only if it passes the protection. The answer to a HARD_RESET_CLIENT_V3 is
+/// much shorter than that (72 to at least 344 bytes). The answer to a HARD_RESET_CLIENT_V2 is 12 bytes longer: 26 to
+/// 14 bytes without protection, 66 to 54 with tls-crypt, and 28 or 48 bytes of IP and UDP around each. The 12 bytes
+/// are an ack and the client's session id. Without them the client can't know that the answer is from somebody who
+/// saw its packet, and goes on only after it repeated its reset and that was acknowledged: one more round trip for
+/// everybody. Clients can't make their reset longer either, stock ones don't, and servers read a payload as early
+/// negotiation. So what a forged sender address can draw onto its owner is bounded by the rate instead:
+/// `connect-freq-initial`, by default 100 answers in 10 s, which is 120 bytes a second more than went in.
 pub(crate) struct Doorman {
     gate: Gate,
     cookies: Cookies,
@@ -97,8 +98,8 @@ impl Doorman {
     /// Takes a control packet from a path without a session; `datagram` is clobbered, and `reply` holds nothing but
     /// the answer if there is one. `unix` is the time since 1970.
     ///
-    /// A token of `connect-freq-initial` is taken for each answer, and comes back when the sender has proved its
-    /// address (`openvpn: mudp.c`, `reflect_filter_rate_limit_decrease`).
+    /// A token of `connect-freq-initial` is taken for each answer to a datagram, and comes back when the sender has
+    /// proved its address (`openvpn: mudp.c`, `reflect_filter_rate_limit_decrease`).
     pub(crate) fn take<'d>(
         &mut self,
         now: Instant,
@@ -135,7 +136,11 @@ impl Doorman {
         let unix_seconds = u32::try_from(unix.as_secs()).unwrap_or(u32::MAX);
         if !resets {
             let local = self.check_cookie(now, path, entrant.verified().session(), &body)?;
-            return self.welcome((now, unix_seconds), path, entrant, local, false);
+            let knock = self.welcome(now, unix_seconds, entrant, local, false)?;
+            if !path.is_stream() {
+                self.initial.iter_mut().for_each(Bucket::give_back);
+            }
+            return Ok(knock);
         }
         if body.message != Some(MessageId(0)) {
             return Err(DropReason::Malformed);
@@ -153,7 +158,7 @@ impl Doorman {
             self.answer(unix_seconds, &entrant, local, reply);
             Ok(Knock::Reply)
         } else {
-            self.welcome((now, unix_seconds), path, entrant, local, true)
+            self.welcome(now, unix_seconds, entrant, local, true)
         }
     }
 
@@ -177,8 +182,8 @@ impl Doorman {
 
     fn welcome<'d>(
         &mut self,
-        (now, unix_seconds): (Instant, u32),
-        path: &Path,
+        now: Instant,
+        unix_seconds: u32,
         entrant: Entrant<'d>,
         local: SessionId,
         stateful: bool,
@@ -187,12 +192,6 @@ impl Doorman {
             self.gate.admit(now, unix_seconds, entrant, !stateful)?;
         if self.connect.as_mut().is_some_and(|bucket| !bucket.take(now)) {
             return Err(DropReason::RateLimited);
-        }
-        if !stateful
-            && !path.is_stream()
-            && let Some(initial) = &mut self.initial
-        {
-            initial.give_back();
         }
         let remote = verified.session();
         let welcome = Welcome { local, remote, wrap, base_key, metadata, stateful };

@@ -4,6 +4,7 @@
 pub mod control_messages;
 pub mod control_packet;
 pub mod data_packet;
+pub mod doorman;
 pub mod key_files;
 pub(crate) mod ledger;
 pub mod method2;

@@ -50,11 +50,30 @@ fn wrap_open_seeds() {
     }
 }
 
+#[test]
+fn doorman_seeds() {
+    for protection in 0..64 {
+        for rates in [0, 0x22, 0x2f] {
+            let mut script = vec![protection, rates];
+            // For each kind of path a reset, what follows, the same bent, a reset with garbage, a plain one; time.
+            for path in 0..4 {
+                script.extend([
+                    2, path, 3, path, 4, path, 0, 9, 1, path, 3, 0x38, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1,
+                ]);
+                script.extend([0, path, 4, 0x38, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 5, 0, 251, 0]);
+                script.extend([3, path]);
+            }
+            doorman::run(&script);
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn arbitrary_input(data in proptest::collection::vec(any::<u8>(), 0..700)) {
         control_packet::run(&data);
         stream_frames::run(&data);
         wrap_open::run(&data);
+        doorman::run(&data);
     }
 }

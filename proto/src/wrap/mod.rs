@@ -2,6 +2,7 @@
 //! renegotiations.
 
 pub(crate) mod gate;
+pub mod generate;
 mod hmac;
 pub(crate) mod pem;
 pub mod replay;

@@ -85,6 +85,27 @@ pub(crate) fn decode(text: &str, label: Label) -> Result<Zeroizing<Vec<u8>>, Key
     Ok(bytes)
 }
 
+/// A section with `bytes` as base64, 64 characters in a line as OpenSSL writes it.
+pub(super) fn encode(label: Label, bytes: &[u8]) -> Zeroizing<String> {
+    let mut base64 = Zeroizing::new(String::with_capacity(bytes.len().div_ceil(3) * 4));
+    STANDARD.encode_string(bytes, &mut base64);
+    wrap_lines(label, &base64, 64)
+}
+
+/// A section with `text` in lines of `width` characters. `text` is ASCII.
+pub(super) fn wrap_lines(label: Label, text: &str, width: usize) -> Zeroizing<String> {
+    // Text that grows leaves copies behind.
+    let frame = 2 * (label.text().len() + "-----BEGIN -----\n".len());
+    let mut out = Zeroizing::new(String::with_capacity(frame + text.len() + text.len().div_ceil(width)));
+    out.extend(["-----BEGIN ", label.text(), "-----\n"]);
+    for line in text.as_bytes().chunks(width) {
+        out.extend(line.iter().map(|&byte| char::from(byte)));
+        out.push('\n');
+    }
+    out.extend(["-----END ", label.text(), "-----\n"]);
+    out
+}
+
 fn wrong_content(text: &str, label: Label, begin: &str) -> KeyFileError {
     let found = text.lines().enumerate().find_map(|(i, line)| {
         let name = line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----")?;

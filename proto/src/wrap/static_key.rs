@@ -57,7 +57,7 @@ impl StaticKey {
     }
 
     /// Copies key bytes without a trace elsewhere.
-    pub(super) fn from_slice(key: &[u8; KEY_LEN]) -> Self {
+    pub(crate) fn from_slice(key: &[u8; KEY_LEN]) -> Self {
         let mut bytes = Zeroizing::new([0; KEY_LEN]);
         bytes.copy_from_slice(key);
         Self { bytes }

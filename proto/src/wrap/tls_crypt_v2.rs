@@ -21,7 +21,7 @@ const MIN_WKC: usize = TAG + KEY_LEN + LEN_FIELD;
 pub const MAX_METADATA: usize = MAX_WKC - MIN_WKC;
 
 /// Length of the server's key.
-const SERVER_KEY_LEN: usize = 128;
+pub const SERVER_KEY_LEN: usize = 128;
 
 /// A client's key file: the client key and its wrapped copy (WKc), which only the server can open.
 pub struct ClientKeyV2 {
@@ -147,6 +147,13 @@ impl MetadataTime {
     pub(super) fn find(metadata: &[u8]) -> Option<Self> {
         let (&Self::KIND, time) = metadata.split_first()? else { return None };
         Some(Self(u64::from_be_bytes(time.try_into().ok()?)))
+    }
+
+    /// Metadata with a time.
+    pub(super) fn to_metadata(unix: Duration) -> [u8; 9] {
+        let mut out = [Self::KIND; 9];
+        out[1..].copy_from_slice(&unix.as_secs().to_be_bytes());
+        out
     }
 
     /// Whether more than `age` passed until `unix`. A time to come is no age.

@@ -52,6 +52,7 @@ impl Loop {
         let mut client = Client::new(profile, log, move || drop(waker.wake()))?;
         // Ctrl-C at a prompt ends the program at once, so signals are taken over only after it.
         client.ask()?;
+        client.begin()?;
         self.watch_signals().context("cannot take over signals")?;
         let mut watched = Watched::default();
         let mut events = Events::with_capacity(16);

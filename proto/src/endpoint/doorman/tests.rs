@@ -288,6 +288,24 @@ fn rates_hold_and_honest_clients_do_not_use_them_up() {
 }
 
 #[test]
+fn the_rate_of_answers_is_for_datagrams() {
+    let once = Some(Rate { events: 1, period: 10 * SECOND });
+    let channel = ChannelConfig::new(WrapConfig::None, Arc::new(FakeFactory::new()));
+    let mut doorman = Doorman::new(&channel, None, once, None, &[9; 32]);
+    let mut client = Client::new(&WrapConfig::None);
+    let reset = client.reset();
+    knock(&mut doorman, NOW, udp(1), &reset).reply();
+    for n in 0..5 {
+        let path = Path::Stream(StreamId(n));
+        let ours = client.meet(&knock(&mut doorman, NOW, path, &reset).reply());
+        let second = client.second(ours);
+        knock(&mut doorman, NOW, path, &second).welcome();
+    }
+    // And no stream gives the token back.
+    assert_eq!(knock(&mut doorman, NOW, udp(2), &reset).reason(), DropReason::RateLimited);
+}
+
+#[test]
 fn debug_text_shows_no_key() {
     let (mut doorman, mut client, ours) = acquainted(
         &WrapConfig::TlsCryptV2 { key: client_file(&DATED) },
