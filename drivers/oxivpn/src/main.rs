@@ -114,10 +114,8 @@ fn run_once(profile: Profile, log: &Arc<Log>, events: &mut Option<Loop>) -> Resu
     for warning in &profile.warnings {
         say!(log, Warn, "{warning}");
     }
-    if !matches!(profile.role, Role::Client) {
-        anyhow::bail!(
-            "servers and point-to-point tunnels are not built yet; write `client` and `remote HOST PORT`"
-        );
+    if matches!(profile.role, Role::Peer(_)) {
+        anyhow::bail!("point-to-point tunnels are not built yet; write `client` and `remote HOST PORT`");
     }
     say!(log, Info, "{}", process::version_line());
     // The profile's names lead to their files from here, `cd` included.

@@ -2,6 +2,7 @@
 
 mod access;
 mod addresses;
+mod flood;
 mod handshake;
 mod life;
 mod peer;
@@ -10,7 +11,8 @@ mod process;
 use oxivpn_tests::matrix::Cell;
 
 pub(crate) fn cells() -> Vec<Cell> {
-    let mut cells = life::cells();
+    let mut cells = flood::cells();
+    cells.extend(life::cells());
     cells.extend(peer::cells());
     cells.extend(process::cells());
     cells.extend(access::cells());
