@@ -1,6 +1,10 @@
 //! Packets on the wire, captured with `tcpdump` and read as far as OpenVPN's first byte.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
@@ -38,17 +42,27 @@ pub struct Capture {
 impl Capture {
     /// Starts and waits until packets are seen.
     pub fn start(lab: &Lab) -> Result<Self> {
-        let file = lab.dir().join("link.pcap");
-        let mut command = command_in(lab.ns(Side::Server), "tcpdump");
-        command.args(["-n", "-U", "--immediate-mode", "-s", "128", "-Z", "root", "-i", "eth0", "-w"]);
+        Self::start_in(lab.ns(Side::Server), lab.dir())
+    }
+
+    /// Starts in the server's namespace `ns`, with its files in `dir`.
+    pub fn start_in(ns: &str, dir: &Path) -> Result<Self> {
+        let file = dir.join("link.pcap");
+        let mut command = command_in(ns, "tcpdump");
+        command.args(["-n", "-U", "--immediate-mode", "-Z", "root", "-i", "eth0", "-w"]);
         command.arg(&file).args(["udp", "port", "1194"]);
-        let mut process = Process::spawn("tcpdump", command, &lab.dir().join("tcpdump.log"))?;
+        let mut process = Process::spawn("tcpdump", command, &dir.join("tcpdump.log"))?;
         process.wait_for("listening on", Duration::from_secs(5))?;
         Ok(Self { process, file })
     }
 
     /// Ends the capture and returns its packets in order.
-    pub fn finish(mut self) -> Result<Vec<Packet>> {
+    pub fn finish(self) -> Result<Vec<Packet>> {
+        Ok(self.payloads()?.into_iter().map(|(packet, _)| packet).collect())
+    }
+
+    /// Ends the capture and returns its packets in order, each with its payload.
+    pub fn payloads(mut self) -> Result<Vec<(Packet, Vec<u8>)>> {
         self.process.signal(Signal::SIGINT)?;
         self.process.wait_exit(Duration::from_secs(5))?;
         parse(&fs::read(&self.file)?)
@@ -56,7 +70,7 @@ impl Capture {
 }
 
 /// Reads a pcap file in the machine's byte order, Ethernet.
-fn parse(bytes: &[u8]) -> Result<Vec<Packet>> {
+fn parse(bytes: &[u8]) -> Result<Vec<(Packet, Vec<u8>)>> {
     let number = |at: usize| bytes.get(at..at + 4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
     ensure!(number(0) == Some(0xa1b2_c3d4), "not a pcap file of this machine");
     let mut packets = Vec::new();
@@ -69,7 +83,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Packet>> {
     Ok(packets)
 }
 
-fn datagram(frame: &[u8]) -> Option<Packet> {
+fn datagram(frame: &[u8]) -> Option<(Packet, Vec<u8>)> {
     let udp = match frame.get(12..14)? {
         [0x08, 0x00] => frame.get(14 + usize::from(frame.get(14)? & 15) * 4..)?,
         [0x86, 0xdd] => frame.get(14 + 40..)?,
@@ -79,7 +93,9 @@ fn datagram(frame: &[u8]) -> Option<Packet> {
     let len = usize::from(u16::from_be_bytes([*udp.get(4)?, *udp.get(5)?])).checked_sub(8)?;
     let first = *udp.get(8)?;
     let from = if port == 1194 { Side::Server } else { Side::Client };
-    Some(Packet { from, opcode: first >> 3, key_id: first & 7, len })
+    // What a fragment holds, if the datagram came in several.
+    let payload = udp[8..].iter().copied().take(len).collect();
+    Some((Packet { from, opcode: first >> 3, key_id: first & 7, len }, payload))
 }
 
 #[cfg(test)]
@@ -99,7 +115,7 @@ mod tests {
         file.extend([0; 4]);
         file.extend(&frame);
         let expected = Packet { from: Side::Server, opcode: P_DATA_V2, key_id: 5, len: 3 };
-        assert_eq!(parse(&file).unwrap(), [expected]);
+        assert_eq!(parse(&file).unwrap(), [(expected, vec![9 << 3 | 5, 0, 0])]);
         file.pop();
         assert!(parse(&file).is_err());
     }

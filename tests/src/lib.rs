@@ -18,6 +18,7 @@
 pub mod capture;
 pub mod certs;
 pub mod client;
+pub mod flood;
 pub mod management;
 pub mod matrix;
 pub mod netns;

@@ -11,6 +11,7 @@
 //! | [`manage`] | the management interface |
 //! | [`adapt`] | event loops that drive a client |
 //! | [`log`] | OpenVPN's log lines |
+//! | [`process`], [`daemon`], [`privileges`], [`notify`] | what the program is to the system: its number, user, supervisor |
 //! | [`clock`], [`entropy`] | the only readers of the clock and of the system's randomness |
 //!
 //! A program with a loop of its own drives [`client::Client`] as [`adapt::mio`] does, or goes one layer deeper
@@ -24,11 +25,15 @@ compile_error!("oxivpn supports Linux only so far");
 pub mod adapt;
 pub mod client;
 pub mod clock;
+pub mod daemon;
 pub mod demo;
 pub mod entropy;
 pub mod link;
+pub mod load;
 pub mod log;
 pub mod manage;
+pub mod notify;
+pub mod privileges;
 pub mod process;
 pub mod retry;
 pub mod scripts;

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use oxivpn::adapt::mio::Loop;
 use oxivpn::client::{self, Outcome};
 use oxivpn::log::Log;
-use oxivpn::{demo, process, say};
+use oxivpn::{demo, load, process, say};
 use oxivpn_profile::server::Role;
 use oxivpn_profile::{Command, Disk, Profile, parse_args};
 
@@ -18,6 +18,7 @@ Connects to an OpenVPN server.
   oxivpn client.ovpn                       use this profile
   oxivpn --config client.ovpn --verb 4     OpenVPN's own command line, any option
   oxivpn demo                              show a tunnel without any set-up
+  oxivpn load client.ovpn --clients 1000   see how a server bears many clients
   oxivpn --version, oxivpn --help
 
 Common options, on the command line (with --) or in the profile (without):
@@ -41,11 +42,19 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&format!("demo: {error:#}")),
         },
+        Some("load") => match load::run(&args[1..]) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&format!("load: {error:#}")),
+        },
         None => {
             print(USAGE);
             ExitCode::FAILURE
         }
-        Some(_) => run(&args),
+        Some(_) => {
+            let code = run(&args);
+            process::end();
+            code
+        }
     }
 }
 
@@ -88,7 +97,7 @@ fn run(args: &[String]) -> ExitCode {
                 return fail(&format!("{error}\nUse --help for more information."));
             }
         };
-        let log = match Log::open(&profile.log) {
+        let log = match Log::of_process(&profile) {
             Ok(log) => Arc::new(log),
             Err(error) => return fail(&format!("Options error: {error}")),
         };
@@ -110,14 +119,12 @@ fn run_once(profile: Profile, log: &Arc<Log>, events: &mut Option<Loop>) -> Resu
     for warning in &profile.warnings {
         say!(log, Warn, "{warning}");
     }
-    if !matches!(profile.role, Role::Client) {
-        anyhow::bail!(
-            "servers and point-to-point tunnels are not built yet; write `client` and `remote HOST PORT`"
-        );
+    if matches!(profile.role, Role::Peer(_)) {
+        anyhow::bail!("point-to-point tunnels are not built yet; write `client` and `remote HOST PORT`");
     }
     say!(log, Info, "{}", process::version_line());
     // The profile's names lead to their files from here, `cd` included.
-    let _pid_file = process::PidFile::write(profile.process.pid_file.as_deref())?;
+    process::check(&profile.process)?;
     process::prepare(&profile.process)?;
     client::recover(log);
     let events = match events {

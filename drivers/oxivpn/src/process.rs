@@ -1,11 +1,14 @@
-//! The process itself: version, priority, PID file.
+//! The process itself: version, priority, PID file; when it goes to the background and what it gives up.
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use anyhow::{Context as _, Result};
+use oxivpn_profile::Profile;
 use oxivpn_profile::profile::ProcessOptions;
 
-use crate::sys;
+use crate::privileges::Identity;
+use crate::{daemon, notify, sys};
 
 /// The first line of the log and of `--version`. Programs take its second word for the version.
 pub fn version_line() -> String {
@@ -29,6 +32,47 @@ pub fn prepare(options: &ProcessOptions) -> Result<()> {
     }
     Ok(())
 }
+
+/// Finds out whether the process can become what the profile wants. To be called before anything on the host is
+/// touched.
+pub fn check(options: &ProcessOptions) -> Result<Identity> {
+    Identity::find(options)
+}
+
+/// Begins the work: goes to the background, writes `writepid`, and tells systemd; each once. To be called when all
+/// passwords have been typed, and before the first thread is started (`openvpn: openvpn.c`, `openvpn_main`).
+pub fn begin(profile: &Profile) -> Result<()> {
+    let path = profile.process.pid_file.as_deref().map(std::path::absolute).transpose();
+    let path = path.context("writepid: the current directory is gone")?;
+    daemon::detach(profile)?;
+    if let Ok(mut file) = PID_FILE.lock()
+        && file.is_none()
+    {
+        *file = Some(PidFile::write(path.as_deref())?);
+    }
+    notify::ready();
+    Ok(())
+}
+
+/// When everything is set up, addresses and routes included: a daemon lets go of the directory where it was started,
+/// unless there is `cd`. Relative file names lead nowhere from then on.
+pub fn settle(options: &ProcessOptions) {
+    if daemon::detached() && options.directory.is_none() {
+        // Stays where it is if it can't, which only keeps a file system busy.
+        let _ = std::env::set_current_dir("/");
+    }
+}
+
+/// Ends the work: deletes the file of `writepid`, and tells systemd.
+pub fn end() {
+    notify::stopping();
+    if let Ok(mut file) = PID_FILE.lock() {
+        *file = None;
+    }
+}
+
+/// The file of this process.
+static PID_FILE: Mutex<Option<PidFile>> = Mutex::new(None);
 
 /// The file of `writepid`; deleted when dropped.
 #[derive(Debug)]

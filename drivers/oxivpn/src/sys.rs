@@ -81,3 +81,44 @@ pub(crate) fn adopt_descriptor(number: i32) -> std::io::Result<std::os::fd::Owne
         copy => Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(copy) }),
     }
 }
+
+/// Goes on in a new session in the background, without a terminal: the caller returns in a grandchild, and the process
+/// that was started ends with status 0. Fails if this process has several threads, of which a child has one only.
+pub(crate) fn go_to_background() -> std::io::Result<()> {
+    let threads = std::fs::read_dir("/proc/self/task")?.count();
+    if threads != 1 {
+        return Err(std::io::Error::other(format!("this process has {threads} threads already")));
+    }
+    fork()?;
+    rustix::process::setsid()?;
+    // Not the leader of the session, so that it never gets a terminal again.
+    fork()
+}
+
+/// Returns in the child only. The process must have one thread.
+fn fork() -> std::io::Result<()> {
+    // SAFETY: there is one thread, so the child has all of them and no lock is held by one that is missing.
+    match unsafe { libc::fork() } {
+        -1 => Err(std::io::Error::last_os_error()),
+        0 => Ok(()),
+        // SAFETY: takes a number. Skips destructors, whose files and sockets the child goes on with.
+        _ => unsafe { libc::_exit(0) },
+    }
+}
+
+/// Sends lines to the system's log under `name`, with the process's number, from now on.
+pub(crate) fn open_syslog(name: &str) {
+    let name = std::ffi::CString::new(name.replace('\0', "_")).unwrap_or_default();
+    // The C library keeps the pointer.
+    let name: &'static std::ffi::CStr = Box::leak(name.into_boxed_c_str());
+    // SAFETY: the name lives for ever.
+    unsafe { libc::openlog(name.as_ptr(), libc::LOG_PID | libc::LOG_NDELAY, libc::LOG_DAEMON) };
+}
+
+/// Writes one line to the system's log.
+pub(crate) fn syslog(priority: i32, text: &str) {
+    if let Ok(text) = std::ffi::CString::new(text.replace('\0', "_")) {
+        // SAFETY: the format takes one string, and both end with a zero.
+        unsafe { libc::syslog(priority, c"%s".as_ptr(), text.as_ptr()) };
+    }
+}

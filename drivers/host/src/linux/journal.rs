@@ -157,11 +157,16 @@ impl Journal {
     ) -> Result<(), HostError> {
         let mut live = live.peekable();
         if live.peek().is_none() {
-            self.file = None;
-            self.garbage = 0;
             return match fs::remove_file(&self.path) {
+                // The process has given up its privileges since. The file says that nothing is left, and the next
+                // change goes into it too.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
                 Err(error) if error.kind() != io::ErrorKind::NotFound => self.failed(Err(error)),
-                _ => Ok(()),
+                _ => {
+                    self.file = None;
+                    self.garbage = 0;
+                    Ok(())
+                }
             };
         }
         if self.garbage < GARBAGE {
@@ -177,7 +182,11 @@ impl Journal {
             fs::rename(&fresh, &self.path)?;
             Ok(file)
         });
-        self.file = Some(self.failed(rewritten)?);
+        match rewritten {
+            // As above: the file grows on.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            rewritten => self.file = Some(self.failed(rewritten)?),
+        }
         self.garbage = 0;
         Ok(())
     }

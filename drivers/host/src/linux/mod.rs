@@ -80,6 +80,8 @@ pub fn recover(dir: &Path) -> Result<Vec<Recovered>, HostError> {
         match found.owner.verdict(&current).map_err(|source| failed(&found.path, source))? {
             Verdict::Leave => continue,
             Verdict::Stale => {}
+            // Its process cleaned up, but could no longer delete the file.
+            Verdict::Undo if found.items.is_empty() => {}
             Verdict::Undo => {
                 let mut undone = Undone::default();
                 for item in found.items.iter().rev() {

@@ -30,7 +30,7 @@ use crate::link::Transport;
 use crate::log::Log;
 use crate::retry::{Action, Retry, Rules};
 use crate::turn::{Ready, Turn};
-use crate::{clock, entropy, say};
+use crate::{clock, entropy, process, say};
 use connect::Servers;
 pub(crate) use connect::text as address_text;
 use credentials::{Prompt, Terminal, Vault};
@@ -221,6 +221,12 @@ impl Client {
     pub fn ask(&mut self) -> Result<()> {
         self.asked = self.vault.current(&mut *self.prompt)?;
         Ok(())
+    }
+
+    /// Makes a daemon of this process, if the profile wants one, and does what comes with it; see
+    /// [`process::begin`]. Only a program of its own calls this, once everything has been typed.
+    pub fn begin(&self) -> Result<()> {
+        process::begin(&self.profile)
     }
 
     /// What to watch.

@@ -14,7 +14,7 @@ use oxivpn_proto::options::pushed::Pushed;
 
 use super::options::wanted;
 use crate::log::Log;
-use crate::{say, sys, turn};
+use crate::{privileges, say, sys, turn};
 
 /// A TUN device, a given descriptor or nothing.
 #[derive(Debug)]
@@ -123,6 +123,8 @@ impl HostSide {
     ) -> Result<bool> {
         let host = match &mut self.host {
             Some(host) => host,
+            // The journal's directory is root's alone.
+            none if privileges::dropped() => none.insert(Host::new(None)?),
             none => none.insert(Host::new(Some(Path::new(oxivpn_host::JOURNAL_DIR)))?),
         };
         let around = Surroundings {

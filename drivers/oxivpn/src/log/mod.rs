@@ -2,15 +2,18 @@
 
 use core::fmt;
 use core::time::Duration;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use oxivpn_profile::profile::LogOptions;
+use oxivpn_profile::Profile;
+use oxivpn_profile::profile::{LogFile, LogOptions};
 
-use crate::{clock, sys};
+use crate::{clock, privileges, sys};
 
+mod syslog;
 mod tap;
 
 pub use tap::{Tap, TappedLine};
@@ -93,8 +96,12 @@ struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Style {
     Plain,
-    Dated { micros: bool },
+    Dated {
+        micros: bool,
+    },
     Machine,
+    /// The priority, for [`syslog`].
+    Syslog,
 }
 
 impl Log {
@@ -107,25 +114,45 @@ impl Log {
     pub fn open(options: &LogOptions) -> io::Result<Self> {
         let sink: Box<dyn Write + Send> = match &options.file {
             None => Box::new(io::stdout()),
-            Some(file) => {
-                let mut how = OpenOptions::new();
-                how.create(true).write(true).append(file.append).truncate(!file.append);
-                Box::new(how.open(&file.path).map_err(|error| {
-                    io::Error::new(
-                        error.kind(),
-                        format!("cannot open log file {}: {error}", file.path.display()),
-                    )
-                })?)
-            }
+            Some(file) => Box::new(open_file(file)?),
         };
-        let style = if options.machine_readable {
+        Ok(Self::to(sink, Self::style(options), options.verbosity, options.mute))
+    }
+
+    /// The log of a process: as [`open`](Self::open), but with `daemon` or `syslog` and without a file the system's
+    /// log. The standard output and the standard error go into the file too, so that what scripts write is found there.
+    /// A process that gave up its privileges goes on with the file that it has.
+    pub fn of_process(profile: &Profile) -> io::Result<Self> {
+        let options = &profile.log;
+        let of = |sink, style| Self::to(sink, style, options.verbosity, options.mute);
+        if let Some(file) = &options.file {
+            let sink: Box<dyn Write + Send> = match open_file(file) {
+                Ok(file) => {
+                    rustix::stdio::dup2_stdout(&file)?;
+                    rustix::stdio::dup2_stderr(&file)?;
+                    Box::new(file)
+                }
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied && privileges::dropped() => {
+                    Box::new(io::stdout())
+                }
+                Err(error) => return Err(error),
+            };
+            return Ok(of(sink, Self::style(options)));
+        }
+        match profile.process.daemon.as_ref().or(profile.process.syslog.as_ref()) {
+            Some(name) => Ok(of(Box::new(syslog::Syslog::open(name)), Style::Syslog)),
+            None => Self::open(options),
+        }
+    }
+
+    fn style(options: &LogOptions) -> Style {
+        if options.machine_readable {
             Style::Machine
         } else if options.no_timestamps {
             Style::Plain
         } else {
             Style::Dated { micros: options.verbosity >= 4 }
-        };
-        Ok(Self::to(sink, style, options.verbosity, options.mute))
+        }
     }
 
     /// A log into `sink`, without time stamps.
@@ -213,6 +240,7 @@ impl Log {
         // Writing to a string can't fail.
         let _ = match self.style {
             Style::Plain => Ok(()),
+            Style::Syslog => write!(out, "<{}>", syslog::priority(level)),
             Style::Machine => write!(out, "{seconds}.{micros:06} {:x} ", level.flags()),
             Style::Dated { micros: with_micros } => {
                 let t = sys::local_time(seconds);
@@ -227,6 +255,20 @@ impl Log {
         out.extend(text.chars().map(|c| if c.is_control() && c != '\t' { '?' } else { c }));
         out.push('\n');
     }
+}
+
+/// Opens a log file; the error names it. It is always appended to, so that what others write there, such as scripts,
+/// is not overwritten.
+fn open_file(log: &LogFile) -> io::Result<File> {
+    let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&log.path).and_then(|file| {
+        if !log.append && file.metadata()?.is_file() {
+            file.set_len(0)?;
+        }
+        Ok(file)
+    });
+    opened.map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot open log file {}: {error}", log.path.display()))
+    })
 }
 
 impl fmt::Debug for Log {

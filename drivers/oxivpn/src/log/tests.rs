@@ -116,7 +116,7 @@ fn files_are_truncated_or_appended() {
         mute: 0,
         no_timestamps: true,
         machine_readable: false,
-        file: Some(oxivpn_profile::profile::LogFile { path: path.clone(), append }),
+        file: Some(LogFile { path: path.clone(), append }),
         mute_replay: false,
     };
     say!(Log::open(&options(true)).unwrap(), Info, "new");
@@ -132,7 +132,7 @@ fn an_unusable_file_is_named() {
         mute: 0,
         no_timestamps: false,
         machine_readable: false,
-        file: Some(oxivpn_profile::profile::LogFile { path: "/nonexistent/log".into(), append: false }),
+        file: Some(LogFile { path: "/nonexistent/log".into(), append: false }),
         mute_replay: false,
     };
     let error = Log::open(&options).unwrap_err().to_string();

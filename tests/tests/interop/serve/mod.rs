@@ -2,6 +2,8 @@
 
 mod access;
 mod addresses;
+mod bad_config;
+mod flood;
 mod handshake;
 mod life;
 mod peer;
@@ -10,11 +12,13 @@ mod process;
 use oxivpn_tests::matrix::Cell;
 
 pub(crate) fn cells() -> Vec<Cell> {
-    let mut cells = life::cells();
+    let mut cells = flood::cells();
+    cells.extend(life::cells());
     cells.extend(peer::cells());
     cells.extend(process::cells());
     cells.extend(access::cells());
     cells.extend(addresses::cells());
     cells.extend(handshake::cells());
+    cells.extend(bad_config::cells());
     cells
 }
