@@ -8,24 +8,41 @@ use anyhow::{Context as _, Result};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use oxivpn_profile::Profile;
+use oxivpn_profile::profile::AuthRetry;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook_mio::v1_0::Signals;
 
+use zeroize::Zeroizing;
+
+use crate::client::credentials::{Given, Prompt, Terminal};
 use crate::client::{Client, Descriptors, Next, Outcome, Signal};
-use crate::clock;
 use crate::log::Log;
+use crate::manage::{Answer, Manage, Moment, Notice, Question, Request, Settings, State, StateDetails};
 use crate::turn::Ready;
+use crate::{clock, process};
 
 const SIGNALS: Token = Token(0);
 const WAKER: Token = Token(1);
 const LINK: Token = Token(2);
 const DEVICE: Token = Token(3);
+const MANAGE: Token = Token(4);
+
+/// The kind of the question for a passphrase.
+const PRIVATE_KEY: &str = "Private Key";
 
 /// The loop, which outlives a client: after SIGHUP the next one runs in it.
 pub struct Loop {
     poll: Poll,
     signals: Option<Signals>,
     waker: Arc<Waker>,
+    /// The management interface, while no client has it.
+    manage: Option<Manage>,
+}
+
+/// A passphrase, or an end before it came.
+enum Typed {
+    Passphrase(Zeroizing<String>),
+    Over(Outcome),
 }
 
 impl Loop {
@@ -33,7 +50,7 @@ impl Loop {
     pub fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-        Ok(Self { poll, signals: None, waker })
+        Ok(Self { poll, signals: None, waker, manage: None })
     }
 
     /// Takes the process's signals over, once.
@@ -48,13 +65,126 @@ impl Loop {
 
     /// Runs a client to its end.
     pub fn run(&mut self, profile: Profile, log: Arc<Log>) -> Result<Outcome> {
+        let mut manage = self.open_manage(&profile, &log)?;
+        let result = self.run_managed(profile, log, &mut manage);
+        // It outlives the client: for the next one after SIGHUP, or to tell why there is none.
+        self.manage = manage;
+        result
+    }
+
+    fn run_managed(
+        &mut self,
+        profile: Profile,
+        log: Arc<Log>,
+        manage: &mut Option<Manage>,
+    ) -> Result<Outcome> {
+        let mut prompt: Box<dyn Prompt> = Box::new(Terminal);
+        if let Some(manage) = manage.as_mut().filter(|manage| manage.asks_passwords())
+            && profile.needs_passphrase()
+        {
+            // Nobody types at the terminal that this leaves.
+            process::begin(&profile)?;
+            self.watch_signals().context("cannot take over signals")?;
+            match self.ask_passphrase(&profile, manage)? {
+                Typed::Passphrase(text) => prompt = Box::new(Given(text)),
+                Typed::Over(outcome) => return Ok(outcome),
+            }
+        }
         let waker = self.waker.clone();
-        let mut client = Client::new(profile, log, move || drop(waker.wake()))?;
+        let mut client = Client::with_prompt(profile, log, move || drop(waker.wake()), prompt)?;
+        client.set_manage(manage.take());
+        let result = self.drive(&mut client);
+        *manage = client.take_manage();
+        result
+    }
+
+    /// Opens the management interface, unless the client before left one.
+    fn open_manage(&mut self, profile: &Profile, log: &Arc<Log>) -> Result<Option<Manage>> {
+        if let Some(mut manage) = self.manage.take() {
+            manage.attach(log);
+            return Ok(Some(manage));
+        }
+        let Some(options) = profile.management.clone() else { return Ok(None) };
+        let mut manage = Manage::open(Settings::new(profile, options), log)?;
+        manage.state(moment(), State::Connecting, &StateDetails::default());
+        Ok(Some(manage))
+    }
+
+    /// Asks for the private key's passphrase at the management interface until it fits.
+    fn ask_passphrase(&mut self, profile: &Profile, manage: &mut Manage) -> Result<Typed> {
+        loop {
+            manage.ask(Question { kind: PRIVATE_KEY.to_owned(), username: false, challenge: None });
+            let typed = self.wait_for_answer(manage)?;
+            let Typed::Passphrase(text) = &typed else { return Ok(typed) };
+            if profile.tls_options(Some(text.as_str())).is_ok() {
+                return Ok(typed);
+            }
+            manage.notify(&Notice::VerificationFailed { kind: PRIVATE_KEY, reason: None });
+            if profile.auth.retry != AuthRetry::Interact {
+                // The client finds out the same and says why.
+                return Ok(typed);
+            }
+        }
+    }
+
+    /// Nothing runs yet, so this waits.
+    fn wait_for_answer(&mut self, manage: &mut Manage) -> Result<Typed> {
+        let mut watched = Watched::default();
+        let result = self.wait_watched(manage, &mut watched);
+        watched.forget(&self.poll);
+        result
+    }
+
+    fn wait_watched(&mut self, manage: &mut Manage, watched: &mut Watched) -> Result<Typed> {
+        let mut events = Events::with_capacity(16);
+        loop {
+            while let Some(request) = manage.poll(moment()) {
+                match request {
+                    Request::Entered(entered) => return Ok(Typed::Passphrase(entered.password)),
+                    Request::Signal { signal: Signal::Hup, .. } => return Ok(Typed::Over(Outcome::Reload)),
+                    Request::Signal { signal: Signal::Int | Signal::Term, .. } => {
+                        return Ok(Typed::Over(Outcome::Left));
+                    }
+                    _ => manage.answer(Answer::Failed),
+                }
+            }
+            let (descriptor, serial) = manage.descriptor();
+            let wanted = Descriptors { manage: descriptor, serial, ..Descriptors::default() };
+            watched.follow(&self.poll, wanted)?;
+            self.sleep(&mut events, manage.deadline().map(|at| at - clock::now()))?;
+            manage.ready();
+            for number in self.signals.iter_mut().flat_map(Signals::pending) {
+                match number {
+                    SIGINT | SIGTERM => return Ok(Typed::Over(Outcome::Left)),
+                    SIGHUP => return Ok(Typed::Over(Outcome::Reload)),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Waits for events; a deadline has passed when it returns, so it is rounded up.
+    fn sleep(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<()> {
+        let timeout = timeout.map(|time| if time.is_zero() { time } else { time + Duration::from_millis(1) });
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            result => result.context("cannot wait for events"),
+        }
+    }
+
+    fn drive(&mut self, client: &mut Client) -> Result<Outcome> {
         // Ctrl-C at a prompt ends the program at once, so signals are taken over only after it.
         client.ask()?;
         client.begin()?;
         self.watch_signals().context("cannot take over signals")?;
         let mut watched = Watched::default();
+        let result = self.drive_watched(client, &mut watched);
+        // The management interface's descriptor outlives the client.
+        watched.forget(&self.poll);
+        result
+    }
+
+    fn drive_watched(&mut self, client: &mut Client, watched: &mut Watched) -> Result<Outcome> {
         let mut events = Events::with_capacity(16);
         let mut ready = Ready::default();
         loop {
@@ -63,14 +193,10 @@ impl Loop {
                 Next::Over(outcome) => return Ok(outcome),
                 Next::Again => Some(Duration::ZERO),
                 Next::Wait(None) => None,
-                // Rounded up, so that a deadline has passed when the poll returns.
-                Next::Wait(Some(at)) => Some((at - clock::now()) + Duration::from_millis(1)),
+                Next::Wait(Some(at)) => Some(at - clock::now()),
             };
             watched.follow(&self.poll, client.descriptors())?;
-            match self.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => result.context("cannot wait for events")?,
-            }
+            self.sleep(&mut events, timeout)?;
             for event in &events {
                 match event.token() {
                     LINK => {
@@ -78,10 +204,11 @@ impl Loop {
                         ready.link_write |= event.is_writable() || event.is_write_closed();
                     }
                     DEVICE => ready.device_read = true,
+                    MANAGE => client.manage_ready(),
                     _ => {}
                 }
             }
-            self.take_signals(&mut client);
+            self.take_signals(client);
         }
     }
 
@@ -99,6 +226,10 @@ impl Loop {
     }
 }
 
+fn moment() -> Moment {
+    Moment { now: clock::now(), unix: clock::unix().as_secs() }
+}
+
 /// What the poll watches at the moment.
 #[derive(Default)]
 struct Watched {
@@ -106,20 +237,29 @@ struct Watched {
 }
 
 impl Watched {
+    /// Watches nothing more.
+    fn forget(&mut self, poll: &Poll) {
+        for old in [self.now.link, self.now.device, self.now.manage].into_iter().flatten() {
+            // Fails if it is closed already, which is as good.
+            let _ = poll.registry().deregister(&mut SourceFd(&old));
+        }
+        self.now = Descriptors::default();
+    }
+
     /// Follows the client. Descriptors are told apart by the serial number, because a closed one's number is
     /// given out again.
     fn follow(&mut self, poll: &Poll, wanted: Descriptors) -> Result<()> {
         if self.now == wanted {
             return Ok(());
         }
-        for old in [self.now.link, self.now.device].into_iter().flatten() {
-            // Fails if it is closed already, which is as good.
-            let _ = poll.registry().deregister(&mut SourceFd(&old));
-        }
+        self.forget(poll);
         self.now = wanted;
         let both = Interest::READABLE | Interest::WRITABLE;
-        for (fd, token, interest) in [(wanted.link, LINK, both), (wanted.device, DEVICE, Interest::READABLE)]
-        {
+        for (fd, token, interest) in [
+            (wanted.link, LINK, both),
+            (wanted.device, DEVICE, Interest::READABLE),
+            (wanted.manage, MANAGE, both),
+        ] {
             if let Some(fd) = fd {
                 poll.registry()
                     .register(&mut SourceFd(&fd), token, interest)
