@@ -62,7 +62,7 @@ pub(super) fn split(data: DataKey, key: KeyId, params: &DataParams, bounds: &Bou
                 epoch: 0,
                 last: bounds.id_last,
             }));
-            let opener = Opener::new(cipher, &*raw.recv.cipher, classic_iv(&raw.recv), bounds);
+            let opener = Opener::new(cipher, &*raw.recv.cipher, classic_iv(&raw.recv), bounds, 0);
             let recv = RecvKey::new(opener, params.replay);
             (SendSide::new(&send, None), RecvSide::Classic(recv))
         }

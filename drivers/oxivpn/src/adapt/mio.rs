@@ -9,6 +9,8 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use oxivpn_profile::Profile;
 use oxivpn_profile::profile::AuthRetry;
+use oxivpn_profile::server::Role;
+use oxivpn_proto::Instant;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook_mio::v1_0::Signals;
 
@@ -18,6 +20,7 @@ use crate::client::credentials::{Given, Prompt, Terminal};
 use crate::client::{Client, Descriptors, Next, Outcome, Signal};
 use crate::log::Log;
 use crate::manage::{Answer, Manage, Moment, Notice, Question, Request, Settings, State, StateDetails};
+use crate::server::Server;
 use crate::turn::Ready;
 use crate::{clock, process};
 
@@ -30,18 +33,19 @@ const MANAGE: Token = Token(4);
 /// The kind of the question for a passphrase.
 const PRIVATE_KEY: &str = "Private Key";
 
-/// The loop, which outlives a client: after SIGHUP the next one runs in it.
+/// The loop, which outlives a client or server: after SIGHUP the next one runs in it.
 pub struct Loop {
     poll: Poll,
     signals: Option<Signals>,
     waker: Arc<Waker>,
-    /// The management interface, while no client has it.
+    /// The management interface, while nobody has it.
     manage: Option<Manage>,
 }
 
-/// A passphrase, or an end before it came.
-enum Typed {
+/// What came of waiting for the management interface.
+enum Waited {
     Passphrase(Zeroizing<String>),
+    Released,
     Over(Outcome),
 }
 
@@ -63,16 +67,68 @@ impl Loop {
         Ok(())
     }
 
-    /// Runs a client to its end.
+    /// Runs what the profile describes to its end.
     pub fn run(&mut self, profile: Profile, log: Arc<Log>) -> Result<Outcome> {
         let mut manage = self.open_manage(&profile, &log)?;
-        let result = self.run_managed(profile, log, &mut manage);
-        // It outlives the client: for the next one after SIGHUP, or to tell why there is none.
+        let result = match profile.role {
+            Role::Server(_) => self.run_server(profile, log, &mut manage),
+            Role::Client | Role::Peer(_) => self.run_client(profile, log, &mut manage),
+        };
+        // It outlives them: for the next one after SIGHUP, or to tell why there is none.
         self.manage = manage;
         result
     }
 
-    fn run_managed(
+    fn run_server(
+        &mut self,
+        profile: Profile,
+        log: Arc<Log>,
+        manage: &mut Option<Manage>,
+    ) -> Result<Outcome> {
+        if let Some(manage) = manage
+            && manage.hold(0)
+        {
+            process::begin(&profile)?;
+            self.watch_signals().context("cannot take over signals")?;
+            if let Waited::Over(outcome) = self.wait_for_manage(manage)? {
+                return Ok(outcome);
+            }
+        }
+        let waker = self.waker.clone();
+        let mut server = Server::new(profile, log, Arc::new(move || drop(waker.wake())))?;
+        if let Some(manage) = manage.take() {
+            server.set_manage(manage);
+        }
+        let mut watched = Watched::default();
+        let result = self.drive_server(&mut server, &mut watched);
+        watched.forget(&self.poll);
+        *manage = server.take_manage();
+        result
+    }
+
+    fn drive_server(&mut self, server: &mut Server, watched: &mut Watched) -> Result<Outcome> {
+        // Ctrl-C at a prompt ends the program at once, so signals are taken over only after it.
+        self.watch_signals().context("cannot take over signals")?;
+        let mut events = Events::with_capacity(16);
+        loop {
+            let timeout = match server.work(clock::now())? {
+                Next::Over(outcome) => return Ok(outcome),
+                Next::Again => Some(Duration::ZERO),
+                Next::Wait(until) => until.map(wait),
+            };
+            let (manage, serial) = server.descriptor();
+            watched.follow(&self.poll, Descriptors { manage, serial, ..Descriptors::default() })?;
+            self.sleep(&mut events, timeout)?;
+            if events.iter().any(|event| event.token() == MANAGE) {
+                server.manage_ready();
+            }
+            for signal in self.signals() {
+                server.signal(clock::now(), signal);
+            }
+        }
+    }
+
+    fn run_client(
         &mut self,
         profile: Profile,
         log: Arc<Log>,
@@ -86,8 +142,9 @@ impl Loop {
             process::begin(&profile)?;
             self.watch_signals().context("cannot take over signals")?;
             match self.ask_passphrase(&profile, manage)? {
-                Typed::Passphrase(text) => prompt = Box::new(Given(text)),
-                Typed::Over(outcome) => return Ok(outcome),
+                Waited::Passphrase(text) => prompt = Box::new(Given(text)),
+                Waited::Over(outcome) => return Ok(outcome),
+                Waited::Released => {}
             }
         }
         let waker = self.waker.clone();
@@ -111,11 +168,11 @@ impl Loop {
     }
 
     /// Asks for the private key's passphrase at the management interface until it fits.
-    fn ask_passphrase(&mut self, profile: &Profile, manage: &mut Manage) -> Result<Typed> {
+    fn ask_passphrase(&mut self, profile: &Profile, manage: &mut Manage) -> Result<Waited> {
         loop {
             manage.ask(Question { kind: PRIVATE_KEY.to_owned(), username: false, challenge: None });
-            let typed = self.wait_for_answer(manage)?;
-            let Typed::Passphrase(text) = &typed else { return Ok(typed) };
+            let typed = self.wait_for_manage(manage)?;
+            let Waited::Passphrase(text) = &typed else { return Ok(typed) };
             if profile.tls_options(Some(text.as_str())).is_ok() {
                 return Ok(typed);
             }
@@ -128,22 +185,23 @@ impl Loop {
     }
 
     /// Nothing runs yet, so this waits.
-    fn wait_for_answer(&mut self, manage: &mut Manage) -> Result<Typed> {
+    fn wait_for_manage(&mut self, manage: &mut Manage) -> Result<Waited> {
         let mut watched = Watched::default();
         let result = self.wait_watched(manage, &mut watched);
         watched.forget(&self.poll);
         result
     }
 
-    fn wait_watched(&mut self, manage: &mut Manage, watched: &mut Watched) -> Result<Typed> {
+    fn wait_watched(&mut self, manage: &mut Manage, watched: &mut Watched) -> Result<Waited> {
         let mut events = Events::with_capacity(16);
         loop {
             while let Some(request) = manage.poll(moment()) {
                 match request {
-                    Request::Entered(entered) => return Ok(Typed::Passphrase(entered.password)),
-                    Request::Signal { signal: Signal::Hup, .. } => return Ok(Typed::Over(Outcome::Reload)),
+                    Request::Entered(entered) => return Ok(Waited::Passphrase(entered.password)),
+                    Request::HoldRelease => return Ok(Waited::Released),
+                    Request::Signal { signal: Signal::Hup, .. } => return Ok(Waited::Over(Outcome::Reload)),
                     Request::Signal { signal: Signal::Int | Signal::Term, .. } => {
-                        return Ok(Typed::Over(Outcome::Left));
+                        return Ok(Waited::Over(Outcome::Left));
                     }
                     _ => manage.answer(Answer::Failed),
                 }
@@ -151,21 +209,19 @@ impl Loop {
             let (descriptor, serial) = manage.descriptor();
             let wanted = Descriptors { manage: descriptor, serial, ..Descriptors::default() };
             watched.follow(&self.poll, wanted)?;
-            self.sleep(&mut events, manage.deadline().map(|at| at - clock::now()))?;
+            self.sleep(&mut events, manage.deadline().map(wait))?;
             manage.ready();
-            for number in self.signals.iter_mut().flat_map(Signals::pending) {
-                match number {
-                    SIGINT | SIGTERM => return Ok(Typed::Over(Outcome::Left)),
-                    SIGHUP => return Ok(Typed::Over(Outcome::Reload)),
-                    _ => {}
+            for signal in self.signals() {
+                match signal {
+                    Signal::Int | Signal::Term => return Ok(Waited::Over(Outcome::Left)),
+                    Signal::Hup => return Ok(Waited::Over(Outcome::Reload)),
+                    Signal::Usr1 | Signal::Usr2 => {}
                 }
             }
         }
     }
 
-    /// Waits for events; a deadline has passed when it returns, so it is rounded up.
     fn sleep(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<()> {
-        let timeout = timeout.map(|time| if time.is_zero() { time } else { time + Duration::from_millis(1) });
         match self.poll.poll(events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             result => result.context("cannot wait for events"),
@@ -193,7 +249,7 @@ impl Loop {
                 Next::Over(outcome) => return Ok(outcome),
                 Next::Again => Some(Duration::ZERO),
                 Next::Wait(None) => None,
-                Next::Wait(Some(at)) => Some(at - clock::now()),
+                Next::Wait(Some(at)) => Some(wait(at)),
             };
             watched.follow(&self.poll, client.descriptors())?;
             self.sleep(&mut events, timeout)?;
@@ -208,22 +264,29 @@ impl Loop {
                     _ => {}
                 }
             }
-            self.take_signals(client);
+            for signal in self.signals() {
+                client.signal(clock::now(), signal);
+            }
         }
     }
 
-    fn take_signals(&mut self, client: &mut Client) {
-        for number in self.signals.iter_mut().flat_map(Signals::pending) {
-            let signal = match number {
-                SIGINT => Signal::Int,
-                SIGTERM => Signal::Term,
-                SIGHUP => Signal::Hup,
-                SIGUSR1 => Signal::Usr1,
-                _ => Signal::Usr2,
-            };
-            client.signal(clock::now(), signal);
-        }
+    /// Signals that came since the last call.
+    fn signals(&mut self) -> Vec<Signal> {
+        let pending = self.signals.iter_mut().flat_map(Signals::pending);
+        let named = |number| match number {
+            SIGINT => Signal::Int,
+            SIGTERM => Signal::Term,
+            SIGHUP => Signal::Hup,
+            SIGUSR1 => Signal::Usr1,
+            _ => Signal::Usr2,
+        };
+        pending.map(named).collect()
     }
+}
+
+/// How long to wait for a deadline: rounded up, so that it has passed when the poll returns.
+fn wait(until: Instant) -> Duration {
+    (until - clock::now()) + Duration::from_millis(1)
 }
 
 fn moment() -> Moment {

@@ -12,6 +12,7 @@ use crate::report::{Totals, Wear};
 
 mod demux;
 mod limits;
+mod many;
 
 const NOW: Instant = Instant::ZERO;
 const KEY: KeyId = KeyId::FIRST;
@@ -53,6 +54,16 @@ fn install(table: &mut Table, peer: PeerRef, key: KeyId, data: DataKey) {
     table.apply(NOW, Directive::PromoteKey { peer, key });
 }
 
+fn route(table: &mut Table, peer: PeerRef, net: &str) {
+    table.apply(NOW, Directive::AddRoute { peer, inner: net.parse().unwrap() });
+}
+
+/// Lets a peer be the source and destination of anything.
+fn route_all(table: &mut Table, peer: PeerRef) {
+    route(table, peer, "0.0.0.0/0");
+    route(table, peer, "::/0");
+}
+
 /// A client's table with one server at port 1194, found by path.
 fn client(format: DataFormat) -> Table {
     let mut table = Table::new();
@@ -66,6 +77,7 @@ fn server(format: DataFormat) -> Table {
     let mut table = Table::new();
     add(&mut table, peer(3), udp(5000), params(format, false));
     install(&mut table, peer(3), KEY, data(0, TlsRole::Server, KeyLimits::default()));
+    route_all(&mut table, peer(3));
     table
 }
 
@@ -298,6 +310,7 @@ fn the_mss_is_clamped_on_both_ways() {
         install(&mut c, peer(0), KEY, data(0, TlsRole::Client, KeyLimits::default()));
         add(&mut s, peer(3), udp(5000), DataParams { mss: theirs, ..params(v2(3), false) });
         install(&mut s, peer(3), KEY, data(0, TlsRole::Server, KeyLimits::default()));
+        route_all(&mut s, peer(3));
         let packet = seal(&mut c, peer(0), &syn);
         let (_, opened) = open(&mut s, udp(5000), &packet).unwrap();
         assert_eq!(mss(&opened.unwrap()), expected);
