@@ -8,6 +8,7 @@ use oxivpn_proto::{Instant, Path};
 use super::worker::Command;
 use super::{Server, open_device};
 use crate::client::{Outcome, Signal};
+use crate::manage::State;
 use crate::say;
 
 /// How long clients have to acknowledge that the server ends (`openvpn: multi.c`, `multi_push_restart_schedule_exit`).
@@ -109,6 +110,7 @@ impl Server {
     fn end(&mut self, now: Instant, signal: Signal) -> Result<()> {
         self.write_pool(now);
         self.write_status(now);
+        self.tell_end(signal);
         let restart = signal == Signal::Usr1;
         if !restart || !self.profile.device.persist {
             self.host.tear_down();
@@ -125,6 +127,7 @@ impl Server {
                 }
                 self.phase = Phase::Running;
                 self.begin();
+                self.tell_state(State::Connected, "SUCCESS");
             }
             Signal::Int | Signal::Term | Signal::Usr2 => self.phase = Phase::Over(Outcome::Left),
         }

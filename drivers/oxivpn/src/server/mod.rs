@@ -36,15 +36,17 @@ use zeroize::Zeroizing;
 
 use crate::client::{HostSide, Next, Tun};
 use crate::log::Log;
+use crate::privileges::Identity;
 use crate::scripts::{Scripts, variables};
 use crate::status::StatusFile;
-use crate::{clock, entropy, say};
+use crate::{clock, entropy, notify, process, say};
 use admit::Admissions;
 use clients::{Client, Clients};
 use connections::Connections;
 use hooks::Hooks;
 use leave::Phase;
 use login::Logins;
+use manage::Managed;
 use open::Sockets;
 use worker::{Command, News, Packets, Setup, Totals, Worker};
 
@@ -85,6 +87,7 @@ pub struct Server {
     status_asked: bool,
     /// SIGUSR2 waits for them.
     statistics_wanted: bool,
+    managed: Managed,
     commands: Vec<Command>,
     news: Vec<News>,
     packets: Packets,
@@ -92,7 +95,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server for `profile`, whose role must be that of a server. Everything is checked before the device is opened.
+    /// A server for `profile`, whose role must be that of a server. Everything is checked before the device is opened,
+    /// and the process goes to the background before, if the profile wants it.
     /// `wake` is called from other threads when there is something to do.
     pub fn new(profile: Profile, log: Arc<Log>, wake: Arc<dyn Fn() + Send + Sync>) -> Result<Self> {
         let Role::Server(options) = &profile.role else {
@@ -113,6 +117,7 @@ impl Server {
             .map(UdpSocket::try_clone)
             .collect::<Result<_, _>>()
             .context("no descriptor left")?;
+        process::begin(&profile)?;
         let capabilities = Capabilities { synchronous: false, ..Capabilities::USERSPACE };
         let node = Node::new(Arc::new(NodeConfig { capabilities }), entropy::seed()?, clock::anchor());
 
@@ -134,6 +139,8 @@ impl Server {
         let scripts = Scripts::new(&profile.scripts, env, move || wake());
         let now = clock::now();
         let status = profile.status.as_ref().map(|status| StatusFile::open(status, &log, now));
+        Identity::find(&profile.process)?.assume(&log)?;
+        process::settle(&profile.process);
         let mut server = Self {
             pool_due: options.pool_persist.as_ref().map(|(_, every)| now + *every),
             profile,
@@ -160,6 +167,7 @@ impl Server {
             totals: Totals::default(),
             status_asked: false,
             statistics_wanted: false,
+            managed: Managed::default(),
             commands: Vec::new(),
             news: Vec::new(),
             packets: Worker::packets(),
@@ -191,12 +199,14 @@ impl Server {
             );
         }
         say!(self.log, Info, "Initialization Sequence Completed");
+        notify::status("Initialization Sequence Completed");
     }
 
     /// Does what came in and is due. An error is fatal; its text is for the user.
     pub fn work(&mut self, now: Instant) -> Result<Next> {
         self.take_news(now)?;
         self.poll_scripts(now);
+        self.poll_manage(now);
         if self.node.deadline().is_some_and(|deadline| deadline.at <= now) {
             self.node.handle_timeout(now);
         }
@@ -214,7 +224,8 @@ impl Server {
     fn own_deadline(&self) -> Option<Instant> {
         let status = self.status.as_ref().filter(|_| !self.status_asked).and_then(StatusFile::deadline);
         let pool = self.pool_due.filter(|_| self.pool_changed);
-        [self.connections.deadline(), status, pool, self.look_at, self.phase.deadline()]
+        let manage = self.manage_deadline();
+        [self.connections.deadline(), status, pool, manage, self.look_at, self.phase.deadline()]
             .into_iter()
             .flatten()
             .min()
