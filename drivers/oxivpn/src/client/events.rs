@@ -13,6 +13,7 @@ use oxivpn_proto::{Instant, Path, PeerRef, SessionHandle};
 
 use super::connect::text;
 use super::{Client, Phase, Then, explain};
+use crate::manage::{Notice, State};
 use crate::say;
 
 /// What was negotiated, as [`Event::Established`] brings it.
@@ -31,15 +32,17 @@ impl Client {
                 let sid = format!("{remote:?}");
                 let (front, back) = sid.split_at(sid.len() / 2);
                 say!(self.log, Detail, "TLS: Initial packet from {}, sid={front} {back}", self.remote_text());
+                self.told_plain(now, State::Auth);
             }
             Event::PushReply { text, .. } => {
                 say!(self.log, Detail, "PUSH: Received control message: '{text}'");
             }
             Event::TlsReady { peer, description, key, .. } => self.on_tls(peer, &description, key),
             Event::AwaitingConfig(_) => {
+                self.told_plain(now, State::GetConfig);
                 say!(self.log, Detail, "SENT CONTROL [{}]: 'PUSH_REQUEST' (status=1)", self.server());
             }
-            Event::Configure { options, ignored, .. } => self.on_configure(options, &ignored),
+            Event::Configure { options, ignored, .. } => self.on_configure(now, options, &ignored),
             Event::Established { peer, params, tun_mtu, flags, .. } => {
                 self.on_established(now, &Established { peer, params, tun_mtu, flags })?;
             }
@@ -50,11 +53,13 @@ impl Client {
                 say!(self.log, Info, "NOTE: server address changed to {}", text(remote));
             }
             Event::Token { username, token, .. } => {
+                self.notify(&Notice::AuthToken(&token));
                 let fallback = self.attempt.username.clone();
                 self.vault.set_token(username, fallback.as_deref(), token);
             }
             Event::Message { text, .. } => {
                 say!(self.log, Info, "{}: Received control message: {text}", self.server());
+                self.told_message(now, &text);
             }
             Event::Closed { session, cause } => self.on_closed(now, session, &cause),
             _ => {}
@@ -70,7 +75,7 @@ impl Client {
         self.address().map_or_else(|| "UNDEF".to_owned(), text)
     }
 
-    fn address(&self) -> Option<SocketAddr> {
+    pub(super) fn address(&self) -> Option<SocketAddr> {
         self.path.link().map(crate::link::Transport::remote).or_else(|| self.servers.address())
     }
 
@@ -88,7 +93,7 @@ impl Client {
         }
     }
 
-    fn on_configure(&mut self, options: Vec<Pushed>, ignored: &[String]) {
+    fn on_configure(&mut self, now: Instant, options: Vec<Pushed>, ignored: &[String]) {
         for option in ignored {
             say!(
                 self.log,
@@ -98,11 +103,16 @@ impl Client {
             );
         }
         self.attempt.pushed = options;
+        self.echo_pushed(now);
     }
 
     fn on_established(&mut self, now: Instant, news: &Established) -> Result<()> {
         let Some(address) = self.address() else { return Ok(()) };
         self.path.size_for(news.tun_mtu);
+        self.told_tunnel(now, State::AssignIp, "");
+        if self.wants_routes() {
+            self.told_plain(now, State::AddRoutes);
+        }
         let opened = self.host.bring_up(
             &self.profile,
             &self.attempt.pushed,
@@ -132,6 +142,7 @@ impl Client {
         self.up_since = Some(now);
         let end = if opened.complete { "" } else { " With Errors" };
         say!(self.log, Info, "Initialization Sequence Completed{end}");
+        self.told_tunnel(now, State::Connected, if opened.complete { "SUCCESS" } else { "ERROR" });
         self.tell_parameters(news);
         Ok(())
     }
@@ -200,9 +211,16 @@ impl Client {
         for line in explain::lines(cause, &attempt) {
             say!(self.log, Error, "{line}");
         }
+        self.told_cause(cause);
         let verdict = self.retry.judge(cause);
         self.vault.forget(verdict.credentials);
         self.act(now, verdict.action, "soft", verdict.reason);
+    }
+
+    fn wants_routes(&self) -> bool {
+        let host = &self.profile.host;
+        let pushed = |option: &Pushed| matches!(option, Pushed::Route(_) | Pushed::RouteIpv6(_));
+        !host.routes.is_empty() || !host.routes6.is_empty() || self.attempt.pushed.iter().any(pushed)
     }
 
     /// Control packets dropped since this attempt began.
