@@ -189,14 +189,17 @@ impl Client {
     }
 
     fn on_closed(&mut self, now: Instant, session: SessionHandle, cause: &CloseCause) {
+        if let Phase::Listening { session: Some(current) } = self.phase
+            && current == session
+        {
+            if !self.goes_on_listening(cause) {
+                self.on_lost(now, cause);
+            }
+            return;
+        }
         match self.phase {
             Phase::Closing { handle, then, .. } if handle == session => self.after(now, then),
             Phase::Session { handle } if handle == session => self.on_lost(now, cause),
-            Phase::Listening { session: Some(current) }
-                if current == session && !self.goes_on_listening(cause) =>
-            {
-                self.on_lost(now, cause);
-            }
             _ => {}
         }
     }
