@@ -225,7 +225,53 @@ impl Service {
         test(&mut serving).map_err(|e| anyhow!("{e:#}\n{}", serving.logs()))
     }
 
+    /// Runs the server, which must end by itself with exit code 1, print a line that the pattern matches and leave the
+    /// host as it was. This project's server must print exactly one such line. Returns the log.
+    pub fn refuses(self, pattern: &str) -> Result<String> {
+        let kind = self.program.kind;
+        let serving = self.lay_out()?;
+        let (dir, ns) = (serving.star.dir(), serving.star.server());
+        let sockets = || -> Result<String> {
+            let tables = ["tcp", "tcp6", "udp", "udp6"].map(|name| format!("/proc/net/{name}"));
+            let shown = serving
+                .star
+                .exec(ns, &["cut", "-c", "1-35", &tables[0], &tables[1], &tables[2], &tables[3]])?;
+            Ok(shown.lines().filter(|line| line.contains(":04AA")).collect::<Vec<_>>().join("\n"))
+        };
+        let before = sockets()?;
+        let config = dir.join("server.ovpn");
+        fs::write(&config, serving.spec.text(dir))?;
+        let mut command = command_in(ns, &serving.spec.program);
+        command.arg("--config").arg(&config);
+        let mut process = Process::spawn("server", command, &dir.join("server.log"))?;
+        let result = (|| {
+            let status = process.wait_exit(Duration::from_secs(10))?;
+            ensure!(status.code() == Some(1), "{status} instead of exit code 1");
+            let lines = process.lines(pattern)?;
+            ensure!(!lines.is_empty(), "no line like /{pattern}/");
+            ensure!(
+                kind != Kind::Oxivpn || lines.len() == 1,
+                "more than one line like /{pattern}/: {lines:#?}"
+            );
+            serving.host_as_before()?;
+            let after = sockets()?;
+            ensure!(after == before, "sockets: {after} instead of {before}");
+            Ok(process.log())
+        })();
+        result.map_err(|e: anyhow::Error| anyhow!("{e:#}\n{}", serving.logs()))
+    }
+
     fn start(self) -> Result<Serving> {
+        let mut serving = self.lay_out()?;
+        serving.start()?;
+        for visit in &mut serving.visits {
+            visit.start()?;
+        }
+        Ok(serving)
+    }
+
+    /// Makes the namespaces and all files; starts nothing.
+    fn lay_out(self) -> Result<Serving> {
         let star = Star::new(self.guests.len())?;
         let mut wrap = self.wrap.generate(&star.dir().join("keys"))?;
         if let (Some(word), Some(line)) = (self.wrap_option, wrap.server.first_mut()) {
@@ -271,12 +317,7 @@ impl Service {
                 dir,
             });
         }
-        let mut serving = Serving { visits, server: None, spec, before, pki: self.pki, star };
-        serving.start()?;
-        for visit in &mut serving.visits {
-            visit.start()?;
-        }
-        Ok(serving)
+        Ok(Serving { visits, server: None, spec, before, pki: self.pki, star })
     }
 }
 
@@ -380,6 +421,11 @@ impl Serving {
         server.process.signal(Signal::SIGTERM)?;
         let status = server.process.wait_exit(LEAVE)?;
         ensure!(status.code() == Some(0), "the server ended with {status} instead of exit code 0");
+        self.host_as_before()
+    }
+
+    /// Requires that the server's host looks as it did before the server ran.
+    pub fn host_as_before(&self) -> Result<()> {
         let mut difference = String::new();
         // The kernel removes a tun device and its routes a moment after the last descriptor is closed.
         poll(Duration::from_secs(2), || {

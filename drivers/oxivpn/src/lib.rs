@@ -29,6 +29,7 @@ pub mod daemon;
 pub mod demo;
 pub mod entropy;
 pub mod link;
+pub mod load;
 pub mod log;
 pub mod manage;
 pub mod notify;

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use oxivpn::adapt::mio::Loop;
 use oxivpn::client::{self, Outcome};
 use oxivpn::log::Log;
-use oxivpn::{demo, process, say};
+use oxivpn::{demo, load, process, say};
 use oxivpn_profile::server::Role;
 use oxivpn_profile::{Command, Disk, Profile, parse_args};
 
@@ -18,6 +18,7 @@ Connects to an OpenVPN server.
   oxivpn client.ovpn                       use this profile
   oxivpn --config client.ovpn --verb 4     OpenVPN's own command line, any option
   oxivpn demo                              show a tunnel without any set-up
+  oxivpn load client.ovpn --clients 1000   see how a server bears many clients
   oxivpn --version, oxivpn --help
 
 Common options, on the command line (with --) or in the profile (without):
@@ -40,6 +41,10 @@ fn main() -> ExitCode {
         Some("demo") => match demo::run(&args[1..]) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&format!("demo: {error:#}")),
+        },
+        Some("load") => match load::run(&args[1..]) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&format!("load: {error:#}")),
         },
         None => {
             print(USAGE);
@@ -114,10 +119,8 @@ fn run_once(profile: Profile, log: &Arc<Log>, events: &mut Option<Loop>) -> Resu
     for warning in &profile.warnings {
         say!(log, Warn, "{warning}");
     }
-    if !matches!(profile.role, Role::Client) {
-        anyhow::bail!(
-            "servers and point-to-point tunnels are not built yet; write `client` and `remote HOST PORT`"
-        );
+    if matches!(profile.role, Role::Peer(_)) {
+        anyhow::bail!("point-to-point tunnels are not built yet; write `client` and `remote HOST PORT`");
     }
     say!(log, Info, "{}", process::version_line());
     // The profile's names lead to their files from here, `cd` included.

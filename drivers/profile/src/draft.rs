@@ -5,7 +5,7 @@ pub(crate) mod server;
 
 use core::net::IpAddr;
 use core::time::Duration;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oxivpn_proto::config::params::ReplayWindow;
 use oxivpn_proto::config::{Keepalive, Mssfix, PullPolicy, Timing};
@@ -320,6 +320,19 @@ impl Draft {
         match &self.process.directory {
             Some(directory) => directory.join(name),
             None => name.into(),
+        }
+    }
+
+    /// A path that is used once `chroot` is done: its name in there, and where it is until then.
+    pub(crate) fn path_inside(&self, name: &str) -> (PathBuf, PathBuf) {
+        match &self.process.chroot {
+            None => (self.path(name), self.path(name)),
+            Some(root) => {
+                let inside = Path::new("/").join(name);
+                let root = self.path(&root.to_string_lossy());
+                let outside = root.join(inside.strip_prefix("/").unwrap_or(&inside));
+                (inside, outside)
+            }
         }
     }
 }

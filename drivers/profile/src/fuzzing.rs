@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oxivpn_proto::tls::{TlsFactory, TlsFailure, TlsFailureKind, TlsSession};
+use zeroize::Zeroizing;
 
+use crate::ccd;
 use crate::load::Files;
 use crate::profile::Profile;
+use crate::server::Role;
 use crate::{Command, parse_args};
 
 /// Files whose content is all the same: what follows the first NUL of the input.
@@ -67,6 +70,8 @@ pub fn run(data: &[u8]) {
             assert!(error.cure.as_ref().is_some_and(|cure| !cure.is_empty()), "no cure: {error}");
         }
     }
+    let client = ccd::parse("fuzz", &text);
+    assert!(client.problems.iter().all(|problem| problem.cure.as_ref().is_some_and(|cure| !cure.is_empty())));
     let args: Vec<String> = text.lines().next().unwrap_or_default().split(' ').map(Into::into).collect();
     if let Ok(Command::Run(profile)) = parse_args(&args, &files) {
         check(&profile);
@@ -75,10 +80,26 @@ pub fn run(data: &[u8]) {
 
 /// What holds for every profile.
 fn check(profile: &Profile) {
-    assert!(!profile.remotes.is_empty());
     assert!(!profile.tunnel.ciphers.is_empty());
-    assert!(!profile.tls.ca.is_empty() || !profile.tls.rules.fingerprints.is_empty());
     let tls: Arc<dyn TlsFactory> = Arc::new(NoTls);
+    let channel = match &profile.role {
+        Role::Client => {
+            assert!(!profile.remotes.is_empty());
+            None
+        }
+        Role::Server(server) => {
+            assert!(profile.remotes.is_empty() && !server.listen.is_empty());
+            assert!(server.push.iter().all(|option| !option.contains(',')));
+            assert!(server.token.as_ref().is_none_or(|token| !token.renewal.is_zero()));
+            Some(profile.server_config(server, &Zeroizing::new([1; 32]), Arc::clone(&tls)).channel)
+        }
+        Role::Peer(peer) => {
+            assert!(!peer.listen.is_empty() || !profile.remotes.is_empty());
+            Some(profile.peer_config(peer, None, Arc::clone(&tls)).channel)
+        }
+    };
+    assert!(channel.is_none_or(|channel| (154..=2048).contains(&channel.max_packet_size)));
+    assert!(!profile.tls.ca.is_empty() || !profile.tls.rules.fingerprints.is_empty());
     for remote in &profile.remotes {
         assert!(remote.port != 0 && !remote.host.is_empty());
         let config = profile.client_config(remote, Arc::clone(&tls));
@@ -130,6 +151,9 @@ mod tests {
             let base = "client\nremote host 1194\nauth-user-pass\npeer-fingerprint ";
             let base = format!("{base}{}\n", ["00"; 32].join(":"));
             super::run(format!("{base}{}\0user\npass", lines.join("\n")).as_bytes());
+            let server = "server 10.8.0.0 255.255.255.0\ndev tun\nca a\ncert a\nkey a\npeer-fingerprint ";
+            let server = format!("{server}{}\n", ["00"; 32].join(":"));
+            super::run(format!("{server}{}\0user\npass", lines.join("\n")).as_bytes());
             super::run(lines.join("\n").as_bytes());
         }
     }

@@ -79,7 +79,7 @@ pub struct ServerOptions {
     pub push_constraint: Option<Ipv4Net>,
     /// `push`, in order, with what `server`, `server-ipv6` and `keepalive` add.
     pub push: Vec<String>,
-    /// `client-config-dir`.
+    /// `client-config-dir`; with `chroot` as it is called in there.
     pub client_config_dir: Option<PathBuf>,
     /// `ccd-exclusive`.
     pub ccd_exclusive: bool,
@@ -113,7 +113,7 @@ pub struct ServerOptions {
     pub client_crresponse: Option<Vec<String>>,
     /// As above.
     pub learn_address: Option<Vec<String>>,
-    /// `tmp-dir`.
+    /// `tmp-dir`; with `chroot` as it is called in there. The system's directory if none is given.
     pub tmp_dir: PathBuf,
     /// `force-tls-key-material-export`.
     pub require_tls_ekm: bool,

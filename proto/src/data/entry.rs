@@ -32,9 +32,12 @@ pub(super) struct Entry {
     last_rx: Instant,
     last_tx: Instant,
     totals: Totals,
+    /// What isn't in `totals` because it carried no tunnel packet.
+    overhead: Totals,
     /// Inner addresses it has.
     pub(super) owned: BTreeSet<IpNet>,
-    /// It was given inner addresses once, so its packets must come from one of its own, be there any or not.
+    /// Its packets must come from an inner address of its own, be there any or not: it was given one once, or is one
+    /// of many.
     pub(super) filtered: bool,
     floated: Option<Path>,
     exit_reported: bool,
@@ -51,6 +54,7 @@ impl Entry {
             last_rx: now,
             last_tx: now,
             totals: Totals::default(),
+            overhead: Totals::default(),
             owned: BTreeSet::new(),
             filtered: false,
             floated: None,
@@ -64,10 +68,16 @@ impl Entry {
         self.keys[usize::from(key.get())] = Some(Box::new(slot));
     }
 
-    /// Sends with `key` from now on. No effect without such a key.
+    /// Sends with `key` from now on, and never again with the key before it. No effect without such a key.
     pub(super) fn promote(&mut self, key: KeyId) {
-        if self.keys[usize::from(key.get())].is_some() {
-            self.sending = Some(key);
+        if self.keys[usize::from(key.get())].is_none() {
+            return;
+        }
+        if let Some(old) = self.sending.replace(key)
+            && old != key
+            && let Some(old) = self.keys[usize::from(old.get())].as_deref_mut()
+        {
+            old.stop_sending();
         }
     }
 
@@ -91,6 +101,16 @@ impl Entry {
             last_tx: self.last_tx,
             totals: self.totals,
             key_totals: sending.map(KeySlot::totals).unwrap_or_default(),
+        }
+    }
+
+    /// Everything that was received and sealed.
+    pub(super) const fn usage(&self) -> Totals {
+        Totals {
+            rx_packets: self.totals.rx_packets + self.overhead.rx_packets,
+            rx_bytes: self.totals.rx_bytes + self.overhead.rx_bytes,
+            tx_packets: self.totals.tx_packets + self.overhead.tx_packets,
+            tx_bytes: self.totals.tx_bytes + self.overhead.tx_bytes,
         }
     }
 
@@ -152,12 +172,16 @@ impl Entry {
     pub(super) fn uncount_received(&mut self, bytes: usize) {
         self.totals.rx_packets -= 1;
         self.totals.rx_bytes -= bytes as u64;
+        self.overhead.rx_packets += 1;
+        self.overhead.rx_bytes += bytes as u64;
     }
 
     /// As [`uncount_received`](Self::uncount_received), for the packet just sealed.
     pub(super) fn uncount_sent(&mut self, bytes: usize) {
         self.totals.tx_packets -= 1;
         self.totals.tx_bytes -= bytes as u64;
+        self.overhead.tx_packets += 1;
+        self.overhead.tx_bytes += bytes as u64;
     }
 
     /// Whether packets from `from` are looked at: from the peer's path, or from another of the same kind if

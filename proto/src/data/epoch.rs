@@ -114,6 +114,26 @@ impl SendChain {
     }
 }
 
+/// What makes the key of an epoch to come. The ready key is ten times as large, and almost all peers stay in their
+/// first epoch.
+struct Future {
+    material: Zeroizing<[u8; 32]>,
+    iv: Zeroizing<[u8; NONCE_LEN]>,
+    /// Packets whose tag was wrong.
+    forgeries: u64,
+}
+
+impl Future {
+    fn new(chain: &Chain, cipher: DataCipher) -> Self {
+        let (material, iv) = chain.material(cipher);
+        Self { material, iv, forgeries: 0 }
+    }
+
+    fn opener(&self, cipher: DataCipher, bounds: &Bounds) -> Opener {
+        Opener::new(cipher, &*self.material, self.iv.clone(), bounds, self.forgeries)
+    }
+}
+
 /// The receive keys around the peer's epoch.
 pub(super) struct EpochReceiver {
     /// At the latest epoch that has a key.
@@ -122,15 +142,17 @@ pub(super) struct EpochReceiver {
     bounds: Bounds,
     epoch: u16,
     current: RecvKey,
-    retiring: Option<(u16, RecvKey)>,
+    /// Boxed, as almost no peer ever has one.
+    retiring: Option<Box<(u16, RecvKey)>>,
     /// Epochs `epoch + 1..`, without gaps.
-    future: VecDeque<Opener>,
+    future: VecDeque<Future>,
     replay: ReplayWindow,
 }
 
 impl EpochReceiver {
     pub(super) fn new(first: Chain, cipher: DataCipher, replay: ReplayWindow, bounds: &Bounds) -> Self {
-        let current = RecvKey::new(make_opener(&first, cipher, bounds), replay);
+        let opener = Future::new(&first, cipher).opener(cipher, bounds);
+        let current = RecvKey::new(opener, replay);
         let mut this = Self {
             epoch: first.epoch,
             chain: first,
@@ -170,34 +192,37 @@ impl EpochReceiver {
         if epoch == self.epoch {
             return self.current.open_epoch(now, packet);
         }
-        if let Some((retiring, key)) = &mut self.retiring
+        if let Some((retiring, key)) = self.retiring.as_deref_mut()
             && *retiring == epoch
         {
             return key.open_epoch(now, packet);
         }
         let ahead = epoch.checked_sub(self.epoch).filter(|&n| n > 0).ok_or(DropReason::WrongEpoch)?;
         let counter = Layout::Epoch.counter(packet)?;
-        let opener = self.future.get_mut(usize::from(ahead) - 1).ok_or(DropReason::WrongEpoch)?;
+        let future = self.future.get_mut(usize::from(ahead) - 1).ok_or(DropReason::WrongEpoch)?;
         // An empty window refuses only this; strict order may begin anywhere.
         if counter == 0 {
             return Err(DropReason::DataReplay);
         }
-        let span = opener.open(Layout::Epoch, packet)?;
-        self.advance(ahead);
+        let mut opener = future.opener(self.cipher, &self.bounds);
+        let opened = opener.open(Layout::Epoch, packet);
+        future.forgeries = opener.forgeries();
+        let span = opened?;
+        self.advance(ahead, opener);
         self.current.record(now, counter, span.len());
         Ok(span)
     }
 
     /// Makes the key `ahead` of the current one current. Skipped epochs are lost for good.
-    fn advance(&mut self, ahead: u16) {
-        let Some(opener) = self.future.drain(..usize::from(ahead)).next_back() else { return };
-        let memory = self.retiring.take().map(|(_, key)| key.into_replay());
+    fn advance(&mut self, ahead: u16, opener: Opener) {
+        self.future.drain(..usize::from(ahead));
+        let memory = self.retiring.take().map(|retiring| retiring.1.into_replay());
         let next = match memory {
             Some(window) => RecvKey::promoted(opener, window),
             None => RecvKey::new(opener, self.replay),
         };
         let old = core::mem::replace(&mut self.current, next);
-        self.retiring = Some((self.epoch, old));
+        self.retiring = Some(Box::new((self.epoch, old)));
         self.epoch += ahead;
         self.refill();
     }
@@ -205,14 +230,9 @@ impl EpochReceiver {
     fn refill(&mut self) {
         while self.future.len() < FUTURE.into() && self.chain.epoch < self.bounds.epoch_last {
             self.chain.advance();
-            self.future.push_back(make_opener(&self.chain, self.cipher, &self.bounds));
+            self.future.push_back(Future::new(&self.chain, self.cipher));
         }
     }
-}
-
-fn make_opener(chain: &Chain, cipher: DataCipher, bounds: &Bounds) -> Opener {
-    let (material, iv) = chain.material(cipher);
-    Opener::new(cipher, &*material, iv, bounds)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ mod usage;
 pub use recv::RecvKey;
 pub use send::{KeySpent, SealError, SendKey, SendPermit};
 pub use slot::{HEADROOM, Sealed, Slot, TAILROOM};
-pub use table::{Opened, Payload, Table};
+pub use table::{Forward, Opened, Payload, Table};
 
 use core::ops::Range;
 use std::sync::Arc;

@@ -149,13 +149,20 @@ pub(super) struct Opener {
 }
 
 impl Opener {
+    /// `forgeries` is what an opener of this key counted before.
     pub(super) fn new(
         cipher: DataCipher,
         material: &[u8],
         iv: Zeroizing<[u8; NONCE_LEN]>,
         bounds: &Bounds,
+        forgeries: u64,
     ) -> Self {
-        Self { aead: Aead::new(cipher, material), iv, forgeries: 0, forgeries_hard: bounds.forgeries_hard }
+        Self { aead: Aead::new(cipher, material), iv, forgeries, forgeries_hard: bounds.forgeries_hard }
+    }
+
+    /// Packets whose tag was wrong.
+    pub(super) const fn forgeries(&self) -> u64 {
+        self.forgeries
     }
 
     /// Authenticates and decrypts in place; gives the range of the plaintext.

@@ -5,6 +5,9 @@ use core::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 
+/// Owner of addresses that no peer may have; no slot of a table has this number.
+const NOBODY: usize = usize::MAX;
+
 /// Longest-prefix map from inner addresses to table slots.
 #[derive(Default)]
 pub(super) struct Routes {
@@ -13,6 +16,19 @@ pub(super) struct Routes {
 }
 
 impl Routes {
+    /// Gives an address to nobody, for good.
+    pub(super) fn reserve(&mut self, address: IpAddr) {
+        self.insert(address.into(), NOBODY);
+    }
+
+    pub(super) fn is_reserved(&self, net: IpNet) -> bool {
+        let owner = match net {
+            IpNet::V4(net) => self.v4.get(&net),
+            IpNet::V6(net) => self.v6.get(&net),
+        };
+        owner == Some(&NOBODY)
+    }
+
     /// Gives `net` to `owner`; who had it before loses it (`openvpn: multi.c`: the last claim wins).
     pub(super) fn insert(&mut self, net: IpNet, owner: usize) -> Option<usize> {
         match net.trunc() {

@@ -1,5 +1,6 @@
 //! The data plane of one thread: peers, their keys, and the way from a packet to its peer.
 
+use core::net::IpAddr;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use ipnet::IpNet;
@@ -20,7 +21,7 @@ use crate::directive::{Directive, PeerRef};
 use crate::drops::{DropCounters, DropReason};
 use crate::keys::data_key::DataKey;
 use crate::path::Path;
-use crate::report::Report;
+use crate::report::{Report, Totals};
 use crate::transmit::Transmit;
 use crate::wire::data::{DataHeader, Peek, peek};
 use crate::wire::ids::{KeyId, PeerId};
@@ -44,10 +45,14 @@ pub struct Table {
     entries: Slab<Entry>,
     ids: HashMap<PeerId, usize>,
     paths: HashMap<Path, usize>,
-    /// Peers that are found by their path.
-    by_path: BTreeSet<usize>,
+    /// Peers that have no routes and need none.
+    unfiltered: BTreeSet<usize>,
+    /// Peers found by path that may float.
+    roaming: BTreeSet<usize>,
     routes: Routes,
-    /// The peer for inner addresses without a route: the only one that has no routes and is found by path.
+    /// This is a server's table: see [`serve`](Self::serve).
+    serving: bool,
+    /// The peer for inner addresses without a route: the only one that is unfiltered.
     default: Option<usize>,
     /// The peer that a packet from an unknown path may be from: the only one found by path that may float.
     floating: Option<usize>,
@@ -73,6 +78,15 @@ pub struct Opened<'b> {
     pub peer: PeerRef,
     /// What.
     pub payload: Payload<'b>,
+}
+
+/// Where a packet of a peer goes, see [`Table::forward`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forward {
+    /// To the tun device.
+    Device,
+    /// To another peer, past the device.
+    Peer(PeerRef),
 }
 
 /// What was in a packet.
@@ -101,7 +115,9 @@ impl Table {
             entries: Slab::new(),
             ids: HashMap::new(),
             paths: HashMap::new(),
-            by_path: BTreeSet::new(),
+            unfiltered: BTreeSet::new(),
+            roaming: BTreeSet::new(),
+            serving: false,
             routes: Routes::default(),
             default: None,
             floating: None,
@@ -114,6 +130,16 @@ impl Table {
         }
     }
 
+    /// Makes this the table of a server whose tunnel has these addresses. They belong to no peer, whatever routes
+    /// there are, neither as source nor as destination; and no peer is without filter (`openvpn: multi.c`,
+    /// `multi_get_instance_by_virtual_addr`). To be called before the first order.
+    pub fn serve(&mut self, own: &[IpAddr]) {
+        self.serving = true;
+        for &address in own {
+            self.routes.reserve(address);
+        }
+    }
+
     // Packets.
 
     /// The peer that an inner packet belongs to, by its destination. `None` if there is none or the packet
@@ -123,6 +149,16 @@ impl Table {
         let address = inner::destination(packet)?;
         let at = self.routes.find(address).or(self.default)?;
         self.entries.get(at).map(|e| e.peer)
+    }
+
+    /// Where an opened packet from `from` goes if clients may talk to each other past the device
+    /// (`client-to-client`; `openvpn: multi.c`, `multi_process_incoming_link_data`). One that would go back where it
+    /// came from goes to the device, whose host counts its hops; so does a multicast or broadcast.
+    #[inline]
+    pub fn forward(&self, from: PeerRef, packet: &[u8]) -> Forward {
+        let to = inner::destination(packet).filter(|address| !inner::is_group(*address));
+        let to = to.and_then(|address| self.routes.find(address)).and_then(|at| self.entries.get(at));
+        to.filter(|entry| entry.peer != from).map_or(Forward::Device, |entry| Forward::Peer(entry.peer))
     }
 
     /// Encrypts the slot's payload in place for `peer`, with its MSS clamped.
@@ -260,7 +296,7 @@ impl Table {
             Directive::RemoveRoute { peer, inner } => self.remove_route(peer, inner),
             Directive::MovePeer { peer, path } => self.move_peer(peer, path),
             Directive::AskActivity { peer } => {
-                if let Some(entry) = self.find(peer).and_then(|at| self.entries.get(at)) {
+                if let Some(entry) = self.entry(peer) {
                     self.reports.push_back(entry.activity());
                 }
             }
@@ -292,11 +328,18 @@ impl Table {
             }
             self.remove(old);
         }
-        let at = self.entries.insert(Entry::new(now, peer, path, params));
+        let mut entry = Entry::new(now, peer, path, params);
+        // Who is found by id is one of many.
+        entry.filtered = self.serving || !params.by_path;
+        let filtered = entry.filtered;
+        let at = self.entries.insert(entry);
         self.ids.insert(peer.id, at);
         self.paths.insert(path, at);
-        if params.by_path {
-            self.by_path.insert(at);
+        if !filtered {
+            self.unfiltered.insert(at);
+        }
+        if params.by_path && params.float {
+            self.roaming.insert(at);
         }
         self.recount();
     }
@@ -304,7 +347,8 @@ impl Table {
     fn remove(&mut self, at: usize) {
         let Some(entry) = self.entries.try_remove(at) else { return };
         self.ids.remove(&entry.peer.id);
-        self.by_path.remove(&at);
+        self.unfiltered.remove(&at);
+        self.roaming.remove(&at);
         self.leave_path(&entry.path, at);
         for net in entry.owned {
             self.routes.remove(net, at);
@@ -329,6 +373,9 @@ impl Table {
     fn add_route(&mut self, peer: PeerRef, net: IpNet) {
         let Some(at) = self.find(peer) else { return };
         let net = net.trunc();
+        if self.routes.is_reserved(net) {
+            return;
+        }
         if let Some(loser) = self.routes.insert(net, at)
             && loser != at
             && let Some(loser) = self.entries.get_mut(loser)
@@ -339,6 +386,7 @@ impl Table {
             e.owned.insert(net);
             e.filtered = true;
         });
+        self.unfiltered.remove(&at);
         self.recount();
     }
 
@@ -363,15 +411,10 @@ impl Table {
 
     /// Finds the default and the floating peer anew.
     fn recount(&mut self) {
-        let only = |wanted: fn(&Entry) -> bool| {
-            let mut found = self.by_path.iter().filter(|&&at| self.entries.get(at).is_some_and(wanted));
-            match (found.next(), found.next()) {
-                (Some(&at), None) => Some(at),
-                _ => None,
-            }
-        };
-        self.default = only(|e| !e.filtered);
-        self.floating = only(|e| e.params.float && !e.path.is_stream());
+        let only = |set: &BTreeSet<usize>| set.first().copied().filter(|_| set.len() == 1);
+        self.default = only(&self.unfiltered);
+        let floating = only(&self.roaming);
+        self.floating = floating.filter(|&at| self.entries.get(at).is_some_and(|e| !e.path.is_stream()));
     }
 
     /// Seals a message of our own at once, so that the peer may be removed right after. Without a key to
@@ -386,6 +429,22 @@ impl Table {
                 entry.uncount_sent(len);
             }
         }
+    }
+
+    // Questions.
+
+    /// All data packets of a peer and their bytes on the wire, pings and exit notices included.
+    pub fn usage(&self, peer: PeerRef) -> Option<Totals> {
+        self.entry(peer).map(Entry::usage)
+    }
+
+    /// Where a peer's packets go.
+    pub fn peer_path(&self, peer: PeerRef) -> Option<Path> {
+        self.entry(peer).map(|entry| entry.path)
+    }
+
+    fn entry(&self, peer: PeerRef) -> Option<&Entry> {
+        self.find(peer).and_then(|at| self.entries.get(at))
     }
 
     // Outputs.

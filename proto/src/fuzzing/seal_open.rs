@@ -73,5 +73,9 @@ fn table(cipher: DataCipher, format: DataFormat, role: TlsRole, key: u8) -> Tabl
     table.apply(now, Directive::AddPeer { peer: PEER, path: path(), params });
     table.apply(now, Directive::InstallKey { peer: PEER, key, data });
     table.apply(now, Directive::PromoteKey { peer: PEER, key });
+    for net in ["0.0.0.0/0", "::/0"] {
+        let inner = net.parse().expect("networks of everything");
+        table.apply(now, Directive::AddRoute { peer: PEER, inner });
+    }
     table
 }

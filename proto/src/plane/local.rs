@@ -1,12 +1,14 @@
 //! The plain plane: one [`Table`], called directly.
 
+use core::net::IpAddr;
+
 use super::{Capabilities, DataPlane};
 use crate::clock::Instant;
-use crate::data::{Opened, SealError, Sealed, Slot, Table};
+use crate::data::{Forward, Opened, SealError, Sealed, Slot, Table};
 use crate::directive::{Order, PeerRef};
 use crate::drops::{DropCounters, DropReason};
 use crate::path::Path;
-use crate::report::Report;
+use crate::report::{Report, Totals};
 use crate::transmit::Transmit;
 
 /// A data plane in the caller's thread. Orders are carried out when [`apply`](DataPlane::apply) returns.
@@ -23,10 +25,31 @@ impl LocalPlane {
         Self::default()
     }
 
+    /// Makes this the plane of a server with these inner addresses, see [`Table::serve`].
+    pub fn serve(&mut self, own: &[IpAddr]) {
+        self.table.serve(own);
+    }
+
     /// The peer that an inner packet belongs to, see [`Table::lookup`].
     #[inline]
     pub fn lookup(&self, packet: &[u8]) -> Option<PeerRef> {
         self.table.lookup(packet)
+    }
+
+    /// Where an opened packet goes if clients may talk to each other, see [`Table::forward`].
+    #[inline]
+    pub fn forward(&self, from: PeerRef, packet: &[u8]) -> Forward {
+        self.table.forward(from, packet)
+    }
+
+    /// All data packets of a peer, see [`Table::usage`].
+    pub fn usage(&self, peer: PeerRef) -> Option<Totals> {
+        self.table.usage(peer)
+    }
+
+    /// Where a peer's packets go, see [`Table::peer_path`].
+    pub fn peer_path(&self, peer: PeerRef) -> Option<Path> {
+        self.table.peer_path(peer)
     }
 
     /// Encrypts a payload in place, see [`Table::seal`].

@@ -8,12 +8,15 @@ use anyhow::{Context as _, Result};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use oxivpn_profile::Profile;
+use oxivpn_profile::server::Role;
+use oxivpn_proto::Instant;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::client::{Client, Descriptors, Next, Outcome, Signal};
 use crate::clock;
 use crate::log::Log;
+use crate::server::Server;
 use crate::turn::Ready;
 
 const SIGNALS: Token = Token(0);
@@ -21,7 +24,7 @@ const WAKER: Token = Token(1);
 const LINK: Token = Token(2);
 const DEVICE: Token = Token(3);
 
-/// The loop, which outlives a client: after SIGHUP the next one runs in it.
+/// The loop, which outlives a client or server: after SIGHUP the next one runs in it.
 pub struct Loop {
     poll: Poll,
     signals: Option<Signals>,
@@ -46,8 +49,37 @@ impl Loop {
         Ok(())
     }
 
-    /// Runs a client to its end.
+    /// Runs what the profile describes to its end.
     pub fn run(&mut self, profile: Profile, log: Arc<Log>) -> Result<Outcome> {
+        match profile.role {
+            Role::Server(_) => self.run_server(profile, log),
+            Role::Client | Role::Peer(_) => self.run_client(profile, log),
+        }
+    }
+
+    fn run_server(&mut self, profile: Profile, log: Arc<Log>) -> Result<Outcome> {
+        let waker = self.waker.clone();
+        let mut server = Server::new(profile, log, Arc::new(move || drop(waker.wake())))?;
+        // Ctrl-C at a prompt ends the program at once, so signals are taken over only after it.
+        self.watch_signals().context("cannot take over signals")?;
+        let mut events = Events::with_capacity(16);
+        loop {
+            let timeout = match server.work(clock::now())? {
+                Next::Over(outcome) => return Ok(outcome),
+                Next::Again => Some(Duration::ZERO),
+                Next::Wait(until) => until.map(wait),
+            };
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => result.context("cannot wait for events")?,
+            }
+            for signal in self.signals() {
+                server.signal(clock::now(), signal);
+            }
+        }
+    }
+
+    fn run_client(&mut self, profile: Profile, log: Arc<Log>) -> Result<Outcome> {
         let waker = self.waker.clone();
         let mut client = Client::new(profile, log, move || drop(waker.wake()))?;
         // Ctrl-C at a prompt ends the program at once, so signals are taken over only after it.
@@ -63,8 +95,7 @@ impl Loop {
                 Next::Over(outcome) => return Ok(outcome),
                 Next::Again => Some(Duration::ZERO),
                 Next::Wait(None) => None,
-                // Rounded up, so that a deadline has passed when the poll returns.
-                Next::Wait(Some(at)) => Some((at - clock::now()) + Duration::from_millis(1)),
+                Next::Wait(Some(at)) => Some(wait(at)),
             };
             watched.follow(&self.poll, client.descriptors())?;
             match self.poll.poll(&mut events, timeout) {
@@ -81,22 +112,29 @@ impl Loop {
                     _ => {}
                 }
             }
-            self.take_signals(&mut client);
+            for signal in self.signals() {
+                client.signal(clock::now(), signal);
+            }
         }
     }
 
-    fn take_signals(&mut self, client: &mut Client) {
-        for number in self.signals.iter_mut().flat_map(Signals::pending) {
-            let signal = match number {
-                SIGINT => Signal::Int,
-                SIGTERM => Signal::Term,
-                SIGHUP => Signal::Hup,
-                SIGUSR1 => Signal::Usr1,
-                _ => Signal::Usr2,
-            };
-            client.signal(clock::now(), signal);
-        }
+    /// Signals that came since the last call.
+    fn signals(&mut self) -> Vec<Signal> {
+        let pending = self.signals.iter_mut().flat_map(Signals::pending);
+        let named = |number| match number {
+            SIGINT => Signal::Int,
+            SIGTERM => Signal::Term,
+            SIGHUP => Signal::Hup,
+            SIGUSR1 => Signal::Usr1,
+            _ => Signal::Usr2,
+        };
+        pending.map(named).collect()
     }
+}
+
+/// How long to wait for a deadline: rounded up, so that it has passed when the poll returns.
+fn wait(until: Instant) -> Duration {
+    (until - clock::now()) + Duration::from_millis(1)
 }
 
 /// What the poll watches at the moment.

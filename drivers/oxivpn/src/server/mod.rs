@@ -1,3 +1,364 @@
 //! A server: many clients, one thread for their packets and one for everything else.
+//!
+//! [`Server`] is the second of them: sessions, scripts, addresses, log. Like a client it never waits: a loop calls
+//! [`Server::work`] when it is woken or something is due, and sleeps as it says. The packets of tunnels never pass
+//! here, so that a slow login or a hundred handshakes delay none of them; see [`worker`].
 
+mod admit;
+mod ccd;
+mod clients;
+mod connections;
+mod events;
+mod hooks;
+mod leave;
+mod login;
+mod manage;
+mod open;
+mod report;
+mod words;
 pub mod worker;
+
+use core::time::Duration;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use oxivpn_net::UdpSocket;
+use oxivpn_profile::Profile;
+use oxivpn_profile::server::{Role, ServerOptions};
+use oxivpn_proto::config::NodeConfig;
+use oxivpn_proto::config::server::ServerConfig;
+use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
+use oxivpn_proto::plane::Capabilities;
+use oxivpn_proto::pool::Addressing;
+use oxivpn_proto::{Instant, Node, Path, PeerRef, Report, StreamChange, Transmit};
+use zeroize::Zeroizing;
+
+use crate::client::{HostSide, Next, Tun};
+use crate::log::Log;
+use crate::privileges::Identity;
+use crate::scripts::{Scripts, variables};
+use crate::status::StatusFile;
+use crate::{clock, entropy, notify, process, say};
+use admit::Admissions;
+use clients::{Client, Clients};
+use connections::Connections;
+use hooks::Hooks;
+use leave::Phase;
+use login::Logins;
+use manage::Managed;
+use open::Sockets;
+use worker::{Command, News, Packets, Setup, Totals, Worker};
+
+/// How often files of scripts that answer later are looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A server with all that belongs to it.
+pub struct Server {
+    profile: Profile,
+    options: Arc<ServerOptions>,
+    log: Arc<Log>,
+    config: Arc<ServerConfig>,
+    node: Node,
+    worker: Worker,
+    /// The sockets again: control packets are sent from here.
+    udp: Vec<UdpSocket>,
+    connections: Connections,
+    clients: Clients,
+    logins: Logins,
+    admissions: Admissions,
+    addressing: Addressing,
+    /// Addresses were given out since the pool's file was written.
+    pool_changed: bool,
+    pool_due: Option<Instant>,
+    hooks: Hooks,
+    host: HostSide,
+    status: Option<StatusFile>,
+    phase: Phase,
+    /// Clients whose last sums are on their way, and the orders after which those must have come.
+    leaving: HashMap<PeerRef, Client>,
+    leaving_order: VecDeque<(u64, PeerRef)>,
+    last_order: u64,
+    /// When to look at scripts' files.
+    look_at: Option<Instant>,
+    /// As last heard.
+    totals: Totals,
+    /// The status file waits for fresh sums.
+    status_asked: bool,
+    /// SIGUSR2 waits for them.
+    statistics_wanted: bool,
+    managed: Managed,
+    commands: Vec<Command>,
+    news: Vec<News>,
+    packets: Packets,
+    out: Box<[u8; MAX_CONTROL_DATAGRAM]>,
+}
+
+impl Server {
+    /// A server for `profile`, whose role must be that of a server. Everything is checked before the device is opened,
+    /// and the process goes to the background before, if the profile wants it.
+    /// `wake` is called from other threads when there is something to do.
+    pub fn new(profile: Profile, log: Arc<Log>, wake: Arc<dyn Fn() + Send + Sync>) -> Result<Self> {
+        let Role::Server(options) = &profile.role else {
+            bail!("Options error: this is no server's profile")
+        };
+        let options = Arc::new((**options).clone());
+        let tls = open::tls(&profile, &log)?;
+        let drawn = Zeroizing::new(entropy::seed()?);
+        let mut config = profile.server_config(&options, &drawn, tls);
+        config.ask_login |= options.tls_crypt_v2_verify.is_some();
+        let config = Arc::new(config);
+        let mut addressing = open::addressing(&profile, &options, &log)?;
+        open::restore(&options, &mut addressing, &log)?;
+        let sockets = Sockets::bind(&profile, &options)?;
+        let udp = sockets
+            .udp
+            .iter()
+            .map(UdpSocket::try_clone)
+            .collect::<Result<_, _>>()
+            .context("no descriptor left")?;
+        process::begin(&profile)?;
+        let capabilities = Capabilities { synchronous: false, ..Capabilities::USERSPACE };
+        let node = Node::new(Arc::new(NodeConfig { capabilities }), entropy::seed()?, clock::anchor());
+
+        let mut host = HostSide::new(log.clone());
+        let device = open_device(&mut host, &profile, &options)?;
+        sockets.tell(&log);
+        let setup = Setup {
+            sockets: sockets.udp,
+            listeners: sockets.tcp,
+            mtu: options.tun_mtu,
+            client_to_client: options.client_to_client,
+            max_streams: options.max_clients + options.max_clients / 4 + 16,
+            stream_queue: options.tcp_queue_limit,
+        };
+        let waker = wake.clone();
+        let worker = Worker::start(setup, move || waker()).context("cannot start the packet thread")?;
+        worker.command(Command::Device(device));
+        let env = variables::program(&profile, None, std::process::id(), clock::unix());
+        let scripts = Scripts::new(&profile.scripts, env, move || wake());
+        let now = clock::now();
+        let status = profile.status.as_ref().map(|status| StatusFile::open(status, &log, now));
+        Identity::find(&profile.process)?.assume(&log)?;
+        process::settle(&profile.process);
+        let mut server = Self {
+            pool_due: options.pool_persist.as_ref().map(|(_, every)| now + *every),
+            profile,
+            options,
+            log,
+            config,
+            node,
+            worker,
+            udp,
+            connections: Connections::default(),
+            clients: Clients::default(),
+            logins: Logins::new(),
+            admissions: Admissions::new(),
+            addressing,
+            pool_changed: false,
+            hooks: Hooks::new(scripts),
+            host,
+            status,
+            phase: Phase::Running,
+            leaving: HashMap::new(),
+            leaving_order: VecDeque::new(),
+            last_order: 0,
+            look_at: None,
+            totals: Totals::default(),
+            status_asked: false,
+            statistics_wanted: false,
+            managed: Managed::default(),
+            commands: Vec::new(),
+            news: Vec::new(),
+            packets: Worker::packets(),
+            out: Box::new([0; MAX_CONTROL_DATAGRAM]),
+        };
+        server.begin();
+        Ok(server)
+    }
+
+    /// Takes clients from now on.
+    fn begin(&mut self) {
+        self.node.listen(self.config.clone());
+        let plan = self.addressing.plan();
+        say!(self.log, Info, "MULTI: multi_init called, r=256 v=256");
+        if let Some((first, last)) = plan.pool {
+            let size = u32::from(last) - u32::from(first) + 1;
+            let size =
+                if plan.topology == oxivpn_proto::options::pushed::Topology::Net30 { size / 4 } else { size };
+            say!(self.log, Info, "IFCONFIG POOL IPv4: base={first} size={size}");
+        }
+        if let Some(pool) = plan.pool6 {
+            say!(
+                self.log,
+                Info,
+                "IFCONFIG POOL IPv6: base={} size={} netbits={}",
+                pool.addr(),
+                1u64 << (128 - pool.prefix_len()).min(16),
+                pool.prefix_len()
+            );
+        }
+        say!(self.log, Info, "Initialization Sequence Completed");
+        notify::status("Initialization Sequence Completed");
+    }
+
+    /// Does what came in and is due. An error is fatal; its text is for the user.
+    pub fn work(&mut self, now: Instant) -> Result<Next> {
+        self.take_news(now)?;
+        self.poll_scripts(now);
+        self.poll_manage(now);
+        if self.node.deadline().is_some_and(|deadline| deadline.at <= now) {
+            self.node.handle_timeout(now);
+        }
+        self.on_time(now);
+        self.drain(now);
+        self.advance(now)?;
+        self.drain(now);
+        if let Phase::Over(outcome) = self.phase {
+            return Ok(Next::Over(outcome));
+        }
+        let node = self.node.deadline().map(|deadline| deadline.at);
+        Ok(Next::Wait([node, self.own_deadline()].into_iter().flatten().min()))
+    }
+
+    fn own_deadline(&self) -> Option<Instant> {
+        let status = self.status.as_ref().filter(|_| !self.status_asked).and_then(StatusFile::deadline);
+        let pool = self.pool_due.filter(|_| self.pool_changed);
+        let manage = self.manage_deadline();
+        [self.connections.deadline(), status, pool, manage, self.look_at, self.phase.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// From the packet thread.
+    fn take_news(&mut self, now: Instant) -> Result<()> {
+        let (mut news, mut packets) =
+            (core::mem::take(&mut self.news), core::mem::replace(&mut self.packets, Packets::none()));
+        self.worker.take(&mut news, &mut packets);
+        // Reports first: they may be what lets an answer to a packet leave.
+        for item in news.drain(..) {
+            self.on_news(now, item)?;
+        }
+        self.drain(now);
+        for (path, packet) in packets.iter_mut() {
+            self.node.handle_datagram(now, path, packet);
+            self.drain(now);
+        }
+        packets.clear();
+        (self.news, self.packets) = (news, packets);
+        Ok(())
+    }
+
+    fn on_news(&mut self, now: Instant, news: News) -> Result<()> {
+        match news {
+            News::Report(report) => self.on_report(now, report),
+            News::Accepted { id, remote } => {
+                say!(self.log, Info, "TCP connection established with {}", words::address(remote));
+                self.connections.insert(id, remote, now + self.config.channel.timing.hand_window);
+            }
+            News::Closed(id) => {
+                self.node.handle_stream(now, id, StreamChange::Closed);
+                self.drain(now);
+                self.connections.remove(id);
+            }
+            News::Refused(remote) => say!(
+                self.log,
+                Info,
+                "{} MULTI: new incoming connection would exceed maximum number of clients ({})",
+                words::real(remote),
+                self.options.max_clients
+            ),
+            News::Totals(totals) => {
+                self.totals = *totals;
+                self.on_totals(now);
+            }
+            News::Broken(text) => bail!(text),
+            News::Ended => bail!("the thread that moves packets has ended; this is a fault of the program"),
+        }
+        Ok(())
+    }
+
+    fn on_report(&mut self, now: Instant, report: Report) {
+        match report {
+            Report::Activity { peer, totals, .. } => {
+                let client = self.clients.of_peer(peer).or_else(|| self.leaving.get_mut(&peer));
+                if let Some(client) = client {
+                    client.totals = totals;
+                }
+            }
+            Report::Applied(seq) => {
+                while let Some(&(_, peer)) = self.leaving_order.front().filter(|(order, _)| *order <= seq) {
+                    self.leaving_order.pop_front();
+                    if let Some(client) = self.leaving.remove(&peer) {
+                        self.on_gone(client);
+                    }
+                }
+            }
+            _ => {}
+        }
+        self.node.handle_report(now, report);
+    }
+
+    /// Orders, then packets, then events, until there is none.
+    fn drain(&mut self, now: Instant) {
+        loop {
+            while let Some(order) = self.node.poll_directive() {
+                self.last_order = order.seq;
+                self.commands.push(Command::Order(order));
+            }
+            while let Some(transmit) = self.node.poll_transmit(now, &mut self.out[..]) {
+                self.send(transmit);
+            }
+            let mut silent = true;
+            while let Some(event) = self.node.poll_event() {
+                self.on_event(now, event);
+                silent = false;
+            }
+            self.worker.commands(&mut self.commands);
+            if silent {
+                return;
+            }
+        }
+    }
+
+    fn send(&mut self, transmit: Transmit) {
+        let bytes = &self.out[..transmit.len];
+        match transmit.path {
+            Path::Stream(id) => self.commands.push(Command::Frame(id, bytes.to_vec())),
+            Path::Datagram { socket, remote, local } => {
+                if let Some(socket) = self.udp.get(usize::from(socket)) {
+                    // What is lost here is repeated, as if the network had lost it.
+                    let _ = socket.send_msg(bytes, remote, local);
+                }
+            }
+        }
+    }
+
+    /// What is due beside the core.
+    fn on_time(&mut self, now: Instant) {
+        while let Some(id) = self.connections.overdue(now) {
+            self.commands.push(Command::Close(id));
+        }
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.look_at_logins(now);
+            self.look_at_admissions(now);
+            self.look_at = None;
+        }
+        if self.look_at.is_none() && (self.has_deferred_login() || self.has_deferred_admission()) {
+            self.look_at = Some(now + LOOK);
+        }
+        if !self.status_asked && self.status.as_ref().is_some_and(|status| status.is_due(now)) {
+            self.status_asked = true;
+            self.commands.extend([Command::AskActivity, Command::AskTotals]);
+        }
+        if self.pool_changed && self.pool_due.is_some_and(|due| due <= now) {
+            self.write_pool(now);
+        }
+    }
+}
+
+/// Opens the device and sets the host up.
+fn open_device(host: &mut HostSide, profile: &Profile, options: &ServerOptions) -> Result<Option<Tun>> {
+    Ok(host.bring_up(profile, &[], options.tun_mtu, None, None)?.device)
+}

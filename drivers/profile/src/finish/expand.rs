@@ -5,7 +5,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::{Ipv4Net, Ipv6Net};
 use oxivpn_proto::config::PingTimeout;
 use oxivpn_proto::options::pushed::{Gateway, Route4, Target, Topology};
-use oxivpn_proto::pool::expand;
+use oxivpn_proto::pool::expand::{self, ExpandError};
 use oxivpn_proto::pool::range::Range4;
 
 use super::role::Kind;
@@ -96,7 +96,7 @@ fn server4(
     let together = draft.server.client_to_client;
     let expanded = expand::server(line.network, line.netmask, topology, line.no_pool, together);
     let expanded = expanded.map_err(|error| {
-        ProfileError::at(origin, format!("--server directive: {error}"))
+        ProfileError::at(origin, format!("--server directive {}", misfit(&error)))
             .cure("Write for example `server 10.8.0.0 255.255.255.0`")
     })?;
     draft.host.ifconfig = Some((expanded.own, expanded.remote_or_netmask));
@@ -116,6 +116,24 @@ fn server4(
         network: expanded.network,
         own: expanded.own,
     }))
+}
+
+/// OpenVPN's words for a network that no server can have.
+fn misfit(error: &ExpandError) -> String {
+    match error {
+        ExpandError::Netmask(_) | ExpandError::HostBits { .. } => {
+            format!("network/netmask combination is invalid: {error}")
+        }
+        ExpandError::TooWide(_) => format!(
+            "netmask allows for too many host addresses (subnet must be 255.255.0.0 (/16) or higher): {error}"
+        ),
+        ExpandError::TooNarrow(_) => {
+            format!(
+                "when used with --dev tun must define a subnet of 255.255.255.248 (/29) or lower: {error}"
+            )
+        }
+        other => format!("leaves no pool: {other}"),
+    }
 }
 
 /// `ifconfig-pool`, with `ifconfig` or beside `server .. nopool`.
@@ -187,8 +205,16 @@ pub(super) fn keepalive(draft: &mut Draft, kind: Kind) -> Result<(), ProfileErro
             return Err(ProfileError::at(other, text.into())
                 .cure("Remove this line; if you use --keepalive, you don't need it"));
         }
-        let expanded = expand::keepalive(ping, restart, kind == Kind::Server)
-            .map_err(|error| ProfileError::at(&origin, error.to_string()).cure("Write `keepalive 10 60`"))?;
+        let expanded = expand::keepalive(ping, restart, kind == Kind::Server).map_err(|error| {
+            let text = match error {
+                ExpandError::Keepalive { ping, restart } => format!(
+                    "The second parameter to --keepalive (restart timeout={restart}) must be at least twice the value of \
+                     the first parameter (ping interval={ping})"
+                ),
+                other => format!("keepalive: {other}"),
+            };
+            ProfileError::at(&origin, text).cure("A ratio of 1:5 or 1:6 is better; write `keepalive 10 60`")
+        })?;
         draft.keepalive.ping = Some(expanded.ping);
         draft.keepalive.timeout = Some(PingTimeout::Restart(expanded.restart));
         draft.server.push.extend(expanded.push);

@@ -96,6 +96,7 @@ fn scopes(draft: &mut Draft, kind: Kind) -> Result<(), ProfileError> {
             }
             (Scope::ServerOrWarn(text), Kind::Client | Kind::Peer(_))
             | (Scope::ListenerOrWarn(text), Kind::Client) => {
+                draft.scripts.commands.remove(line.name);
                 draft.warn(&line.origin, format!("option `{}` {text}", line.name));
             }
             _ => {}

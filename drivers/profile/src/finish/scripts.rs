@@ -1,7 +1,5 @@
 //! Command lines of scripts (`openvpn: options.c`, `set_user_script`).
 
-use std::path::Path;
-
 use oxivpn_proto::options::lexer;
 
 use crate::draft::Draft;
@@ -59,13 +57,8 @@ fn check(draft: &Draft, files: &dyn Files, name: &str) -> Result<(), ProfileErro
         return Err(ProfileError::at(origin, text.into())
             .cure("Write `via-file`, which needs no more than `script-security 2`, or `script-security 3`"));
     }
-    let mut path = draft.path(program);
     // `up` runs before the root directory is changed.
-    if let (Some(root), true) = (&draft.process.chroot, name != "up") {
-        path = draft
-            .path(&root.to_string_lossy())
-            .join(Path::new(program).strip_prefix("/").unwrap_or_else(|_| Path::new(program)));
-    }
+    let path = if name == "up" { draft.path(program) } else { draft.path_inside(program).1 };
     files.executable(&path).map_err(|error| {
         let (why, cure) = reason(&error);
         let cure = match error.kind() {

@@ -211,15 +211,15 @@ fn token_secret(
 
 fn client_config_dir(draft: &Draft, files: &dyn Files) -> Result<Option<std::path::PathBuf>, ProfileError> {
     let Some((name, origin)) = &draft.server.client_config_dir else { return Ok(None) };
-    let path = draft.path(name);
-    readable(files, &path, "client-config-dir", origin)?;
+    let (path, outside) = draft.path_inside(name);
+    readable(files, &outside, "client-config-dir", origin)?;
     Ok(Some(path))
 }
 
 fn tmp_dir(draft: &Draft, files: &dyn Files) -> Result<std::path::PathBuf, ProfileError> {
     let Some((name, origin)) = &draft.server.tmp_dir else { return Ok(std::env::temp_dir()) };
-    let path = draft.path(name);
-    readable(files, &path, "tmp-dir", origin)?;
+    let (path, outside) = draft.path_inside(name);
+    readable(files, &outside, "tmp-dir", origin)?;
     Ok(path)
 }
 

@@ -138,7 +138,7 @@ pub(super) fn complete(
         }
         (false, false) if kind != Kind::Client => {
             return Err(ProfileError::whole(
-                "You must define certificate file (--cert) and private key file (--key)",
+                "You must define certificate file (--cert), and private key file (--key)",
                 "Add `cert FILE` and `key FILE`, or <cert> and <key> blocks",
             ));
         }

@@ -34,7 +34,9 @@ impl Memory {
         memory.add("token.key", &token_key());
         memory.add("ccd/DEFAULT", "");
         memory.add("/bin/hook", "#!/bin/sh\n");
-        memory.add("/jail/bin/hook", "#!/bin/sh\n");
+        for name in ["bin/hook", "ccd/DEFAULT", "tmp/x"] {
+            memory.add(&format!("/jail/{name}"), "#!/bin/sh\n");
+        }
         memory
     }
 

@@ -12,6 +12,7 @@ use crate::report::{Totals, Wear};
 
 mod demux;
 mod limits;
+mod many;
 
 const NOW: Instant = Instant::ZERO;
 const KEY: KeyId = KeyId::FIRST;
@@ -53,6 +54,16 @@ fn install(table: &mut Table, peer: PeerRef, key: KeyId, data: DataKey) {
     table.apply(NOW, Directive::PromoteKey { peer, key });
 }
 
+fn route(table: &mut Table, peer: PeerRef, net: &str) {
+    table.apply(NOW, Directive::AddRoute { peer, inner: net.parse().unwrap() });
+}
+
+/// Lets a peer be the source and destination of anything.
+fn route_all(table: &mut Table, peer: PeerRef) {
+    route(table, peer, "0.0.0.0/0");
+    route(table, peer, "::/0");
+}
+
 /// A client's table with one server at port 1194, found by path.
 fn client(format: DataFormat) -> Table {
     let mut table = Table::new();
@@ -66,6 +77,7 @@ fn server(format: DataFormat) -> Table {
     let mut table = Table::new();
     add(&mut table, peer(3), udp(5000), params(format, false));
     install(&mut table, peer(3), KEY, data(0, TlsRole::Server, KeyLimits::default()));
+    route_all(&mut table, peer(3));
     table
 }
 
@@ -179,6 +191,20 @@ fn keys_change_without_losing_a_packet() {
 }
 
 #[test]
+fn a_key_that_was_taken_over_from_opens_and_never_seals_again() {
+    for format in [v2(3), DataFormat::Epoch(PeerId::from_low_bits(3))] {
+        let (mut c, mut s) = (client(format), server(format));
+        let late = seal(&mut c, peer(0), &ip([1; 4], [2; 4]));
+        install(&mut s, peer(3), KEY.next(), data(9, TlsRole::Server, KeyLimits::default()));
+        assert!(open(&mut s, udp(5000), &late).is_ok());
+        s.apply(NOW, Directive::PromoteKey { peer: peer(3), key: KEY });
+        assert_eq!(try_seal(&mut s, peer(3), &[1]), Err(SealError::NoKey));
+        s.apply(NOW, Directive::PromoteKey { peer: peer(3), key: KEY.next() });
+        assert_eq!(try_seal(&mut s, peer(3), &[1]), Err(SealError::NoKey));
+    }
+}
+
+#[test]
 fn pings_and_exit_notices_cross() {
     for format in [DataFormat::V1, v2(3), DataFormat::Epoch(PeerId::from_low_bits(3))] {
         let (mut c, mut s) = (client(format), server(format));
@@ -256,9 +282,10 @@ fn activity_tells_times_and_sums() {
     // What doesn't authenticate is no activity.
     assert!(c.open(t2 + Duration::from_secs(1), udp(1194), &mut packet).is_err());
     let second = KEY.next();
-    install(&mut c, peer(0), second, data(9, TlsRole::Client, KeyLimits::default()));
+    let next = data(9, TlsRole::Client, KeyLimits::default());
+    c.apply(NOW, Directive::InstallKey { peer: peer(0), key: second, data: next });
     let totals = Totals { rx_packets: 1, rx_bytes: 64, tx_packets: 1, tx_bytes: 64 };
-    for (promoted, key_totals) in [(second, none), (KEY, totals)] {
+    for (promoted, key_totals) in [(KEY, totals), (second, none)] {
         c.apply(NOW, Directive::PromoteKey { peer: peer(0), key: promoted });
         c.apply(NOW, Directive::AskActivity { peer: peer(0) });
         let activity = Report::Activity { peer: peer(0), last_rx: t2, last_tx: t1, totals, key_totals };
@@ -298,6 +325,7 @@ fn the_mss_is_clamped_on_both_ways() {
         install(&mut c, peer(0), KEY, data(0, TlsRole::Client, KeyLimits::default()));
         add(&mut s, peer(3), udp(5000), DataParams { mss: theirs, ..params(v2(3), false) });
         install(&mut s, peer(3), KEY, data(0, TlsRole::Server, KeyLimits::default()));
+        route_all(&mut s, peer(3));
         let packet = seal(&mut c, peer(0), &syn);
         let (_, opened) = open(&mut s, udp(5000), &packet).unwrap();
         assert_eq!(mss(&opened.unwrap()), expected);

@@ -2,6 +2,7 @@
 
 mod access;
 mod addresses;
+mod bad_config;
 mod flood;
 mod handshake;
 mod life;
@@ -18,5 +19,6 @@ pub(crate) fn cells() -> Vec<Cell> {
     cells.extend(access::cells());
     cells.extend(addresses::cells());
     cells.extend(handshake::cells());
+    cells.extend(bad_config::cells());
     cells
 }

@@ -152,7 +152,7 @@ fn loopback() -> Result<()> {
     for process in &mut processes {
         let ended = process.wait_exit(Duration::from_secs(seconds + 30));
         logs += &format!("-----\n{}", oxivpn_tests::openvpn::without_settings(&process.log()));
-        result = result.and(ended.and_then(|status| {
+        let checked = ended.and_then(|status| {
             ensure!(status.code() == Some(0), "ended with {status}");
             process.wait_for("(?i)inactivity timeout \\(--inactive\\)", Duration::ZERO)?;
             process.wait_for_count("Control Channel: TLSv", times, Duration::ZERO)?;
@@ -160,7 +160,8 @@ fn loopback() -> Result<()> {
                 .lines("(?i)(TLS Error|decrypt error|failed to occur|restarting|unroutable|no key)")?;
             ensure!(bad.is_empty(), "lost: {bad:?}");
             Ok(())
-        }));
+        });
+        result = result.and(checked);
     }
     result.map_err(|e| anyhow::anyhow!("{e:#}\n{logs}"))
 }

@@ -12,25 +12,29 @@ use oxivpn_tests::{
     serve::{MANAGEMENT, Service, Serving, all, both},
 };
 
+type Test = fn() -> Result<()>;
+
 pub(crate) fn cells() -> Vec<Cell> {
-    let mut cells = Vec::new();
-    cells.push(Cell::new("serve::scripts::connect-and-disconnect", connect_and_disconnect));
-    cells.push(Cell::new("serve::scripts::connect-refuses", connect_refuses));
-    cells.push(Cell::new("serve::scripts::connect-deferred", connect_deferred));
-    cells.push(Cell::new("serve::scripts::slow-does-not-stall-others", slow_script));
-    cells.push(Cell::new("serve::scripts::learn-address", learn_address));
-    cells.push(Cell::new("serve::scripts::up-and-down", up_and_down));
+    let tests: [(&str, Test); 14] = [
+        ("serve::scripts::connect-and-disconnect", connect_and_disconnect),
+        ("serve::scripts::connect-refuses", connect_refuses),
+        ("serve::scripts::connect-deferred", connect_deferred),
+        ("serve::scripts::slow-does-not-stall-others", slow_script),
+        ("serve::scripts::learn-address", learn_address),
+        ("serve::scripts::up-and-down", up_and_down),
+        ("serve::management::queries", queries),
+        ("serve::management::kill", kill),
+        ("serve::management::client-auth", client_auth),
+        ("serve::management::bytecount", bytecount),
+        ("serve::management::signal", management_signal),
+        ("serve::nobody", nobody),
+        ("serve::daemon", daemon),
+        ("serve::statistics", statistics),
+    ];
+    let mut cells: Vec<Cell> = tests.into_iter().map(|(name, test)| Cell::new(name, test)).collect();
     for version in 1..=3 {
         cells.push(Cell::new(format!("serve::status::{version}"), move || status(version)));
     }
-    cells.push(Cell::new("serve::management::queries", queries));
-    cells.push(Cell::new("serve::management::kill", kill));
-    cells.push(Cell::new("serve::management::client-auth", client_auth));
-    cells.push(Cell::new("serve::management::bytecount", bytecount));
-    cells.push(Cell::new("serve::management::signal", management_signal));
-    cells.push(Cell::new("serve::nobody", nobody));
-    cells.push(Cell::new("serve::daemon", daemon));
-    cells.push(Cell::new("serve::statistics", statistics));
     cells
 }
 

@@ -172,10 +172,14 @@ impl Engine {
         self.send_own(now);
         self.totals.traffic.link_write += self.out.flush(&self.sockets);
         self.flush_streams();
+        self.collect_reports();
+        self.shared.news.send_all(&mut self.news);
+    }
+
+    fn collect_reports(&mut self) {
         while let Some(report) = self.plane.poll_report() {
             self.news.push(News::Report(report));
         }
-        self.shared.news.send_all(&mut self.news);
     }
 
     // From the control thread.
@@ -209,6 +213,7 @@ impl Engine {
         self.commands = commands;
         // What an order sealed leaves before the answer to the order.
         self.send_own(now);
+        self.collect_reports();
         if let Some(seq) = applied {
             self.news.push(News::Report(Report::Applied(seq)));
         }
@@ -224,7 +229,10 @@ impl Engine {
                 self.peers.insert(*peer, stream(*path));
             }
             Directive::RemovePeer { peer } => {
-                self.peers.remove(peer);
+                let peer = *peer;
+                self.peers.remove(&peer);
+                // Its last sums.
+                self.plane.apply(now, Order { seq: 0, directive: Directive::AskActivity { peer } });
             }
             _ => {}
         }

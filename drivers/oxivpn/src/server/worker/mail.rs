@@ -78,6 +78,11 @@ impl Packets {
         Self { bytes: Vec::with_capacity(MAX_BYTES), index: Vec::with_capacity(MAX_PACKETS) }
     }
 
+    /// One that holds nothing, to stand in for another.
+    pub const fn none() -> Self {
+        Self { bytes: Vec::new(), index: Vec::new() }
+    }
+
     /// Takes a packet if there is room; whether there was.
     pub(super) fn push(&mut self, path: Path, packet: &[u8]) -> bool {
         if self.index.len() == MAX_PACKETS || self.bytes.len() + packet.len() > MAX_BYTES {

@@ -31,6 +31,7 @@ use oxivpn_proto::{DropCounters, Order, Report, StreamId};
 use crate::client::Tun;
 use crate::turn::Traffic;
 use engine::Engine;
+pub(super) use engine::stream_limits;
 pub use mail::Packets;
 use mail::{Mailbox, lock};
 

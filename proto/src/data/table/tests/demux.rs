@@ -7,7 +7,7 @@ fn from_client(seed: u8, format: DataFormat) -> Vec<u8> {
     let mut c = Table::new();
     add(&mut c, peer(0), udp(1194), params(format, true));
     install(&mut c, peer(0), KEY, data(seed, TlsRole::Client, KeyLimits::default()));
-    seal(&mut c, peer(0), &ip([10, 0, 0, 1], [10, 0, 0, 2]))
+    seal(&mut c, peer(0), &ip([10, 0, 0, seed], [10, 0, 0, 99]))
 }
 
 fn from_server(seed: u8, format: DataFormat) -> Vec<u8> {
@@ -17,13 +17,15 @@ fn from_server(seed: u8, format: DataFormat) -> Vec<u8> {
     seal(&mut s, peer(0), &ip([10, 0, 0, 1], [10, 0, 0, 2]))
 }
 
-/// Clients 1 and 2 at ports 5001 and 5002, with key blocks 1 and 2; client 2 may float.
+/// Clients 1 and 2 at ports 5001 and 5002, with inner addresses 10.0.0.1 and .2 and key blocks 1 and 2; client 2 may
+/// float.
 fn two_clients() -> Table {
     let mut s = Table::new();
     for id in [1, 2] {
         let float = id == 2;
         add(&mut s, peer(id), udp(5000 + id as u16), DataParams { float, ..params(v2(id), false) });
         install(&mut s, peer(id), KEY, data(id as u8, TlsRole::Server, KeyLimits::default()));
+        route(&mut s, peer(id), &format!("10.0.0.{id}/32"));
     }
     reports(&mut s);
     s
@@ -63,7 +65,7 @@ fn only_a_peer_that_may_float_is_heard_from_elsewhere() {
     add(&mut c, peer(0), udp(1194), params(v2(2), true));
     install(&mut c, peer(0), KEY, data(2, TlsRole::Client, KeyLimits::default()));
     for _ in 0..2 {
-        let packet = seal(&mut c, peer(0), &ip([1; 4], [2; 4]));
+        let packet = seal(&mut c, peer(0), &ip([10, 0, 0, 2], [2; 4]));
         assert_eq!(who(open(&mut s, udp(9), &packet)), Ok(2));
         // A replay from a third place moves nobody.
         assert_eq!(who(open(&mut s, udp(10), &packet)), Err(DropReason::DataReplay));
@@ -72,7 +74,7 @@ fn only_a_peer_that_may_float_is_heard_from_elsewhere() {
     let floated = Report::Floated { peer: peer(2), to: udp(9) };
     assert_eq!(reports(&mut s), [first, floated], "told once");
     s.apply(NOW, Directive::MovePeer { peer: peer(2), path: udp(9) });
-    assert_eq!(who(open(&mut s, udp(9), &seal(&mut c, peer(0), &ip([1; 4], [2; 4])))), Ok(2));
+    assert_eq!(who(open(&mut s, udp(9), &seal(&mut c, peer(0), &ip([10, 0, 0, 2], [2; 4])))), Ok(2));
     assert_eq!(reports(&mut s), []);
     let mut buf = [1; 200];
     let sealed = s.seal(NOW, peer(2), &mut Slot::new(&mut buf, HEADROOM, 4)).unwrap();
@@ -111,6 +113,7 @@ fn a_stream_names_its_peer() {
     let path = Path::Stream(StreamId(7));
     add(&mut s, peer(3), path, params(v2(3), false));
     install(&mut s, peer(3), KEY, data(0, TlsRole::Server, KeyLimits::default()));
+    route_all(&mut s, peer(3));
     assert_eq!(who(open(&mut s, path, &from_client(0, v2(99)))), Ok(3));
 }
 
@@ -134,11 +137,10 @@ fn what_is_no_data_packet_is_dropped() {
 #[test]
 fn routes_choose_the_peer_and_bind_it() {
     let mut s = two_clients();
-    let route = |peer, net: &str| Directive::AddRoute { peer, inner: net.parse().unwrap() };
     assert_eq!(s.lookup(&ip([1; 4], [10, 8, 0, 1])), None);
-    s.apply(NOW, route(peer(1), "10.8.0.1/32"));
-    s.apply(NOW, route(peer(2), "10.8.0.0/24"));
-    s.apply(NOW, route(peer(2), "fd00::/64"));
+    route(&mut s, peer(1), "10.8.0.1/32");
+    route(&mut s, peer(2), "10.8.0.0/24");
+    route(&mut s, peer(2), "fd00::/64");
     assert_eq!(s.lookup(&ip([1; 4], [10, 8, 0, 1])), Some(peer(1)));
     assert_eq!(s.lookup(&ip([1; 4], [10, 8, 0, 2])), Some(peer(2)));
     assert_eq!(s.lookup(&ip6("::1", "fd00::9")), Some(peer(2)));
@@ -154,7 +156,7 @@ fn routes_choose_the_peer_and_bind_it() {
     assert_eq!(from(&mut s, [10, 8, 0, 2]), Err(DropReason::InnerSource));
     assert_eq!(from(&mut s, [1, 1, 1, 1]), Err(DropReason::InnerSource));
     // Without addresses of its own it may send from none.
-    s.apply(NOW, route(peer(2), "10.8.0.1/32"));
+    route(&mut s, peer(2), "10.8.0.1/32");
     assert_eq!(s.lookup(&ip([1; 4], [10, 8, 0, 1])), Some(peer(2)));
     s.apply(NOW, Directive::RemoveRoute { peer: peer(1), inner: "10.8.0.1/32".parse().unwrap() });
     assert_eq!(s.lookup(&ip([1; 4], [10, 8, 0, 1])), Some(peer(2)), "it isn't peer 1's any more");

@@ -19,6 +19,7 @@ fn pair_with(bounds: fn(DataCipher) -> Bounds, format: DataFormat, limits: KeyLi
     install(&mut c, peer(0), KEY, data(0, TlsRole::Client, limits));
     add(&mut s, peer(3), udp(5000), params(format, false));
     install(&mut s, peer(3), KEY, data(0, TlsRole::Server, KeyLimits::default()));
+    route_all(&mut s, peer(3));
     (c, s)
 }
 

@@ -1,0 +1,213 @@
+//! Before the first client: everything that can be wrong is found before anything on the host is touched.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use ipnet::{Ipv4Net, Ipv6Net};
+use oxivpn_net::tcp::{ListenOptions, Listener};
+use oxivpn_net::{BindError, Family, UdpOptions, UdpSocket};
+use oxivpn_profile::Profile;
+use oxivpn_profile::profile::{self, Protocol};
+use oxivpn_profile::server::{Listen, ServerOptions};
+use oxivpn_proto::options::pushed::Topology;
+use oxivpn_proto::pool::{AddressPlan, Addressing};
+use oxivpn_proto::tls::rustls::RustlsFactory;
+
+use super::worker::stream_limits;
+use super::{ccd, words};
+use crate::client::credentials::{Prompt as _, Terminal};
+use crate::log::Log;
+use crate::{clock, say};
+
+/// The sockets of a server.
+pub(super) struct Sockets {
+    pub(super) udp: Vec<UdpSocket>,
+    pub(super) tcp: Vec<Listener>,
+}
+
+impl Sockets {
+    /// Binds all of them.
+    pub(super) fn bind(profile: &Profile, options: &ServerOptions) -> Result<Self> {
+        let mut sockets = Self { udp: Vec::new(), tcp: Vec::new() };
+        for listen in &options.listen {
+            let bound = match listen.protocol {
+                Protocol::Udp => {
+                    udp(profile, listen, options.multihome).map(|socket| sockets.udp.push(socket))
+                }
+                Protocol::Tcp => tcp(profile, options, listen).map(|socket| sockets.tcp.push(socket)),
+            };
+            bound.map_err(|error| refused(listen, &error))?;
+        }
+        if sockets.udp.is_empty() && sockets.tcp.is_empty() {
+            bail!("Options error: there is no socket to listen on");
+        }
+        Ok(sockets)
+    }
+
+    /// OpenVPN's lines about where clients may come to.
+    pub(super) fn tell(&self, log: &Log) {
+        let udp = self.udp.iter().filter_map(|socket| Some((socket.local_addr().ok()?, "UDP", "")));
+        let tcp = self.tcp.iter().filter_map(|socket| Some((socket.local_addr().ok()?, "TCP", "_SERVER")));
+        for (local, protocol, role) in udp.chain(tcp) {
+            let version = if local.is_ipv4() { "v4" } else { "v6" };
+            let bound = words::bound(local);
+            if protocol == "TCP" {
+                say!(log, Info, "Listening for incoming TCP connection on {bound}");
+            }
+            say!(log, Info, "{protocol}{version}{role} link local (bound): {bound}");
+            say!(log, Info, "{protocol}{version}{role} link remote: [AF_UNSPEC]");
+        }
+    }
+}
+
+fn family(listen: &Listen) -> Family {
+    match listen.family {
+        _ if listen.ipv6_only => Family::V6,
+        profile::Family::Any => Family::Any,
+        profile::Family::V4 => Family::V4,
+        profile::Family::V6 => Family::V6,
+    }
+}
+
+/// The address to bind to; any of both versions where none is given.
+fn local(listen: &Listen) -> SocketAddr {
+    let any = match family(listen) {
+        Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        Family::V6 | Family::Any => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    SocketAddr::new(listen.address.unwrap_or(any), listen.port)
+}
+
+fn udp(profile: &Profile, listen: &Listen, multihome: bool) -> Result<UdpSocket, BindError> {
+    let socket = &profile.socket;
+    let options = |family, local| UdpOptions {
+        local: Some(local),
+        mark: socket.mark,
+        device: socket.bind_device.clone(),
+        rcvbuf: socket.receive_buffer.map(|bytes| bytes as usize),
+        sndbuf: socket.send_buffer.map(|bytes| bytes as usize),
+        packet_info: multihome,
+        ..UdpOptions::new(family)
+    };
+    let bound = UdpSocket::bind(&options(family(listen), local(listen)));
+    match bound {
+        Err(error) if without_ipv6(listen, &error) => {
+            UdpSocket::bind(&options(Family::V4, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), listen.port)))
+        }
+        bound => bound,
+    }
+}
+
+fn tcp(profile: &Profile, server: &ServerOptions, listen: &Listen) -> Result<Listener, BindError> {
+    let socket = &profile.socket;
+    let (_, queue_limit) = stream_limits(server.tcp_queue_limit, server.tun_mtu);
+    let options = |family, local| ListenOptions {
+        local: Some(local),
+        mark: socket.mark,
+        device: socket.bind_device.clone(),
+        rcvbuf: socket.receive_buffer.map(|bytes| bytes as usize),
+        sndbuf: socket.send_buffer.map(|bytes| bytes as usize),
+        queue_limit,
+        ..ListenOptions::new(family)
+    };
+    let bound = Listener::bind(&options(family(listen), local(listen)));
+    match bound {
+        Err(error) if without_ipv6(listen, &error) => {
+            Listener::bind(&options(Family::V4, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), listen.port)))
+        }
+        bound => bound,
+    }
+}
+
+/// Where the kernel has no IPv6, or none of its addresses, a socket for everything serves IPv4.
+fn without_ipv6(listen: &Listen, error: &BindError) -> bool {
+    let unsupported = matches!(error.io().raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL));
+    unsupported && listen.address.is_none() && family(listen) == Family::Any
+}
+
+/// OpenVPN's line, then what it means.
+fn refused(listen: &Listen, error: &BindError) -> anyhow::Error {
+    let source = error.io();
+    let text = source.to_string();
+    let what = text.split_once(" (os error").map_or(text.as_str(), |(what, _)| what);
+    let number = source.raw_os_error().unwrap_or(0);
+    anyhow!(
+        "TCP/UDP: Socket bind failed on local address {}: {what} (errno={number})\n{}: {error}",
+        words::bound(local(listen)),
+        listen.origin
+    )
+}
+
+/// Makes TLS sessions with the profile's certificate and key.
+pub(super) fn tls(profile: &Profile, log: &Log) -> Result<Arc<RustlsFactory>> {
+    let passphrase = match profile.needs_passphrase() {
+        true => {
+            Some(Terminal.secret("Enter Private Key Password: ").context("the private key is encrypted")?)
+        }
+        false => None,
+    };
+    let material = profile.tls_options(passphrase.as_ref().map(|text| text.as_str()))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls =
+        RustlsFactory::new(material, provider).map_err(|failure| anyhow!("Options error: {failure}"))?;
+    for note in tls.notes(clock::unix()) {
+        say!(log, Warn, "{note}");
+    }
+    Ok(Arc::new(tls))
+}
+
+/// The pool, with what files say about its clients.
+pub(super) fn addressing(profile: &Profile, options: &ServerOptions, log: &Log) -> Result<Addressing> {
+    let ifconfig = profile.host.ifconfig;
+    let network = options.pool.map(|pool| pool.network).or_else(|| {
+        let (own, mask) = ifconfig.filter(|_| options.topology == Topology::Subnet)?;
+        Ipv4Net::with_netmask(own, mask).ok()
+    });
+    let plan = AddressPlan {
+        topology: options.topology,
+        own: options.pool.map(|pool| pool.own).or_else(|| ifconfig.map(|(own, _)| own)),
+        network: network.map(|network| network.trunc()),
+        pool: options.pool.map(|pool| (pool.first, pool.last)),
+        own6: profile.host.ifconfig_ipv6.and_then(|(own, bits, _)| Ipv6Net::new(own, bits).ok()),
+        pool6: options.pool6,
+        push: options.push.clone(),
+        duplicate_cn: options.duplicate_cn,
+        max_routes_per_client: options.max_routes_per_client,
+    };
+    let (mut addressing, notices) =
+        Addressing::new(plan).map_err(|error| anyhow!("Options error: {error}"))?;
+    for notice in notices {
+        say!(log, Warn, "WARNING: {notice}");
+    }
+    if let Some(dir) = &options.client_config_dir {
+        let files = ccd::all(&profile.process.before_chroot(dir))
+            .map_err(|error| anyhow!("Options error: {error}"))?;
+        for (name, path, file) in files {
+            for problem in &file.problems {
+                say!(log, Warn, "{problem}");
+            }
+            addressing
+                .declare(&name, &file.overrides)
+                .map_err(|conflict| anyhow!("Options error: {}: {conflict}", path.display()))?;
+        }
+    }
+    Ok(addressing)
+}
+
+/// Remembers who had which address before.
+pub(super) fn restore(options: &ServerOptions, addressing: &mut Addressing, log: &Log) -> Result<()> {
+    let Some((path, every)) = &options.pool_persist else { return Ok(()) };
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => bail!(
+            "Options error: ifconfig-pool-persist: cannot read {}: {error}. Remove the file, or make it readable",
+            path.display()
+        ),
+    };
+    for warning in addressing.restore(&text, every.is_zero()) {
+        say!(log, Warn, "WARNING: {}: {warning:?}", path.display());
+    }
+    Ok(())
+}
