@@ -16,6 +16,7 @@ use crate::link::Transport;
 use crate::log::Level;
 use crate::manage::State;
 use crate::retry::{Action, Next};
+use crate::scripts::variables;
 use crate::turn::{Failure, Link};
 use crate::{entropy, say};
 
@@ -68,7 +69,7 @@ impl Client {
     pub(super) fn advance(&mut self, now: Instant) -> Result<()> {
         match &mut self.phase {
             Phase::Idle => self.start(now),
-            Phase::Pausing { until } if *until <= now => self.begin_attempt(now),
+            Phase::Pausing { until } if *until <= now && self.descent.is_none() => self.begin_attempt(now),
             Phase::Resolving { .. } => self.advance_resolving(now),
             Phase::Connecting { .. } => self.advance_connecting(now),
             Phase::Closing { then, until, .. } if *until <= now => {
@@ -81,6 +82,7 @@ impl Client {
             | Phase::Asking
             | Phase::Closing { .. }
             | Phase::Session { .. }
+            | Phase::Ending
             | Phase::Over(_) => Ok(()),
         }
     }
@@ -136,7 +138,7 @@ impl Client {
             host = format!("{label}.{host}");
         }
         if host.parse::<IpAddr>().is_err() {
-            self.told_plain(now, State::Resolve);
+            self.tell_plain(now, State::Resolve);
         }
         let remote = &self.profile.remotes[self.servers.current()];
         let ticket = self.resolver.start(&host, remote.port, family(remote.family));
@@ -237,7 +239,7 @@ impl Client {
             ..TcpOptions::default()
         };
         say!(self.log, Info, "Attempting to establish TCP connection with {}", text(address));
-        self.told_plain(now, State::TcpConnect);
+        self.tell_plain(now, State::TcpConnect);
         match start_connect(address, &options) {
             Ok(connecting) => {
                 let until = now + self.remote().poll_timeout;
@@ -316,6 +318,10 @@ impl Client {
             asked => asked,
         };
         self.attempt.username = credentials.as_ref().map(|credentials| credentials.username.clone());
+        variables::untrusted(self.around.env(), remote);
+        if let Ok(mut env) = self.peer.lock() {
+            variables::untrusted(&mut env, remote);
+        }
         let path = transport.path();
         self.path.set_link(transport);
         let config = self.current_config().clone();
@@ -325,7 +331,7 @@ impl Client {
             .connect(now, path, config, credentials)
             .map_err(|error| anyhow!("Options error: {error}"))?;
         self.phase = Phase::Session { handle };
-        self.told_plain(now, State::Wait);
+        self.tell_plain(now, State::Wait);
         Ok(())
     }
 
