@@ -69,7 +69,7 @@ impl Client {
         let Some(address) = self.address() else { return Ok(()) };
         self.path.size_for(news.tun_mtu);
         let device = self.host.open(&self.profile, self.path.device())?;
-        let Some(present) = device.as_ref().or(self.path.device()) else { return Ok(()) };
+        let Some(present) = device.as_ref().or_else(|| self.path.device()) else { return Ok(()) };
         let pushed = &self.attempt.pushed;
         let outline = self.host.outline(&self.profile, pushed, news.tun_mtu, Some(address.ip()), present);
         let outline = match outline {
