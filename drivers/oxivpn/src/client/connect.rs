@@ -16,6 +16,7 @@ use crate::link::Transport;
 use crate::log::Level;
 use crate::manage::State;
 use crate::retry::{Action, Next};
+use crate::scripts::variables;
 use crate::turn::{Failure, Link};
 use crate::{entropy, say};
 
@@ -68,7 +69,7 @@ impl Client {
     pub(super) fn advance(&mut self, now: Instant) -> Result<()> {
         match &mut self.phase {
             Phase::Idle => self.start(now),
-            Phase::Pausing { until } if *until <= now => self.begin_attempt(now),
+            Phase::Pausing { until } if *until <= now && self.descent.is_none() => self.begin_attempt(now),
             Phase::Resolving { .. } => self.advance_resolving(now),
             Phase::Connecting { .. } => self.advance_connecting(now),
             Phase::Accepting(_) => self.advance_accepting(now),
@@ -83,6 +84,7 @@ impl Client {
             | Phase::Closing { .. }
             | Phase::Session { .. }
             | Phase::Listening { .. }
+            | Phase::Ending
             | Phase::Over(_) => Ok(()),
         }
     }
@@ -139,7 +141,7 @@ impl Client {
             host = format!("{label}.{host}");
         }
         if host.parse::<IpAddr>().is_err() {
-            self.told_plain(now, State::Resolve);
+            self.tell_plain(now, State::Resolve);
         }
         let remote = &self.profile.remotes[self.servers.current()];
         let ticket = self.resolver.start(&host, remote.port, family(remote.family));
@@ -243,7 +245,7 @@ impl Client {
             ..TcpOptions::default()
         };
         say!(self.log, Info, "Attempting to establish TCP connection with {}", text(address));
-        self.told_plain(now, State::TcpConnect);
+        self.tell_plain(now, State::TcpConnect);
         match start_connect(address, &options) {
             Ok(connecting) => {
                 let until = now + self.remote().poll_timeout;
@@ -322,6 +324,10 @@ impl Client {
             asked => asked,
         };
         self.attempt.username = credentials.as_ref().map(|credentials| credentials.username.clone());
+        variables::untrusted(self.around.env(), remote);
+        if let Ok(mut env) = self.peer.lock() {
+            variables::untrusted(&mut env, remote);
+        }
         if self.point.is_some() {
             return self.start_point(now, transport, Some(remote));
         }
@@ -334,7 +340,7 @@ impl Client {
             .connect(now, path, config, credentials)
             .map_err(|error| anyhow!("Options error: {error}"))?;
         self.phase = Phase::Session { handle };
-        self.told_plain(now, State::Wait);
+        self.tell_plain(now, State::Wait);
         Ok(())
     }
 

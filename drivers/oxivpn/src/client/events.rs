@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
-use oxivpn_host::plan::PlanError;
 use oxivpn_proto::config::params::{DataFormat, DataParams};
 use oxivpn_proto::event::{CloseCause, Event};
 use oxivpn_proto::options::pushed::Pushed;
@@ -12,15 +11,15 @@ use oxivpn_proto::wire::ids::KeyId;
 use oxivpn_proto::{Instant, Path, PeerRef, SessionHandle};
 
 use super::connect::text;
-use super::{Client, Phase, Then, explain};
+use super::{Client, Phase, explain};
 use crate::manage::{Notice, State};
 use crate::say;
 
 /// What was negotiated, as [`Event::Established`] brings it.
-struct Established {
-    peer: PeerRef,
+pub(super) struct Established {
+    pub(super) peer: PeerRef,
     params: DataParams,
-    tun_mtu: u16,
+    pub(super) tun_mtu: u16,
     flags: String,
 }
 
@@ -32,7 +31,7 @@ impl Client {
                 let sid = format!("{remote:?}");
                 let (front, back) = sid.split_at(sid.len() / 2);
                 say!(self.log, Detail, "TLS: Initial packet from {}, sid={front} {back}", self.remote_text());
-                self.told_plain(now, State::Auth);
+                self.tell_plain(now, State::Auth);
             }
             Event::Incoming { session, path, .. } => self.on_incoming(session, path),
             Event::PeerNegotiated { summary, .. } => {
@@ -41,15 +40,15 @@ impl Client {
             Event::PushReply { text, .. } => {
                 say!(self.log, Detail, "PUSH: Received control message: '{text}'");
             }
-            Event::TlsReady { peer, description, key, .. } => self.on_tls(peer, &description, key),
+            Event::TlsReady { peer, description, key, .. } => self.on_tls(peer, &description, key)?,
             Event::AwaitingConfig(_) => {
-                self.told_plain(now, State::GetConfig);
+                self.tell_plain(now, State::GetConfig);
                 say!(self.log, Detail, "SENT CONTROL [{}]: 'PUSH_REQUEST' (status=1)", self.server());
             }
             Event::Configure { options, ignored, .. } => self.on_configure(now, options, &ignored),
             Event::Established { session, peer, params, tun_mtu, flags } => {
                 self.on_point_established(session);
-                self.on_established(now, &Established { peer, params, tun_mtu, flags })?;
+                self.rise(now, Established { peer, params, tun_mtu, flags })?;
             }
             Event::Rekeyed { key, .. } => {
                 say!(self.log, Detail, "Data Channel: key {} is in use", key.get());
@@ -57,6 +56,7 @@ impl Client {
             Event::Floated { to: to @ Path::Datagram { remote, .. }, .. } => {
                 self.follow(to);
                 say!(self.log, Info, "NOTE: server address changed to {}", text(remote));
+                self.tell_address()?;
             }
             Event::Token { username, token, .. } => {
                 self.notify(&Notice::AuthToken(&token));
@@ -65,7 +65,7 @@ impl Client {
             }
             Event::Message { text, .. } => {
                 say!(self.log, Info, "{}: Received control message: {text}", self.server());
-                self.told_message(now, &text);
+                self.tell_message(now, &text);
             }
             Event::Closed { session, cause } => self.on_closed(now, session, &cause),
             _ => {}
@@ -85,18 +85,21 @@ impl Client {
         self.path.link().map(crate::link::Transport::remote).or_else(|| self.servers.address())
     }
 
-    fn on_tls(&mut self, peer: Option<PeerIdentity>, description: &str, key: KeyId) {
+    fn on_tls(&mut self, peer: Option<PeerIdentity>, description: &str, key: KeyId) -> Result<()> {
         self.attempt.tls_done = true;
         if let Some(peer) = peer {
             for certificate in &peer.chain {
                 say!(self.log, Info, "VERIFY OK: {certificate}");
             }
+            self.tell_identity(&peer);
             self.attempt.server = peer.common_name;
         }
         say!(self.log, Info, "Control Channel: {description}");
         if key == KeyId::FIRST {
             say!(self.log, Info, "[{}] Peer Connection Initiated with {}", self.server(), self.remote_text());
+            self.tell_address()?;
         }
+        Ok(())
     }
 
     fn on_configure(&mut self, now: Instant, options: Vec<Pushed>, ignored: &[String]) {
@@ -112,48 +115,7 @@ impl Client {
         self.echo_pushed(now);
     }
 
-    fn on_established(&mut self, now: Instant, news: &Established) -> Result<()> {
-        let Some(address) = self.address() else { return Ok(()) };
-        self.path.size_for(news.tun_mtu);
-        self.told_tunnel(now, State::AssignIp, "");
-        if self.wants_routes() {
-            self.told_plain(now, State::AddRoutes);
-        }
-        let opened = self.host.bring_up(
-            &self.profile,
-            &self.attempt.pushed,
-            news.tun_mtu,
-            Some(address.ip()),
-            self.path.device(),
-        );
-        let opened = match opened {
-            // What a server pushes must not end the program.
-            Err(error) if error.is::<PlanError>() => {
-                say!(
-                    self.log,
-                    Error,
-                    "ERROR: Failed to apply push options: {error}. Tell the server's administrator"
-                );
-                self.end_session(now, Then::Restart);
-                return Ok(());
-            }
-            opened => opened?,
-        };
-        if let Some(device) = opened.device {
-            self.serial += 1;
-            self.path.set_device(device, news.tun_mtu);
-        }
-        self.path.set_peer(Some(news.peer));
-        self.retry.established();
-        self.up_since = Some(now);
-        let end = if opened.complete { "" } else { " With Errors" };
-        say!(self.log, Info, "Initialization Sequence Completed{end}");
-        self.told_tunnel(now, State::Connected, if opened.complete { "SUCCESS" } else { "ERROR" });
-        self.tell_parameters(news);
-        Ok(())
-    }
-
-    fn tell_parameters(&self, news: &Established) {
+    pub(super) fn tell_parameters(&self, news: &Established) {
         let cipher = news.params.cipher;
         let peer = match news.params.format {
             DataFormat::V2(id) | DataFormat::Epoch(id) => format!(", peer-id: {}", id.get()),
@@ -225,16 +187,10 @@ impl Client {
         for line in explain::lines(cause, &attempt) {
             say!(self.log, Error, "{line}");
         }
-        self.told_cause(cause);
+        self.tell_cause(cause);
         let verdict = self.retry.judge(cause);
         self.vault.forget(verdict.credentials);
         self.act(now, verdict.action, "soft", verdict.reason);
-    }
-
-    fn wants_routes(&self) -> bool {
-        let host = &self.profile.host;
-        let pushed = |option: &Pushed| matches!(option, Pushed::Route(_) | Pushed::RouteIpv6(_));
-        !host.routes.is_empty() || !host.routes6.is_empty() || self.attempt.pushed.iter().any(pushed)
     }
 
     /// Control packets dropped since this attempt began.

@@ -38,25 +38,25 @@ impl Client {
     }
 
     /// The state changed.
-    pub(super) fn told(&mut self, now: Instant, state: State, details: &StateDetails<'_>) {
+    pub(super) fn tell_state(&mut self, now: Instant, state: State, details: &StateDetails<'_>) {
         if let Some(manage) = &mut self.manage {
             manage.state(moment(now), state, details);
         }
     }
 
     /// The state changed, and there is no more to say.
-    pub(super) fn told_plain(&mut self, now: Instant, state: State) {
-        self.told(now, state, &StateDetails::default());
+    pub(super) fn tell_plain(&mut self, now: Instant, state: State) {
+        self.tell_state(now, state, &StateDetails::default());
     }
 
     /// A restart or the end, with OpenVPN's word for the reason.
-    pub(super) fn told_end(&mut self, now: Instant, exiting: bool, detail: &str) {
+    pub(super) fn tell_end(&mut self, now: Instant, exiting: bool, detail: &str) {
         let state = if exiting { State::Exiting } else { State::Reconnecting };
-        self.told(now, state, &StateDetails { detail, ..StateDetails::default() });
+        self.tell_state(now, state, &StateDetails { detail, ..StateDetails::default() });
     }
 
     /// The tunnel is about to stand, or stands (`result`).
-    pub(super) fn told_tunnel(&mut self, now: Instant, state: State, result: &str) {
+    pub(super) fn tell_tunnel(&mut self, now: Instant, state: State, result: &str) {
         if self.manage.is_none() {
             return;
         }
@@ -72,13 +72,21 @@ impl Client {
             details.remote = self.address();
             details.local = self.attempt.bound;
         }
-        self.told(now, state, &details);
+        self.tell_state(now, state, &details);
     }
 
     pub(super) fn notify(&mut self, notice: &Notice<'_>) {
         if let Some(manage) = &mut self.manage {
             manage.notify(notice);
         }
+    }
+
+    /// What `up` and `down` scripts are told, for `management-up-down`.
+    pub(super) fn tell_up_down(&mut self, word: &str) {
+        let Some(manage) = &mut self.manage else { return };
+        let env: Vec<(String, String)> =
+            self.around.env().iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        manage.notify(&Notice::UpDown { word, env: &env });
     }
 
     /// `echo` options of the server.
@@ -92,17 +100,17 @@ impl Client {
     }
 
     /// What a control message for people means to the interface.
-    pub(super) fn told_message(&mut self, now: Instant, text: &str) {
+    pub(super) fn tell_message(&mut self, now: Instant, text: &str) {
         if let Some(rest) = text.strip_prefix("INFO_PRE,").or_else(|| text.strip_prefix("INFO,")) {
             self.notify(&Notice::InfoMessage(rest));
         } else if let Some(rest) = text.strip_prefix("AUTH_PENDING") {
             let detail = rest.strip_prefix(',').unwrap_or_default();
-            self.told(now, State::AuthPending, &StateDetails { detail, ..StateDetails::default() });
+            self.tell_state(now, State::AuthPending, &StateDetails { detail, ..StateDetails::default() });
         }
     }
 
     /// A refused login.
-    pub(super) fn told_cause(&mut self, cause: &CloseCause) {
+    pub(super) fn tell_cause(&mut self, cause: &CloseCause) {
         let (CloseCause::AuthFailed { reason, .. } | CloseCause::AuthTemporary { reason, .. }) = cause else {
             return;
         };
@@ -191,15 +199,15 @@ impl Client {
 
     /// A signal that nobody sent, such as of `management-signal`.
     fn soft_signal(&mut self, now: Instant, signal: Signal, reason: &'static str) {
-        if matches!(self.phase, Phase::Over(_) | Phase::Closing { .. }) {
+        if matches!(self.phase, Phase::Over(_) | Phase::Ending | Phase::Closing { .. }) {
             return;
         }
         let exiting = matches!(signal, Signal::Int | Signal::Term);
         if exiting {
             self.leave(now, &format!("soft,{reason}"), signal.name());
         } else {
-            self.told_end(now, false, reason);
             say!(self.log, Info, "{}[soft,{reason}] received, process restarting", signal.name());
+            self.tell_end(now, false, reason);
             self.end_session(now, if signal == Signal::Hup { Then::Reload } else { Then::Restart });
         }
     }

@@ -7,6 +7,7 @@ mod connect;
 pub mod credentials;
 mod events;
 pub mod explain;
+mod hooks;
 mod managed;
 mod names;
 pub mod options;
@@ -18,6 +19,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use oxivpn_host::plan::VpnOptions;
 use oxivpn_net::tcp::Connecting;
 use oxivpn_net::{Resolver, Ticket};
 use oxivpn_profile::Profile;
@@ -32,13 +34,17 @@ use oxivpn_proto::{DropCounters, Instant, Node, SessionHandle};
 use crate::link::Transport;
 use crate::log::Log;
 use crate::manage::Manage;
+use crate::privileges::Identity;
 use crate::retry::{Action, Retry, Rules};
+use crate::scripts::around::Around;
+use crate::scripts::verify::{Peer, Verifying};
 use crate::status::StatusFile;
 use crate::turn::{Ready, Turn};
 use crate::{clock, entropy, process, say};
 use connect::Servers;
 pub(crate) use connect::text as address_text;
 use credentials::{Prompt, Terminal, Vault};
+use hooks::{Descent, Rise};
 use point::{Accepting, Point};
 pub(crate) use tunnel::HostSide;
 pub use tunnel::{Tun, recover};
@@ -125,6 +131,13 @@ pub struct Client {
     resolver: Resolver,
     path: PacketPath,
     host: HostSide,
+    around: Around,
+    peer: Peer,
+    identity: Identity,
+    /// What scripts were told of the tunnel that stands.
+    told: Option<VpnOptions>,
+    rise: Option<Rise>,
+    descent: Option<Descent>,
     phase: Phase,
     attempt: Attempt,
     links: u64,
@@ -158,6 +171,8 @@ enum Phase {
     Accepting(Accepting),
     /// A session is ending because we want it to.
     Closing { handle: SessionHandle, then: Then, since: Instant, until: Instant },
+    /// On the way down for good.
+    Ending,
     /// Done.
     Over(Outcome),
 }
@@ -197,6 +212,9 @@ impl Client {
         wake: impl Fn() + Send + Sync + 'static,
         mut prompt: Box<dyn Prompt>,
     ) -> Result<Self> {
+        let identity = process::check(&profile.process)?;
+        let wake = Arc::new(wake);
+        let scripts_wake = wake.clone();
         names::look_up(&mut profile.host.routes, names::system);
         let passphrase = match profile.needs_passphrase() {
             true => {
@@ -213,7 +231,10 @@ impl Client {
         for note in tls.notes(clock::unix()) {
             say!(log, Warn, "{note}");
         }
-        let tls: Arc<dyn TlsFactory> = tls;
+        let around = Around::new(&profile, log.clone(), move || scripts_wake());
+        let peer = Peer::default();
+        let tls: Arc<dyn TlsFactory> =
+            Verifying::around(tls, &profile.scripts, around.base().clone(), peer.clone(), log.clone());
         let point = Point::new(&mut profile, &tls);
         let configs = match &point {
             Some(point) => point.client_configs(&profile),
@@ -241,9 +262,15 @@ impl Client {
             vault: Vault::new(profile.auth.clone()),
             asked: None,
             prompt,
-            resolver: Resolver::new(wake),
+            resolver: Resolver::new(move || wake()),
             path: Turn::new(node, LocalPlane::new()),
             host: HostSide::new(log.clone()),
+            around,
+            peer,
+            identity,
+            told: None,
+            rise: None,
+            descent: None,
             phase: Phase::Idle,
             attempt: Attempt::default(),
             links: 0,
@@ -291,6 +318,7 @@ impl Client {
         }
         self.note_complaint();
         let mut busy = turned.again;
+        busy |= self.poll_scripts(now)?;
         while let Some(event) = self.path.control.poll_event() {
             self.on_event(now, event)?;
             busy = true;
@@ -326,6 +354,8 @@ impl Client {
     fn own_deadline(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Idle => Some(Instant::ZERO),
+            // Scripts of the connection before come first.
+            Phase::Pausing { .. } if self.descent.is_some() => None,
             Phase::Pausing { until } | Phase::Connecting { until, .. } | Phase::Closing { until, .. } => {
                 Some(*until)
             }
@@ -335,6 +365,7 @@ impl Client {
             | Phase::Accepting(_)
             | Phase::Holding
             | Phase::Asking
+            | Phase::Ending
             | Phase::Over(_) => None,
         }
     }
@@ -346,12 +377,14 @@ impl Client {
             Signal::Int | Signal::Term => self.on_leave(now, signal),
             // Whoever asked to leave is not overruled, nor is SIGHUP by SIGUSR1.
             Signal::Hup | Signal::Usr1
-                if matches!(self.phase, Phase::Over(_) | Phase::Closing { then: Then::Leave { .. }, .. }) => {
-            }
+                if matches!(
+                    self.phase,
+                    Phase::Over(_) | Phase::Ending | Phase::Closing { then: Then::Leave { .. }, .. }
+                ) => {}
             Signal::Usr1 if matches!(self.phase, Phase::Closing { then: Then::Reload, .. }) => {}
             Signal::Hup | Signal::Usr1 => {
                 say!(self.log, Info, "{}[hard,] received, process restarting", signal.name());
-                self.told_end(now, false, signal.name());
+                self.tell_end(now, false, signal.name());
                 self.end_session(now, if signal == Signal::Hup { Then::Reload } else { Then::Restart });
             }
         }
@@ -376,6 +409,7 @@ impl Client {
             }
             // Supervisors that signal a process and its group do it twice within an instant.
             Phase::Closing { then: Then::Leave { .. }, since, .. } if now - since < SAME_SIGNAL => {}
+            Phase::Ending | Phase::Over(_) => self.hurry(now),
             _ => self.leave(now, "hard,", signal.name()),
         }
     }
@@ -395,28 +429,21 @@ impl Client {
     fn after(&mut self, now: Instant, then: Then) {
         match then {
             Then::Leave { signal, words } => self.leave(now, words, signal),
-            Then::Restart => self.restart(now),
-            Then::Reload => self.over(Outcome::Reload),
+            Then::Restart => self.restart(now, "sigusr1"),
+            Then::Reload => self.end(now, "sighup", Outcome::Reload, None),
         }
     }
 
     fn leave(&mut self, now: Instant, words: &str, signal: &str) {
-        self.host.tear_down();
-        let reason = words.split_once(',').map_or("", |(_, reason)| reason);
-        self.told_end(now, true, if reason.is_empty() { signal } else { reason });
-        say!(self.log, Info, "{signal}[{words}] received, process exiting");
-        self.over(Outcome::Left);
-    }
-
-    fn over(&mut self, outcome: Outcome) {
-        self.stop_attempt();
-        self.host.tear_down();
-        self.path.take_device();
-        self.write_status(clock::now(), true);
-        if let Some(manage) = &mut self.manage {
-            manage.stop_waiting();
-        }
-        self.phase = Phase::Over(outcome);
+        // Scripts get the reason if there is one, else the signal's name.
+        let reason = match words.split_once(',') {
+            Some((_, reason)) if !reason.is_empty() => reason.to_owned(),
+            _ => signal.to_ascii_lowercase(),
+        };
+        let shown = words.split_once(',').map_or("", |(_, reason)| reason);
+        self.tell_end(now, true, if shown.is_empty() { signal } else { shown });
+        let farewell = format!("{signal}[{words}] received, process exiting");
+        self.end(now, &reason, Outcome::Left, Some(farewell));
     }
 
     /// Gives up what belongs to one attempt only.
@@ -427,16 +454,14 @@ impl Client {
         self.stop_point();
         self.path.take_link();
         self.path.set_peer(None);
+        self.rise = None;
         self.up_since = None;
     }
 
-    /// After a connection ended: waits, then tries again. Without `persist-tun` the device goes meanwhile.
-    fn restart(&mut self, now: Instant) {
+    /// After a connection ended: waits, then tries again. Without `persist-tun` the device goes meanwhile. `reason` is
+    /// for scripts.
+    fn restart(&mut self, now: Instant, reason: &str) {
         self.stop_attempt();
-        if !self.profile.device.persist {
-            self.host.tear_down();
-            self.path.take_device();
-        }
         if let Some(manage) = &mut self.manage {
             manage.stop_waiting();
         }
@@ -445,31 +470,31 @@ impl Client {
         // As OpenVPN: a hold takes the place of the pause.
         if self.holds(pause.as_secs()) {
             self.phase = Phase::Holding;
-            return;
+        } else {
+            if !pause.is_zero() {
+                say!(self.log, Notice, "Restart pause, {} second(s)", pause.as_secs());
+            }
+            self.phase = Phase::Pausing { until: now + pause };
         }
-        if !pause.is_zero() {
-            say!(self.log, Notice, "Restart pause, {} second(s)", pause.as_secs());
-        }
-        self.phase = Phase::Pausing { until: now + pause };
+        self.descend(now, reason);
     }
 
     fn act(&mut self, now: Instant, action: Action, source: &str, reason: &str) {
         match action {
             Action::Leave => {
-                self.host.tear_down();
-                self.told_end(now, true, reason);
-                say!(self.log, Info, "SIGTERM[{source},{reason}] received, process exiting");
-                self.over(Outcome::Left);
+                self.tell_end(now, true, reason);
+                let farewell = format!("SIGTERM[{source},{reason}] received, process exiting");
+                self.end(now, reason, Outcome::Left, Some(farewell));
             }
             Action::Restart => {
                 say!(self.log, Info, "SIGUSR1[{source},{reason}] received, process restarting");
-                self.told_end(now, false, reason);
-                self.restart(now);
+                self.tell_end(now, false, reason);
+                self.restart(now, reason);
             }
             Action::Reload => {
                 say!(self.log, Info, "SIGHUP[{source},{reason}] received, process restarting");
-                self.told_end(now, false, reason);
-                self.over(Outcome::Reload);
+                self.tell_end(now, false, reason);
+                self.end(now, reason, Outcome::Reload, None);
             }
         }
     }
