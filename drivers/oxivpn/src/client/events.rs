@@ -12,6 +12,7 @@ use oxivpn_proto::{Instant, Path, PeerRef, SessionHandle};
 
 use super::connect::text;
 use super::{Client, Phase, explain};
+use crate::manage::{Notice, State};
 use crate::say;
 
 /// What was negotiated, as [`Event::Established`] brings it.
@@ -30,15 +31,17 @@ impl Client {
                 let sid = format!("{remote:?}");
                 let (front, back) = sid.split_at(sid.len() / 2);
                 say!(self.log, Detail, "TLS: Initial packet from {}, sid={front} {back}", self.remote_text());
+                self.tell_plain(now, State::Auth);
             }
             Event::PushReply { text, .. } => {
                 say!(self.log, Detail, "PUSH: Received control message: '{text}'");
             }
             Event::TlsReady { peer, description, key, .. } => self.on_tls(peer, &description, key)?,
             Event::AwaitingConfig(_) => {
+                self.tell_plain(now, State::GetConfig);
                 say!(self.log, Detail, "SENT CONTROL [{}]: 'PUSH_REQUEST' (status=1)", self.server());
             }
-            Event::Configure { options, ignored, .. } => self.on_configure(options, &ignored),
+            Event::Configure { options, ignored, .. } => self.on_configure(now, options, &ignored),
             Event::Established { peer, params, tun_mtu, flags, .. } => {
                 self.rise(now, Established { peer, params, tun_mtu, flags })?;
             }
@@ -50,11 +53,13 @@ impl Client {
                 self.tell_address()?;
             }
             Event::Token { username, token, .. } => {
+                self.notify(&Notice::AuthToken(&token));
                 let fallback = self.attempt.username.clone();
                 self.vault.set_token(username, fallback.as_deref(), token);
             }
             Event::Message { text, .. } => {
                 say!(self.log, Info, "{}: Received control message: {text}", self.server());
+                self.tell_message(now, &text);
             }
             Event::Closed { session, cause } => self.on_closed(now, session, &cause),
             _ => {}
@@ -91,7 +96,7 @@ impl Client {
         Ok(())
     }
 
-    fn on_configure(&mut self, options: Vec<Pushed>, ignored: &[String]) {
+    fn on_configure(&mut self, now: Instant, options: Vec<Pushed>, ignored: &[String]) {
         for option in ignored {
             say!(
                 self.log,
@@ -101,6 +106,7 @@ impl Client {
             );
         }
         self.attempt.pushed = options;
+        self.echo_pushed(now);
     }
 
     pub(super) fn tell_parameters(&self, news: &Established) {
@@ -167,6 +173,7 @@ impl Client {
         for line in explain::lines(cause, &attempt) {
             say!(self.log, Error, "{line}");
         }
+        self.tell_cause(cause);
         let verdict = self.retry.judge(cause);
         self.vault.forget(verdict.credentials);
         self.act(now, verdict.action, "soft", verdict.reason);

@@ -8,6 +8,7 @@ pub mod credentials;
 mod events;
 pub mod explain;
 mod hooks;
+mod managed;
 mod names;
 pub mod options;
 mod tunnel;
@@ -30,10 +31,12 @@ use oxivpn_proto::{DropCounters, Instant, Node, SessionHandle};
 
 use crate::link::Transport;
 use crate::log::Log;
+use crate::manage::Manage;
 use crate::privileges::Identity;
 use crate::retry::{Action, Retry, Rules};
 use crate::scripts::around::Around;
 use crate::scripts::verify::{Peer, Verifying};
+use crate::status::StatusFile;
 use crate::turn::{Ready, Turn};
 use crate::{clock, entropy, process, say};
 use connect::Servers;
@@ -103,6 +106,8 @@ pub struct Descriptors {
     pub link: Option<RawFd>,
     /// The device: to be read.
     pub device: Option<RawFd>,
+    /// The management interface: to be read and written; see [`Client::manage_ready`].
+    pub manage: Option<RawFd>,
     /// Changes whenever one of them was opened anew, perhaps under the number of the one before.
     pub serial: u64,
 }
@@ -135,6 +140,8 @@ pub struct Client {
     links: u64,
     serial: u64,
     up_since: Option<Instant>,
+    manage: Option<Manage>,
+    status: Option<StatusFile>,
 }
 
 /// Where the client is.
@@ -143,6 +150,10 @@ enum Phase {
     Idle,
     /// Until the next attempt may begin.
     Pausing { until: Instant },
+    /// Until the management interface says `hold release`.
+    Holding,
+    /// Until user name and password came from there.
+    Asking,
     /// A name is being looked up; `again` is the time of the next try after a failure.
     Resolving { ticket: Option<Ticket>, since: Instant, again: Option<Instant> },
     /// A TCP connection is being made.
@@ -173,18 +184,29 @@ struct Attempt {
     server: Option<String>,
     username: Option<String>,
     complaint: Option<String>,
+    /// Own outer address, if the profile wants one.
+    bound: Option<std::net::SocketAddr>,
     drops: DropCounters,
     pushed: Vec<Pushed>,
 }
 
 impl Client {
     /// A client for `profile`. Host names in its routes are looked up here. `wake` is called from another thread when the resolver has an answer.
-    pub fn new(mut profile: Profile, log: Arc<Log>, wake: impl Fn() + Send + Sync + 'static) -> Result<Self> {
+    pub fn new(profile: Profile, log: Arc<Log>, wake: impl Fn() + Send + Sync + 'static) -> Result<Self> {
+        Self::with_prompt(profile, log, wake, Box::new(Terminal))
+    }
+
+    /// The same, with somebody else to ask for what the profile lacks.
+    pub fn with_prompt(
+        mut profile: Profile,
+        log: Arc<Log>,
+        wake: impl Fn() + Send + Sync + 'static,
+        mut prompt: Box<dyn Prompt>,
+    ) -> Result<Self> {
         let identity = process::check(&profile.process)?;
         let wake = Arc::new(wake);
         let scripts_wake = wake.clone();
         names::look_up(&mut profile.host.routes, names::system);
-        let mut prompt: Box<dyn Prompt> = Box::new(Terminal);
         let passphrase = match profile.needs_passphrase() {
             true => {
                 Some(prompt.secret("Enter Private Key Password: ").context("the private key is encrypted")?)
@@ -217,7 +239,10 @@ impl Client {
         };
         let config = Arc::new(NodeConfig { capabilities: Capabilities::USERSPACE });
         let node = Node::new(config, entropy::seed()?, clock::anchor());
+        let status = profile.status.as_ref().map(|options| StatusFile::open(options, &log, clock::now()));
         Ok(Self {
+            status,
+            manage: None,
             servers: Servers::new(profile.remotes.len(), profile.retry.shuffle, entropy::seed()?),
             retry: Retry::new(rules),
             vault: Vault::new(profile.auth.clone()),
@@ -246,7 +271,9 @@ impl Client {
     /// Asks for user name and password if the profile wants them and doesn't have them. Without this call
     /// they are asked for when the first connection is made. Blocks while a person types.
     pub fn ask(&mut self) -> Result<()> {
-        self.asked = self.vault.current(&mut *self.prompt)?;
+        if !self.asks_elsewhere() {
+            self.asked = self.vault.current(&mut *self.prompt)?;
+        }
         Ok(())
     }
 
@@ -262,7 +289,9 @@ impl Client {
             Phase::Connecting { connecting: Some(connecting), .. } => Some(connecting.as_raw_fd()),
             _ => self.path.link().map(Transport::as_raw_fd),
         };
-        Descriptors { link, device: self.path.device().and_then(Tun::as_raw_fd), serial: self.serial }
+        let device = self.path.device().and_then(Tun::as_raw_fd);
+        let (manage, serial) = self.manage.as_ref().map_or((None, 0), Manage::descriptor);
+        Descriptors { link, device, manage, serial: self.serial + serial }
     }
 
     /// Does what is ready and due. An error is fatal; its text is for the user.
@@ -279,6 +308,8 @@ impl Client {
             self.on_event(now, event)?;
             busy = true;
         }
+        busy |= self.serve(now);
+        self.write_status(now, false);
         if let Phase::Over(outcome) = self.phase {
             return Ok(Next::Over(outcome));
         }
@@ -290,10 +321,9 @@ impl Client {
             return Ok(Next::Again);
         }
         let core = turned.deadline.map(|deadline| deadline.at);
-        Ok(Next::Wait(match (own, core) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }))
+        let manage = self.manage.as_ref().and_then(Manage::deadline);
+        let status = self.status.as_ref().and_then(StatusFile::deadline);
+        Ok(Next::Wait([own, core, manage, status].into_iter().flatten().min()))
     }
 
     /// Says once for each attempt and kind what the network has against our packets.
@@ -315,7 +345,7 @@ impl Client {
                 Some(*until)
             }
             Phase::Resolving { again, .. } => *again,
-            Phase::Session { .. } | Phase::Ending | Phase::Over(_) => None,
+            Phase::Session { .. } | Phase::Holding | Phase::Asking | Phase::Ending | Phase::Over(_) => None,
         }
     }
 
@@ -333,6 +363,7 @@ impl Client {
             Signal::Usr1 if matches!(self.phase, Phase::Closing { then: Then::Reload, .. }) => {}
             Signal::Hup | Signal::Usr1 => {
                 say!(self.log, Info, "{}[hard,] received, process restarting", signal.name());
+                self.tell_end(now, false, signal.name());
                 self.end_session(now, if signal == Signal::Hup { Then::Reload } else { Then::Restart });
             }
         }
@@ -388,6 +419,8 @@ impl Client {
             Some((_, reason)) if !reason.is_empty() => reason.to_owned(),
             _ => signal.to_ascii_lowercase(),
         };
+        let shown = words.split_once(',').map_or("", |(_, reason)| reason);
+        self.tell_end(now, true, if shown.is_empty() { signal } else { shown });
         let farewell = format!("{signal}[{words}] received, process exiting");
         self.end(now, &reason, Outcome::Left, Some(farewell));
     }
@@ -407,27 +440,38 @@ impl Client {
     /// for scripts.
     fn restart(&mut self, now: Instant, reason: &str) {
         self.stop_attempt();
+        if let Some(manage) = &mut self.manage {
+            manage.stop_waiting();
+        }
         let remote = &self.profile.remotes[self.servers.current()];
         let pause = self.retry.pause(remote.retry_wait, remote.retry_wait_max);
-        if !pause.is_zero() {
-            say!(self.log, Notice, "Restart pause, {} second(s)", pause.as_secs());
+        // As OpenVPN: a hold takes the place of the pause.
+        if self.holds(pause.as_secs()) {
+            self.phase = Phase::Holding;
+        } else {
+            if !pause.is_zero() {
+                say!(self.log, Notice, "Restart pause, {} second(s)", pause.as_secs());
+            }
+            self.phase = Phase::Pausing { until: now + pause };
         }
-        self.phase = Phase::Pausing { until: now + pause };
         self.descend(now, reason);
     }
 
     fn act(&mut self, now: Instant, action: Action, source: &str, reason: &str) {
         match action {
             Action::Leave => {
+                self.tell_end(now, true, reason);
                 let farewell = format!("SIGTERM[{source},{reason}] received, process exiting");
                 self.end(now, reason, Outcome::Left, Some(farewell));
             }
             Action::Restart => {
                 say!(self.log, Info, "SIGUSR1[{source},{reason}] received, process restarting");
+                self.tell_end(now, false, reason);
                 self.restart(now, reason);
             }
             Action::Reload => {
                 say!(self.log, Info, "SIGHUP[{source},{reason}] received, process restarting");
+                self.tell_end(now, false, reason);
                 self.end(now, reason, Outcome::Reload, None);
             }
         }

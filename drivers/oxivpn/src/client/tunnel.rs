@@ -83,58 +83,32 @@ pub(crate) struct Outline {
     plan: Option<Plan>,
 }
 
-/// An opened device with its host side.
-pub(crate) struct Opened {
-    /// The device, if it was opened just now; `None` if the one before goes on.
-    pub(crate) device: Option<Tun>,
-    /// Whether everything wanted is in place.
-    pub(crate) complete: bool,
-}
-
 impl HostSide {
     /// Nothing done so far.
     pub(crate) fn new(log: Arc<Log>) -> Self {
         Self { host: None, plan: Plan::default(), log }
     }
 
-    /// Opens the device unless `present`, and brings the host to what profile and server want (a server itself has no
-    /// `remote`). A device of before keeps its name; differences in addresses and routes are carried out, the rest
-    /// stays untouched.
-    pub(crate) fn bring_up(
+    /// Sets up a tunnel that exists for as long as the program, without a remote of its own: device, addresses and
+    /// routes. Its scripts are run in between, and waited for.
+    pub(crate) fn set_up(
         &mut self,
         profile: &Profile,
-        pushed: &[Pushed],
         mtu: u16,
-        remote: Option<IpAddr>,
-        present: Option<&Tun>,
-    ) -> Result<Opened> {
-        let opened = self.open(profile, present)?;
-        let complete = match present.or(opened.as_ref()) {
-            Some(device) => {
-                let outline = self.outline(profile, pushed, mtu, remote, device)?;
-                self.set_all(&outline)?
-            }
-            None => true,
-        };
-        Ok(Opened { device: opened, complete })
-    }
-
-    /// As [`bring_up`](Self::bring_up) for a tunnel that exists for as long as the program: its scripts are run in
-    /// between, and waited for.
-    pub(crate) fn set_up(&mut self, profile: &Profile, mtu: u16, scripts: &mut Around) -> Result<Opened> {
+        scripts: &mut Around,
+    ) -> Result<Option<Tun>> {
         let device = self.open(profile, None)?;
-        let mut complete = true;
         if let Some(device) = &device {
             let outline = self.outline(profile, &[], mtu, None, device)?;
             self.set_addresses(&outline)?;
             let known = (&outline.options, &outline.around);
             scripts.tunnel(&outline.device, mtu, Occasion::Init, known, &[]);
             scripts.run(Hook::Up)?;
-            complete = self.set_all(&outline)?;
+            self.set_all(&outline)?;
             variables::redirected(scripts.env(), &outline.options);
             scripts.run(Hook::RouteUp)?;
         }
-        Ok(Opened { device, complete })
+        Ok(device)
     }
 
     /// Opens the device unless `present`.
