@@ -48,7 +48,7 @@ pub enum Directive {
         /// Key material of both directions.
         data: DataKey,
     },
-    /// Send with this key from now on.
+    /// Send with this key from now on, and never again with the one before it.
     PromoteKey {
         /// Whose.
         peer: PeerRef,

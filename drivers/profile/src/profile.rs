@@ -3,7 +3,7 @@
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oxivpn_proto::config::cipher::DataCipher;
 use oxivpn_proto::config::params::ReplayWindow;
@@ -310,6 +310,16 @@ pub struct ProcessOptions {
     pub chroot: Option<PathBuf>,
     /// `setenv` and `setenv-safe` (whose names get the prefix `OPENVPN_`), in order.
     pub environment: Vec<(String, String)>,
+}
+
+impl ProcessOptions {
+    /// Where a path that is used after `chroot` lies until then; the same without `chroot`.
+    pub fn before_chroot(&self, path: &Path) -> PathBuf {
+        match &self.chroot {
+            Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
+            None => path.into(),
+        }
+    }
 }
 
 /// `remap-usr1`.

@@ -74,6 +74,9 @@ fn a_client_binds_for_udp_alone() {
     let free = read("tls-client\nremote a\nnobind").unwrap();
     assert!(options(&free).listen.is_empty() && free.remotes[0].bind.is_none());
     assert!(warnings(&free)[0].contains("No server certificate verification method"));
+    let named = read("tls-server\nlport 16000\nrport 16001\nremote localhost\nlocal localhost").unwrap();
+    assert_eq!(options(&named).listen[0].address, "127.0.0.1".parse().ok());
+    assert_eq!((options(&named).listen[0].port, named.remotes[0].port), (16000, 16001));
     assert_eq!(read("dev null\ntls-server").unwrap().device.kind, DeviceKind::Null);
 }
 

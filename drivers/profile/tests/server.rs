@@ -265,6 +265,8 @@ fn scripts_and_process() {
     assert_eq!(process.chroot.as_deref(), Some(std::path::Path::new("/jail")));
     let jail = serve("chroot /jail\nclient-config-dir ccd\ntmp-dir /tmp");
     assert_eq!(options(&jail).client_config_dir.as_deref(), Some(std::path::Path::new("/ccd")));
+    let outside = jail.process.before_chroot(std::path::Path::new("/ccd"));
+    assert_eq!(outside, std::path::Path::new("/jail/ccd"));
     assert_eq!(options(&jail).tmp_dir, std::path::Path::new("/tmp"));
     let status = StatusOptions { path: "/s.log".into(), every: secs(5), version: 3 };
     assert_eq!(profile.status, Some(status));

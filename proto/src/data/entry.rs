@@ -68,10 +68,16 @@ impl Entry {
         self.keys[usize::from(key.get())] = Some(Box::new(slot));
     }
 
-    /// Sends with `key` from now on. No effect without such a key.
+    /// Sends with `key` from now on, and never again with the key before it. No effect without such a key.
     pub(super) fn promote(&mut self, key: KeyId) {
-        if self.keys[usize::from(key.get())].is_some() {
-            self.sending = Some(key);
+        if self.keys[usize::from(key.get())].is_none() {
+            return;
+        }
+        if let Some(old) = self.sending.replace(key)
+            && old != key
+            && let Some(old) = self.keys[usize::from(old.get())].as_deref_mut()
+        {
+            old.stop_sending();
         }
     }
 

@@ -142,7 +142,8 @@ pub(super) struct EpochReceiver {
     bounds: Bounds,
     epoch: u16,
     current: RecvKey,
-    retiring: Option<(u16, RecvKey)>,
+    /// Boxed, as almost no peer ever has one.
+    retiring: Option<Box<(u16, RecvKey)>>,
     /// Epochs `epoch + 1..`, without gaps.
     future: VecDeque<Future>,
     replay: ReplayWindow,
@@ -191,7 +192,7 @@ impl EpochReceiver {
         if epoch == self.epoch {
             return self.current.open_epoch(now, packet);
         }
-        if let Some((retiring, key)) = &mut self.retiring
+        if let Some((retiring, key)) = self.retiring.as_deref_mut()
             && *retiring == epoch
         {
             return key.open_epoch(now, packet);
@@ -215,13 +216,13 @@ impl EpochReceiver {
     /// Makes the key `ahead` of the current one current. Skipped epochs are lost for good.
     fn advance(&mut self, ahead: u16, opener: Opener) {
         self.future.drain(..usize::from(ahead));
-        let memory = self.retiring.take().map(|(_, key)| key.into_replay());
+        let memory = self.retiring.take().map(|retiring| retiring.1.into_replay());
         let next = match memory {
             Some(window) => RecvKey::promoted(opener, window),
             None => RecvKey::new(opener, self.replay),
         };
         let old = core::mem::replace(&mut self.current, next);
-        self.retiring = Some((self.epoch, old));
+        self.retiring = Some(Box::new((self.epoch, old)));
         self.epoch += ahead;
         self.refill();
     }

@@ -23,7 +23,8 @@ const PERMIT_BATCH: u32 = 64;
 
 /// Everything about one key id of one peer.
 pub(super) struct KeySlot {
-    send: SendSide,
+    /// `None` when another key has taken over.
+    send: Option<SendSide>,
     recv: RecvSide,
     bounds: Bounds,
     limits: KeyLimits,
@@ -95,9 +96,14 @@ impl SendSide {
         self.blocks + self.permit.last_used()
     }
 
-    fn replace(&mut self, key: &Arc<SendKey>) {
-        self.permit = key.empty_permit();
-        self.blocks = 0;
+    /// Steps forward to `epoch`, if the chain isn't there yet.
+    fn raise(&mut self, epoch: u16) {
+        if let Some(chain) = &mut self.chain
+            && chain.epoch() < epoch
+        {
+            self.permit = chain.raise(epoch).empty_permit();
+            self.blocks = 0;
+        }
     }
 
     /// Takes ids, down to the last one of the key.
@@ -133,7 +139,7 @@ impl KeySlot {
         let limits = data.limits();
         let (send, recv) = split(data, key, params, &bounds);
         Self {
-            send,
+            send: Some(send),
             recv,
             bounds,
             limits,
@@ -152,13 +158,14 @@ impl KeySlot {
     /// Seals the slot's payload.
     #[inline]
     pub(super) fn seal(&mut self, slot: &mut Slot<'_>) -> Result<Span, SealError> {
-        if self.send.chain.is_some() {
+        if self.is_epoch() {
             self.roll_if_due();
         }
-        self.send.refill()?;
-        let span = self.send.permit.seal(slot)?;
-        let tag = if self.send.chain.is_some() { TAG_LEN } else { 0 };
-        self.send.blocks += blocks(span.len() - tag);
+        let send = self.send.as_mut().ok_or(SealError::NoKey)?;
+        send.refill()?;
+        let span = send.permit.seal(slot)?;
+        let tag = if send.chain.is_some() { TAG_LEN } else { 0 };
+        send.blocks += blocks(span.len() - tag);
         self.totals.tx_packets += 1;
         self.totals.tx_bytes += span.len() as u64;
         Ok(span)
@@ -178,12 +185,9 @@ impl KeySlot {
             RecvSide::Epoch(receiver) => {
                 let span = receiver.open(now, packet)?;
                 let epoch = receiver.epoch();
-                if let Some(chain) = &mut self.send.chain
-                    && chain.epoch() < epoch
-                {
-                    // The peer went ahead; it counts on being followed.
-                    let key = chain.raise(epoch);
-                    self.send.replace(&key);
+                // The peer went ahead; it counts on being followed.
+                if let Some(send) = &mut self.send {
+                    send.raise(epoch);
                 }
                 span
             }
@@ -193,45 +197,24 @@ impl KeySlot {
         Ok(span)
     }
 
+    const fn is_epoch(&self) -> bool {
+        matches!(self.recv, RecvSide::Epoch(_))
+    }
+
+    /// Seals nothing more, since another key has taken over; frees the half that sealed.
+    pub(super) fn stop_sending(&mut self) {
+        self.send = None;
+    }
+
     /// Steps to the next epoch if the present one is used up (`openvpn: crypto_epoch.c`,
     /// `epoch_check_send_iterate`).
     fn roll_if_due(&mut self) {
-        if self.epoch_is_used_up() && self.may_roll() {
-            self.roll();
+        if let (RecvSide::Epoch(receiver), Some(send)) = (&self.recv, &mut self.send)
+            && epoch_is_used_up(receiver, send, &self.bounds)
+            && may_roll(receiver, send, &self.bounds)
+        {
+            send.raise(send.permit.key().epoch() + 1);
         }
-    }
-
-    fn roll(&mut self) {
-        if let Some(chain) = &mut self.send.chain {
-            let key = chain.raise(chain.epoch() + 1);
-            self.send.replace(&key);
-        }
-    }
-
-    fn epoch_is_used_up(&self) -> bool {
-        let RecvSide::Epoch(receiver) = &self.recv else { return false };
-        if self.send.permit.last_used() >= self.bounds.epoch_counter_last {
-            return true;
-        }
-        if self.bounds.usage.is_none() {
-            return false;
-        }
-        // When the receive key is worn, going ahead makes the peer follow.
-        let nudge = self.send.permit.key().epoch() == receiver.epoch()
-            && (self.bounds.usage_over(receiver.current().used())
-                || receiver.current().forgeries() > self.bounds.forgeries_soft);
-        nudge || self.bounds.usage_over(self.send.used())
-    }
-
-    /// A peer holds [`FUTURE`] keys beyond the newest epoch it has seen from us, and what it has seen it
-    /// doesn't tell. As it follows us, the epoch it sends with is the measure for that; and an epoch in which
-    /// we sent nothing is not left, since following the peer there may have been a leap already.
-    fn may_roll(&self) -> bool {
-        let RecvSide::Epoch(receiver) = &self.recv else { return false };
-        let epoch = self.send.permit.key().epoch();
-        self.send.permit.last_used() > 0
-            && epoch < self.bounds.epoch_last
-            && epoch < receiver.epoch().saturating_add(FUTURE)
     }
 
     /// True once, after the first packet that authenticated.
@@ -258,24 +241,29 @@ impl KeySlot {
 
     #[inline]
     fn wear(&self) -> u8 {
-        let recv = self.recv.current();
+        let (recv, bounds) = (self.recv.current(), &self.bounds);
         let mut found = 0;
-        if self.send.chain.is_none() {
-            if self.send.permit.last_used() >= self.bounds.id_soft {
-                found |= PACKET_ID;
+        match (&self.recv, &self.send) {
+            (RecvSide::Classic(_), send) => {
+                let (last, used) = send.as_ref().map_or((0, 0), |s| (s.permit.last_used(), s.used()));
+                if last >= bounds.id_soft {
+                    found |= PACKET_ID;
+                }
+                if bounds.usage_worn(used) || bounds.usage_worn(recv.used()) {
+                    found |= USAGE;
+                }
             }
-            if self.bounds.usage_worn(self.send.used()) || self.bounds.usage_worn(recv.used()) {
-                found |= USAGE;
+            (RecvSide::Epoch(receiver), Some(send)) => {
+                if send.permit.key().epoch() >= bounds.epoch_soft {
+                    found |= EPOCH;
+                }
+                if bounds.usage_over(send.used()) && !may_roll(receiver, send, bounds) {
+                    found |= USAGE;
+                }
             }
-        } else {
-            if self.send.permit.key().epoch() >= self.bounds.epoch_soft {
-                found |= EPOCH;
-            }
-            if self.bounds.usage_over(self.send.used()) && !self.may_roll() {
-                found |= USAGE;
-            }
+            (RecvSide::Epoch(_), None) => {}
         }
-        if recv.forgeries() > self.bounds.forgeries_soft {
+        if recv.forgeries() > bounds.forgeries_soft {
             found |= FORGERIES;
         }
         let KeyLimits { bytes, packets } = self.limits;
@@ -289,9 +277,10 @@ impl KeySlot {
 
     #[cfg(test)]
     pub(super) fn skip_to(&mut self, counter: u64) {
-        let key = Arc::clone(self.send.permit.key());
+        let send = self.send.as_mut().expect("a key that seals");
+        let key = Arc::clone(send.permit.key());
         key.skip_to(counter);
-        self.send.permit = key.empty_permit();
+        send.permit = key.empty_permit();
     }
 
     #[cfg(test)]
@@ -301,6 +290,30 @@ impl KeySlot {
             RecvSide::Epoch(receiver) => receiver.current_mut().set_forgeries(n),
         }
     }
+}
+
+fn epoch_is_used_up(receiver: &EpochReceiver, send: &SendSide, bounds: &Bounds) -> bool {
+    if send.permit.last_used() >= bounds.epoch_counter_last {
+        return true;
+    }
+    if bounds.usage.is_none() {
+        return false;
+    }
+    // When the receive key is worn, going ahead makes the peer follow.
+    let nudge = send.permit.key().epoch() == receiver.epoch()
+        && (bounds.usage_over(receiver.current().used())
+            || receiver.current().forgeries() > bounds.forgeries_soft);
+    nudge || bounds.usage_over(send.used())
+}
+
+/// A peer holds [`FUTURE`] keys beyond the newest epoch it has seen from us, and what it has seen it doesn't tell. As
+/// it follows us, the epoch it sends with is the measure for that; and an epoch in which we sent nothing is not left,
+/// since following the peer there may have been a leap already.
+fn may_roll(receiver: &EpochReceiver, send: &SendSide, bounds: &Bounds) -> bool {
+    let epoch = send.permit.key().epoch();
+    send.permit.last_used() > 0
+        && epoch < bounds.epoch_last
+        && epoch < receiver.epoch().saturating_add(FUTURE)
 }
 
 const PACKET_ID: u8 = 1;

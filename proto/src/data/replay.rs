@@ -9,8 +9,8 @@ use crate::clock::Instant;
 use crate::config::params::ReplayWindow;
 
 /// Smallest window in packets, whatever smaller one is configured: parallel senders need it, and accepting
-/// a late packet that was never seen costs nothing.
-pub const MIN_WINDOW: u32 = 2048;
+/// a late packet that was never seen costs nothing. With the word that is being entered it fills 256 bytes.
+pub const MIN_WINDOW: u32 = 2048 - 64;
 
 /// Seen packet ids of one key and direction. Id 0 is never accepted.
 ///

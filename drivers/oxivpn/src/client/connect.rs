@@ -15,6 +15,7 @@ use super::{Attempt, Client, Phase};
 use crate::link::Transport;
 use crate::log::Level;
 use crate::retry::{Action, Next};
+use crate::scripts::variables;
 use crate::turn::{Failure, Link};
 use crate::{entropy, say};
 
@@ -67,7 +68,7 @@ impl Client {
     pub(super) fn advance(&mut self, now: Instant) -> Result<()> {
         match &mut self.phase {
             Phase::Idle => self.begin_attempt(now),
-            Phase::Pausing { until } if *until <= now => self.begin_attempt(now),
+            Phase::Pausing { until } if *until <= now && self.descent.is_none() => self.begin_attempt(now),
             Phase::Resolving { .. } => self.advance_resolving(now),
             Phase::Connecting { .. } => self.advance_connecting(now),
             Phase::Closing { then, until, .. } if *until <= now => {
@@ -75,7 +76,11 @@ impl Client {
                 self.after(now, then);
                 Ok(())
             }
-            Phase::Pausing { .. } | Phase::Closing { .. } | Phase::Session { .. } | Phase::Over(_) => Ok(()),
+            Phase::Pausing { .. }
+            | Phase::Closing { .. }
+            | Phase::Session { .. }
+            | Phase::Ending
+            | Phase::Over(_) => Ok(()),
         }
     }
 
@@ -292,6 +297,10 @@ impl Client {
             asked => asked,
         };
         self.attempt.username = credentials.as_ref().map(|credentials| credentials.username.clone());
+        variables::untrusted(self.around.env(), remote);
+        if let Ok(mut env) = self.peer.lock() {
+            variables::untrusted(&mut env, remote);
+        }
         let path = transport.path();
         self.path.set_link(transport);
         let config = self.current_config().clone();

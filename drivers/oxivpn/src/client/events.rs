@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
-use oxivpn_host::plan::PlanError;
 use oxivpn_proto::config::params::{DataFormat, DataParams};
 use oxivpn_proto::event::{CloseCause, Event};
 use oxivpn_proto::options::pushed::Pushed;
@@ -12,14 +11,14 @@ use oxivpn_proto::wire::ids::KeyId;
 use oxivpn_proto::{Instant, Path, PeerRef, SessionHandle};
 
 use super::connect::text;
-use super::{Client, Phase, Then, explain};
+use super::{Client, Phase, explain};
 use crate::say;
 
 /// What was negotiated, as [`Event::Established`] brings it.
-struct Established {
-    peer: PeerRef,
+pub(super) struct Established {
+    pub(super) peer: PeerRef,
     params: DataParams,
-    tun_mtu: u16,
+    pub(super) tun_mtu: u16,
     flags: String,
 }
 
@@ -35,19 +34,20 @@ impl Client {
             Event::PushReply { text, .. } => {
                 say!(self.log, Detail, "PUSH: Received control message: '{text}'");
             }
-            Event::TlsReady { peer, description, key, .. } => self.on_tls(peer, &description, key),
+            Event::TlsReady { peer, description, key, .. } => self.on_tls(peer, &description, key)?,
             Event::AwaitingConfig(_) => {
                 say!(self.log, Detail, "SENT CONTROL [{}]: 'PUSH_REQUEST' (status=1)", self.server());
             }
             Event::Configure { options, ignored, .. } => self.on_configure(options, &ignored),
             Event::Established { peer, params, tun_mtu, flags, .. } => {
-                self.on_established(now, &Established { peer, params, tun_mtu, flags })?;
+                self.rise(now, Established { peer, params, tun_mtu, flags })?;
             }
             Event::Rekeyed { key, .. } => {
                 say!(self.log, Detail, "Data Channel: key {} is in use", key.get());
             }
             Event::Floated { to: Path::Datagram { remote, .. }, .. } => {
                 say!(self.log, Info, "NOTE: server address changed to {}", text(remote));
+                self.tell_address()?;
             }
             Event::Token { username, token, .. } => {
                 let fallback = self.attempt.username.clone();
@@ -70,22 +70,25 @@ impl Client {
         self.address().map_or_else(|| "UNDEF".to_owned(), text)
     }
 
-    fn address(&self) -> Option<SocketAddr> {
+    pub(super) fn address(&self) -> Option<SocketAddr> {
         self.path.link().map(crate::link::Transport::remote).or_else(|| self.servers.address())
     }
 
-    fn on_tls(&mut self, peer: Option<PeerIdentity>, description: &str, key: KeyId) {
+    fn on_tls(&mut self, peer: Option<PeerIdentity>, description: &str, key: KeyId) -> Result<()> {
         self.attempt.tls_done = true;
         if let Some(peer) = peer {
             for certificate in &peer.chain {
                 say!(self.log, Info, "VERIFY OK: {certificate}");
             }
+            self.tell_identity(&peer);
             self.attempt.server = peer.common_name;
         }
         say!(self.log, Info, "Control Channel: {description}");
         if key == KeyId::FIRST {
             say!(self.log, Info, "[{}] Peer Connection Initiated with {}", self.server(), self.remote_text());
+            self.tell_address()?;
         }
+        Ok(())
     }
 
     fn on_configure(&mut self, options: Vec<Pushed>, ignored: &[String]) {
@@ -100,43 +103,7 @@ impl Client {
         self.attempt.pushed = options;
     }
 
-    fn on_established(&mut self, now: Instant, news: &Established) -> Result<()> {
-        let Some(address) = self.address() else { return Ok(()) };
-        self.path.size_for(news.tun_mtu);
-        let opened = self.host.bring_up(
-            &self.profile,
-            &self.attempt.pushed,
-            news.tun_mtu,
-            Some(address.ip()),
-            self.path.device(),
-        );
-        let opened = match opened {
-            // What a server pushes must not end the program.
-            Err(error) if error.is::<PlanError>() => {
-                say!(
-                    self.log,
-                    Error,
-                    "ERROR: Failed to apply push options: {error}. Tell the server's administrator"
-                );
-                self.end_session(now, Then::Restart);
-                return Ok(());
-            }
-            opened => opened?,
-        };
-        if let Some(device) = opened.device {
-            self.serial += 1;
-            self.path.set_device(device, news.tun_mtu);
-        }
-        self.path.set_peer(Some(news.peer));
-        self.retry.established();
-        self.up_since = Some(now);
-        let end = if opened.complete { "" } else { " With Errors" };
-        say!(self.log, Info, "Initialization Sequence Completed{end}");
-        self.tell_parameters(news);
-        Ok(())
-    }
-
-    fn tell_parameters(&self, news: &Established) {
+    pub(super) fn tell_parameters(&self, news: &Established) {
         let cipher = news.params.cipher;
         let peer = match news.params.format {
             DataFormat::V2(id) | DataFormat::Epoch(id) => format!(", peer-id: {}", id.get()),

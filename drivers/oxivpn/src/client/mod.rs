@@ -7,6 +7,7 @@ mod connect;
 pub mod credentials;
 mod events;
 pub mod explain;
+mod hooks;
 mod names;
 pub mod options;
 mod tunnel;
@@ -16,6 +17,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use oxivpn_host::plan::VpnOptions;
 use oxivpn_net::tcp::Connecting;
 use oxivpn_net::{Resolver, Ticket};
 use oxivpn_profile::Profile;
@@ -28,12 +30,16 @@ use oxivpn_proto::{DropCounters, Instant, Node, SessionHandle};
 
 use crate::link::Transport;
 use crate::log::Log;
+use crate::privileges::Identity;
 use crate::retry::{Action, Retry, Rules};
+use crate::scripts::around::Around;
+use crate::scripts::verify::{Peer, Verifying};
 use crate::turn::{Ready, Turn};
 use crate::{clock, entropy, process, say};
 use connect::Servers;
 pub(crate) use connect::text as address_text;
 use credentials::{Prompt, Terminal, Vault};
+use hooks::{Descent, Rise};
 pub(crate) use tunnel::HostSide;
 pub use tunnel::{Tun, recover};
 
@@ -117,6 +123,13 @@ pub struct Client {
     resolver: Resolver,
     path: PacketPath,
     host: HostSide,
+    around: Around,
+    peer: Peer,
+    identity: Identity,
+    /// What scripts were told of the tunnel that stands.
+    told: Option<VpnOptions>,
+    rise: Option<Rise>,
+    descent: Option<Descent>,
     phase: Phase,
     attempt: Attempt,
     links: u64,
@@ -138,6 +151,8 @@ enum Phase {
     Session { handle: SessionHandle },
     /// A session is ending because we want it to.
     Closing { handle: SessionHandle, then: Then, since: Instant, until: Instant },
+    /// On the way down for good.
+    Ending,
     /// Done.
     Over(Outcome),
 }
@@ -165,6 +180,9 @@ struct Attempt {
 impl Client {
     /// A client for `profile`. Host names in its routes are looked up here. `wake` is called from another thread when the resolver has an answer.
     pub fn new(mut profile: Profile, log: Arc<Log>, wake: impl Fn() + Send + Sync + 'static) -> Result<Self> {
+        let identity = process::check(&profile.process)?;
+        let wake = Arc::new(wake);
+        let scripts_wake = wake.clone();
         names::look_up(&mut profile.host.routes, names::system);
         let mut prompt: Box<dyn Prompt> = Box::new(Terminal);
         let passphrase = match profile.needs_passphrase() {
@@ -182,6 +200,9 @@ impl Client {
         for note in tls.notes(clock::unix()) {
             say!(log, Warn, "{note}");
         }
+        let around = Around::new(&profile, log.clone(), move || scripts_wake());
+        let peer = Peer::default();
+        let tls = Verifying::around(tls, &profile.scripts, around.base().clone(), peer.clone(), log.clone());
         let configs = profile
             .remotes
             .iter()
@@ -202,9 +223,15 @@ impl Client {
             vault: Vault::new(profile.auth.clone()),
             asked: None,
             prompt,
-            resolver: Resolver::new(wake),
+            resolver: Resolver::new(move || wake()),
             path: Turn::new(node, LocalPlane::new()),
             host: HostSide::new(log.clone()),
+            around,
+            peer,
+            identity,
+            told: None,
+            rise: None,
+            descent: None,
             phase: Phase::Idle,
             attempt: Attempt::default(),
             links: 0,
@@ -247,6 +274,7 @@ impl Client {
         }
         self.note_complaint();
         let mut busy = turned.again;
+        busy |= self.poll_scripts(now)?;
         while let Some(event) = self.path.control.poll_event() {
             self.on_event(now, event)?;
             busy = true;
@@ -281,11 +309,13 @@ impl Client {
     fn own_deadline(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Idle => Some(Instant::ZERO),
+            // Scripts of the connection before come first.
+            Phase::Pausing { .. } if self.descent.is_some() => None,
             Phase::Pausing { until } | Phase::Connecting { until, .. } | Phase::Closing { until, .. } => {
                 Some(*until)
             }
             Phase::Resolving { again, .. } => *again,
-            Phase::Session { .. } | Phase::Over(_) => None,
+            Phase::Session { .. } | Phase::Ending | Phase::Over(_) => None,
         }
     }
 
@@ -296,8 +326,10 @@ impl Client {
             Signal::Int | Signal::Term => self.on_leave(now, signal),
             // Whoever asked to leave is not overruled, nor is SIGHUP by SIGUSR1.
             Signal::Hup | Signal::Usr1
-                if matches!(self.phase, Phase::Over(_) | Phase::Closing { then: Then::Leave { .. }, .. }) => {
-            }
+                if matches!(
+                    self.phase,
+                    Phase::Over(_) | Phase::Ending | Phase::Closing { then: Then::Leave { .. }, .. }
+                ) => {}
             Signal::Usr1 if matches!(self.phase, Phase::Closing { then: Then::Reload, .. }) => {}
             Signal::Hup | Signal::Usr1 => {
                 say!(self.log, Info, "{}[hard,] received, process restarting", signal.name());
@@ -325,7 +357,8 @@ impl Client {
             }
             // Supervisors that signal a process and its group do it twice within an instant.
             Phase::Closing { then: Then::Leave { .. }, since, .. } if now - since < SAME_SIGNAL => {}
-            _ => self.leave("hard,", signal.name()),
+            Phase::Ending | Phase::Over(_) => self.hurry(now),
+            _ => self.leave(now, "hard,", signal.name()),
         }
     }
 
@@ -343,23 +376,20 @@ impl Client {
     /// What was planned for the end of the session.
     fn after(&mut self, now: Instant, then: Then) {
         match then {
-            Then::Leave { signal, words } => self.leave(words, signal),
-            Then::Restart => self.restart(now),
-            Then::Reload => self.over(Outcome::Reload),
+            Then::Leave { signal, words } => self.leave(now, words, signal),
+            Then::Restart => self.restart(now, "sigusr1"),
+            Then::Reload => self.end(now, "sighup", Outcome::Reload, None),
         }
     }
 
-    fn leave(&mut self, words: &str, signal: &str) {
-        self.host.tear_down();
-        say!(self.log, Info, "{signal}[{words}] received, process exiting");
-        self.over(Outcome::Left);
-    }
-
-    fn over(&mut self, outcome: Outcome) {
-        self.stop_attempt();
-        self.host.tear_down();
-        self.path.take_device();
-        self.phase = Phase::Over(outcome);
+    fn leave(&mut self, now: Instant, words: &str, signal: &str) {
+        // Scripts get the reason if there is one, else the signal's name.
+        let reason = match words.split_once(',') {
+            Some((_, reason)) if !reason.is_empty() => reason.to_owned(),
+            _ => signal.to_ascii_lowercase(),
+        };
+        let farewell = format!("{signal}[{words}] received, process exiting");
+        self.end(now, &reason, Outcome::Left, Some(farewell));
     }
 
     /// Gives up what belongs to one attempt only.
@@ -369,38 +399,36 @@ impl Client {
         }
         self.path.take_link();
         self.path.set_peer(None);
+        self.rise = None;
         self.up_since = None;
     }
 
-    /// After a connection ended: waits, then tries again. Without `persist-tun` the device goes meanwhile.
-    fn restart(&mut self, now: Instant) {
+    /// After a connection ended: waits, then tries again. Without `persist-tun` the device goes meanwhile. `reason` is
+    /// for scripts.
+    fn restart(&mut self, now: Instant, reason: &str) {
         self.stop_attempt();
-        if !self.profile.device.persist {
-            self.host.tear_down();
-            self.path.take_device();
-        }
         let remote = &self.profile.remotes[self.servers.current()];
         let pause = self.retry.pause(remote.retry_wait, remote.retry_wait_max);
         if !pause.is_zero() {
             say!(self.log, Notice, "Restart pause, {} second(s)", pause.as_secs());
         }
         self.phase = Phase::Pausing { until: now + pause };
+        self.descend(now, reason);
     }
 
     fn act(&mut self, now: Instant, action: Action, source: &str, reason: &str) {
         match action {
             Action::Leave => {
-                self.host.tear_down();
-                say!(self.log, Info, "SIGTERM[{source},{reason}] received, process exiting");
-                self.over(Outcome::Left);
+                let farewell = format!("SIGTERM[{source},{reason}] received, process exiting");
+                self.end(now, reason, Outcome::Left, Some(farewell));
             }
             Action::Restart => {
                 say!(self.log, Info, "SIGUSR1[{source},{reason}] received, process restarting");
-                self.restart(now);
+                self.restart(now, reason);
             }
             Action::Reload => {
                 say!(self.log, Info, "SIGHUP[{source},{reason}] received, process restarting");
-                self.over(Outcome::Reload);
+                self.end(now, reason, Outcome::Reload, None);
             }
         }
     }

@@ -224,6 +224,7 @@ impl Server {
             }
         }
         self.tell_learned(session, &pending.lease);
+        self.tell_addresses(session, &pending.lease);
         if let Some(client) = self.clients.get_mut(session) {
             client.lease = Some(pending.lease);
         }

@@ -57,14 +57,6 @@ enum Asked {
 }
 
 impl Server {
-    /// Whether anybody is asked about logins.
-    pub(super) fn asks_logins(&self) -> bool {
-        self.options.auth_verify.is_some()
-            || self.options.tls_crypt_v2_verify.is_some()
-            || self.profile.scripts.tls_verify.is_some()
-            || self.manage_decides()
-    }
-
     pub(super) fn on_login(&mut self, now: Instant, ticket: LoginTicket, login: Box<Login>) {
         let session = login.session;
         let Some(client) = self.clients.get_mut(session) else { return };

@@ -34,17 +34,20 @@ use oxivpn_proto::pool::Addressing;
 use oxivpn_proto::{Instant, Node, Path, PeerRef, Report, StreamChange, Transmit};
 use zeroize::Zeroizing;
 
-use crate::client::{HostSide, Next, Tun};
+use crate::client::{HostSide, Next};
 use crate::log::Log;
-use crate::scripts::{Scripts, variables};
+use crate::privileges::Identity;
+use crate::scripts::Scripts;
+use crate::scripts::around::Around;
 use crate::status::StatusFile;
-use crate::{clock, entropy, say};
+use crate::{clock, entropy, notify, process, say};
 use admit::Admissions;
 use clients::{Client, Clients};
 use connections::Connections;
 use hooks::Hooks;
 use leave::Phase;
 use login::Logins;
+use manage::Managed;
 use open::Sockets;
 use worker::{Command, News, Packets, Setup, Totals, Worker};
 
@@ -71,6 +74,7 @@ pub struct Server {
     pool_due: Option<Instant>,
     hooks: Hooks,
     host: HostSide,
+    around: Around,
     status: Option<StatusFile>,
     phase: Phase,
     /// Clients whose last sums are on their way, and the orders after which those must have come.
@@ -85,6 +89,7 @@ pub struct Server {
     status_asked: bool,
     /// SIGUSR2 waits for them.
     statistics_wanted: bool,
+    managed: Managed,
     commands: Vec<Command>,
     news: Vec<News>,
     packets: Packets,
@@ -92,7 +97,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server for `profile`, whose role must be that of a server. Everything is checked before the device is opened.
+    /// A server for `profile`, whose role must be that of a server. Everything is checked before the device is opened,
+    /// and the process goes to the background before, if the profile wants it.
     /// `wake` is called from other threads when there is something to do.
     pub fn new(profile: Profile, log: Arc<Log>, wake: Arc<dyn Fn() + Send + Sync>) -> Result<Self> {
         let Role::Server(options) = &profile.role else {
@@ -113,11 +119,13 @@ impl Server {
             .map(UdpSocket::try_clone)
             .collect::<Result<_, _>>()
             .context("no descriptor left")?;
+        process::begin(&profile)?;
         let capabilities = Capabilities { synchronous: false, ..Capabilities::USERSPACE };
         let node = Node::new(Arc::new(NodeConfig { capabilities }), entropy::seed()?, clock::anchor());
 
         let mut host = HostSide::new(log.clone());
-        let device = open_device(&mut host, &profile, &options)?;
+        let mut around = Around::new(&profile, log.clone(), || {});
+        let device = host.set_up(&profile, options.tun_mtu, &mut around)?;
         sockets.tell(&log);
         let setup = Setup {
             sockets: sockets.udp,
@@ -130,10 +138,14 @@ impl Server {
         let waker = wake.clone();
         let worker = Worker::start(setup, move || waker()).context("cannot start the packet thread")?;
         worker.command(Command::Device(device));
-        let env = variables::program(&profile, None, std::process::id(), clock::unix());
+        // Scripts about clients know of the tunnel too.
+        let mut env = around.base().clone();
+        env.extend(around.env());
         let scripts = Scripts::new(&profile.scripts, env, move || wake());
         let now = clock::now();
         let status = profile.status.as_ref().map(|status| StatusFile::open(status, &log, now));
+        Identity::find(&profile.process)?.assume(&log)?;
+        process::settle(&profile.process);
         let mut server = Self {
             pool_due: options.pool_persist.as_ref().map(|(_, every)| now + *every),
             profile,
@@ -151,6 +163,7 @@ impl Server {
             pool_changed: false,
             hooks: Hooks::new(scripts),
             host,
+            around,
             status,
             phase: Phase::Running,
             leaving: HashMap::new(),
@@ -160,6 +173,7 @@ impl Server {
             totals: Totals::default(),
             status_asked: false,
             statistics_wanted: false,
+            managed: Managed::default(),
             commands: Vec::new(),
             news: Vec::new(),
             packets: Worker::packets(),
@@ -191,12 +205,14 @@ impl Server {
             );
         }
         say!(self.log, Info, "Initialization Sequence Completed");
+        notify::status("Initialization Sequence Completed");
     }
 
     /// Does what came in and is due. An error is fatal; its text is for the user.
     pub fn work(&mut self, now: Instant) -> Result<Next> {
         self.take_news(now)?;
         self.poll_scripts(now);
+        self.poll_manage(now);
         if self.node.deadline().is_some_and(|deadline| deadline.at <= now) {
             self.node.handle_timeout(now);
         }
@@ -214,7 +230,8 @@ impl Server {
     fn own_deadline(&self) -> Option<Instant> {
         let status = self.status.as_ref().filter(|_| !self.status_asked).and_then(StatusFile::deadline);
         let pool = self.pool_due.filter(|_| self.pool_changed);
-        [self.connections.deadline(), status, pool, self.look_at, self.phase.deadline()]
+        let manage = self.manage_deadline();
+        [self.connections.deadline(), status, pool, manage, self.look_at, self.phase.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -345,9 +362,4 @@ impl Server {
             self.write_pool(now);
         }
     }
-}
-
-/// Opens the device and sets the host up.
-fn open_device(host: &mut HostSide, profile: &Profile, options: &ServerOptions) -> Result<Option<Tun>> {
-    Ok(host.bring_up(profile, &[], options.tun_mtu, None, None)?.device)
 }

@@ -181,7 +181,8 @@ pub(super) fn addressing(profile: &Profile, options: &ServerOptions, log: &Log) 
         say!(log, Warn, "WARNING: {notice}");
     }
     if let Some(dir) = &options.client_config_dir {
-        let files = ccd::all(dir).map_err(|error| anyhow!("Options error: {error}"))?;
+        let files = ccd::all(&profile.process.before_chroot(dir))
+            .map_err(|error| anyhow!("Options error: {error}"))?;
         for (name, path, file) in files {
             for problem in &file.problems {
                 say!(log, Warn, "{problem}");

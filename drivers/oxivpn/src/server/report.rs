@@ -15,6 +15,7 @@ impl Server {
         if core::mem::take(&mut self.status_asked) {
             self.write_status(now);
         }
+        self.manage_totals();
         if core::mem::take(&mut self.statistics_wanted) {
             for line in status::render(&self.snapshot(), 1).lines() {
                 say!(self.log, Info, "{line}");

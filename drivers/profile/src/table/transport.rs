@@ -1,5 +1,6 @@
 //! Roles, device, servers, retries, sockets (man sections protocol, link, client).
 
+use core::net::Ipv4Addr;
 use std::time::Duration;
 
 use oxivpn_proto::config::PingTimeout;
@@ -331,6 +332,7 @@ fn port(word: &str, min: u64) -> Result<u16, Fault> {
 fn local(draft: &mut Draft, line: &Line) -> Result<(), Fault> {
     let address = match line.first()? {
         "*" => None,
+        "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
         word => {
             Some(word.parse().map_err(|_| Fault::Value(format!("'{word}' is not an address of this host")))?)
         }

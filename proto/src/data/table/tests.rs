@@ -191,6 +191,20 @@ fn keys_change_without_losing_a_packet() {
 }
 
 #[test]
+fn a_key_that_was_taken_over_from_opens_and_never_seals_again() {
+    for format in [v2(3), DataFormat::Epoch(PeerId::from_low_bits(3))] {
+        let (mut c, mut s) = (client(format), server(format));
+        let late = seal(&mut c, peer(0), &ip([1; 4], [2; 4]));
+        install(&mut s, peer(3), KEY.next(), data(9, TlsRole::Server, KeyLimits::default()));
+        assert!(open(&mut s, udp(5000), &late).is_ok());
+        s.apply(NOW, Directive::PromoteKey { peer: peer(3), key: KEY });
+        assert_eq!(try_seal(&mut s, peer(3), &[1]), Err(SealError::NoKey));
+        s.apply(NOW, Directive::PromoteKey { peer: peer(3), key: KEY.next() });
+        assert_eq!(try_seal(&mut s, peer(3), &[1]), Err(SealError::NoKey));
+    }
+}
+
+#[test]
 fn pings_and_exit_notices_cross() {
     for format in [DataFormat::V1, v2(3), DataFormat::Epoch(PeerId::from_low_bits(3))] {
         let (mut c, mut s) = (client(format), server(format));
@@ -268,9 +282,10 @@ fn activity_tells_times_and_sums() {
     // What doesn't authenticate is no activity.
     assert!(c.open(t2 + Duration::from_secs(1), udp(1194), &mut packet).is_err());
     let second = KEY.next();
-    install(&mut c, peer(0), second, data(9, TlsRole::Client, KeyLimits::default()));
+    let next = data(9, TlsRole::Client, KeyLimits::default());
+    c.apply(NOW, Directive::InstallKey { peer: peer(0), key: second, data: next });
     let totals = Totals { rx_packets: 1, rx_bytes: 64, tx_packets: 1, tx_bytes: 64 };
-    for (promoted, key_totals) in [(second, none), (KEY, totals)] {
+    for (promoted, key_totals) in [(KEY, totals), (second, none)] {
         c.apply(NOW, Directive::PromoteKey { peer: peer(0), key: promoted });
         c.apply(NOW, Directive::AskActivity { peer: peer(0) });
         let activity = Report::Activity { peer: peer(0), last_rx: t2, last_tx: t1, totals, key_totals };
