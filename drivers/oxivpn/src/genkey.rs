@@ -20,7 +20,9 @@ pub fn run(genkey: &Genkey) -> Result<()> {
     let text = make(&genkey.kind)?;
     match &genkey.file {
         Some(path) => write(path, &text),
-        None => io::stdout().write_all(text.as_bytes()).context("genkey: cannot write to the standard output"),
+        None => {
+            io::stdout().write_all(text.as_bytes()).context("genkey: cannot write to the standard output")
+        }
     }
 }
 

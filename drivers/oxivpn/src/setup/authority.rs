@@ -106,7 +106,9 @@ impl Authority {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?.pem();
         if Facts::of(&certificate)?.issuer != self.name {
-            bail!("the name of the authority in ca.crt has more than a common name; use the program that made it");
+            bail!(
+                "the name of the authority in ca.crt has more than a common name; use the program that made it"
+            );
         }
         Ok(Identity { certificate, key: Zeroizing::new(key.serialize_pem()) })
     }
@@ -168,7 +170,8 @@ pub(super) struct Facts {
 impl Facts {
     /// Of a certificate in PEM.
     pub(super) fn of(pem: &str) -> Result<Self> {
-        let (_, pem) = parse_x509_pem(pem.as_bytes()).map_err(|_| anyhow!("there is no certificate in PEM"))?;
+        let (_, pem) =
+            parse_x509_pem(pem.as_bytes()).map_err(|_| anyhow!("there is no certificate in PEM"))?;
         let (_, cert) =
             X509Certificate::from_der(&pem.contents).map_err(|_| anyhow!("the certificate can't be read"))?;
         let only = |name: &x509_parser::x509::X509Name<'_>| {
@@ -206,7 +209,8 @@ impl RevocationList {
     /// That of `dir`.
     pub(super) fn load(dir: &Path) -> Result<Self> {
         let text = files::read(dir, "crl.pem")?;
-        let bad = || format!("{} is no revocation list; take it from a backup", dir.join("crl.pem").display());
+        let bad =
+            || format!("{} is no revocation list; take it from a backup", dir.join("crl.pem").display());
         let (_, pem) = parse_x509_pem(text.as_bytes()).map_err(|_| anyhow!(bad()))?;
         let (_, list) = CertificateRevocationList::from_der(&pem.contents).map_err(|_| anyhow!(bad()))?;
         let number = list.crl_number().and_then(|number| u64::try_from(number).ok());

@@ -92,7 +92,8 @@ pub(super) fn revoke(dir: &Path, names: &[String]) -> Result<String> {
 fn put_away(dir: &Path, name: &str, serial: &[u8]) -> Result<()> {
     let number: String = serial.iter().map(|byte| format!("{byte:02x}")).collect();
     let place = dir.join(REVOKED).join(format!("{name}.{number}.crt"));
-    fs::rename(certificate(dir, name), &place).with_context(|| format!("cannot write {}", place.display()))?;
+    fs::rename(certificate(dir, name), &place)
+        .with_context(|| format!("cannot write {}", place.display()))?;
     let profile = profile_of(dir, name);
     match fs::remove_file(&profile) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -25,9 +25,10 @@ pub(super) fn make(plan: &Plan) -> Result<String> {
     let dir = std::path::absolute(&plan.dir).context("the current directory is gone")?;
     check(&dir)?;
     let parent = dir.parent().with_context(|| format!("{} can't be made", dir.display()))?;
-    let building = tempfile::Builder::new().prefix(".oxivpn-setup-").tempdir_in(parent).with_context(|| {
-        format!("cannot make a directory in {}; it must exist and be yours to write to", parent.display())
-    })?;
+    let building =
+        tempfile::Builder::new().prefix(".oxivpn-setup-").tempdir_in(parent).with_context(|| {
+            format!("cannot make a directory in {}; it must exist and be yours to write to", parent.display())
+        })?;
     fill(building.path(), &dir, plan)?;
     // Keys have modes of their own; the rest may be read by a server that has given up root.
     fs::set_permissions(building.path(), Permissions::from_mode(0o755))

@@ -35,7 +35,7 @@ pub(super) fn replace(path: &Path, text: &str, readers: Readers) -> Result<()> {
 }
 
 fn prepare(path: &Path, text: &str, readers: Readers) -> io::Result<NamedTempFile> {
-    let mut file = NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+    let mut file = NamedTempFile::new_in(path.parent().unwrap_or_else(|| Path::new(".")))?;
     file.write_all(text.as_bytes())?;
     if readers == Readers::All {
         file.as_file().set_permissions(Permissions::from_mode(0o644))?;
@@ -52,10 +52,9 @@ fn cannot_write(path: &Path) -> String {
 pub(super) fn read(dir: &Path, name: &str) -> Result<String> {
     let path = dir.join(name);
     std::fs::read_to_string(&path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => anyhow!(
-            "{} is missing; name a directory that `oxivpn setup` has made",
-            path.display()
-        ),
+        io::ErrorKind::NotFound => {
+            anyhow!("{} is missing; name a directory that `oxivpn setup` has made", path.display())
+        }
         _ => anyhow!(error).context(format!("cannot read {}", path.display())),
     })
 }

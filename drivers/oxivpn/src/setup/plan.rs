@@ -64,7 +64,8 @@ impl Plan {
                 "--port" => {
                     let text = value()?;
                     let port = text.parse().ok().filter(|port| *port > 0);
-                    plan.port = port.with_context(|| format!("--port {text:?}: give a number from 1 to 65535"))?;
+                    plan.port =
+                        port.with_context(|| format!("--port {text:?}: give a number from 1 to 65535"))?;
                 }
                 "--network" => plan.network = network(value()?)?,
                 "--network6" => match value()? {
@@ -145,8 +146,10 @@ fn network(text: &str) -> Result<Ipv4Net> {
 }
 
 fn network6(text: &str) -> Result<Ipv6Net> {
-    let net: Ipv6Net =
-        text.parse().ok().with_context(|| format!("--network6 {text:?}: give one such as fd00:1:2:3::/64"))?;
+    let net: Ipv6Net = text
+        .parse()
+        .ok()
+        .with_context(|| format!("--network6 {text:?}: give one such as fd00:1:2:3::/64"))?;
     if net.trunc() != net {
         bail!("--network6 {text}: the network begins at {}; write --network6 {}", net.network(), net.trunc());
     }

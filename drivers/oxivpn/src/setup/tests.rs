@@ -101,7 +101,8 @@ fn what_is_made_can_be_read_and_fits_together() {
 #[test]
 fn options_reach_both_sides() {
     let dir = tempfile::tempdir().unwrap();
-    let options = "--host 2001:db8::7 --proto tcp --port 443 --network 172.20.0.0/20 --internet --dns 10.0.0.53";
+    let options =
+        "--host 2001:db8::7 --proto tcp --port 443 --network 172.20.0.0/20 --internet --dns 10.0.0.53";
     let text = setup(dir.path(), options).unwrap();
     let server = load(&dir.path().join("vpn/server.conf"));
     let Role::Server(options) = &server.role else { panic!("{:?}", server.role) };
@@ -146,8 +147,13 @@ fn clients_come_and_go() {
 
     let text = on("list-clients", dir.path(), "").unwrap();
     let rows: Vec<_> = text.lines().map(words).map(|row| (row[0].clone(), row[2].clone())).collect();
-    let wanted =
-        [("CLIENT", "STATE"), ("laptop", "valid"), ("tablet", "valid"), ("phone", "revoked"), ("tablet", "revoked")];
+    let wanted = [
+        ("CLIENT", "STATE"),
+        ("laptop", "valid"),
+        ("tablet", "valid"),
+        ("phone", "revoked"),
+        ("tablet", "revoked"),
+    ];
     assert_eq!(rows, wanted.map(|(a, b)| (a.to_string(), b.to_string())), "{text}");
 
     let error = on("revoke", dir.path(), "laptop nobody").unwrap_err().to_string();
@@ -168,8 +174,10 @@ fn openssl_agrees() {
     let vpn = dir.path().join("vpn");
     let revoked = fs::read_dir(vpn.join("revoked")).unwrap().next().unwrap().unwrap().path();
     let verify = |purpose: &str, path: &Path| {
-        let options = ["verify", "-x509_strict", "-crl_check", "-CAfile", "ca.crt", "-CRLfile", "crl.pem", "-purpose"];
-        let output = Process::new("openssl").args(options).arg(purpose).arg(path).current_dir(&vpn).output().unwrap();
+        let options =
+            ["verify", "-x509_strict", "-crl_check", "-CAfile", "ca.crt", "-CRLfile", "crl.pem", "-purpose"];
+        let output =
+            Process::new("openssl").args(options).arg(purpose).arg(path).current_dir(&vpn).output().unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     assert_eq!(verify("sslserver", Path::new("server.crt")), (true, String::new()));
@@ -236,7 +244,8 @@ fn mistakes_are_named() {
         assert_eq!(client_name(name).unwrap(), name);
     }
     for verb in ["add-client", "revoke", "list-clients"] {
-        let error = format!("{:#}", on(verb, dir.path(), if verb == "list-clients" { "" } else { "x" }).unwrap_err());
+        let error =
+            format!("{:#}", on(verb, dir.path(), if verb == "list-clients" { "" } else { "x" }).unwrap_err());
         assert!(error.contains("`oxivpn setup` has made"), "{verb}: {error}");
         assert!(run(verb, &[]).unwrap_err().to_string().contains("which directory?"));
     }

@@ -43,7 +43,8 @@ pub(super) fn server(dir: &Path, plan: &Plan) -> String {
     }
     if plan.internet {
         let ipv6 = if plan.network6.is_some() { " ipv6" } else { "" };
-        out += &format!("\n# All that clients send goes through here.\npush \"redirect-gateway def1{ipv6}\"\n");
+        out +=
+            &format!("\n# All that clients send goes through here.\npush \"redirect-gateway def1{ipv6}\"\n");
     }
     for address in &plan.dns {
         out += &format!("push \"dhcp-option DNS {address}\"\n");
@@ -111,7 +112,8 @@ pub(super) fn made(dir: &Path, plan: &Plan) -> Result<String> {
     let path = shell(dir);
     let Plan { port, network, .. } = plan;
     let protocol = protocol(plan);
-    let mut out = format!("Made {} for {}. What is left to do on this host, as root:\n\n", dir.display(), plan.host);
+    let mut out =
+        format!("Made {} for {}. What is left to do on this host, as root:\n\n", dir.display(), plan.host);
     out += &format!(
         "1. Start the server:\n     oxivpn {path}/server.conf\n\
          2. Open {protocol} port {port} in the firewall, if there is one, such as with\n     \
