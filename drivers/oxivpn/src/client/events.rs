@@ -12,6 +12,7 @@ use oxivpn_proto::{Instant, Path, PeerRef, SessionHandle};
 
 use super::connect::text;
 use super::{Client, Phase, explain};
+use crate::manage::{Notice, State};
 use crate::say;
 
 /// What was negotiated, as [`Event::Established`] brings it.
@@ -30,31 +31,41 @@ impl Client {
                 let sid = format!("{remote:?}");
                 let (front, back) = sid.split_at(sid.len() / 2);
                 say!(self.log, Detail, "TLS: Initial packet from {}, sid={front} {back}", self.remote_text());
+                self.tell_plain(now, State::Auth);
+            }
+            Event::Incoming { session, path, .. } => self.on_incoming(session, path),
+            Event::PeerNegotiated { summary, .. } => {
+                say!(self.log, Info, "P2P mode NCP negotiation result: {summary}");
             }
             Event::PushReply { text, .. } => {
                 say!(self.log, Detail, "PUSH: Received control message: '{text}'");
             }
             Event::TlsReady { peer, description, key, .. } => self.on_tls(peer, &description, key)?,
             Event::AwaitingConfig(_) => {
+                self.tell_plain(now, State::GetConfig);
                 say!(self.log, Detail, "SENT CONTROL [{}]: 'PUSH_REQUEST' (status=1)", self.server());
             }
-            Event::Configure { options, ignored, .. } => self.on_configure(options, &ignored),
-            Event::Established { peer, params, tun_mtu, flags, .. } => {
+            Event::Configure { options, ignored, .. } => self.on_configure(now, options, &ignored),
+            Event::Established { session, peer, params, tun_mtu, flags } => {
+                self.on_point_established(session);
                 self.rise(now, Established { peer, params, tun_mtu, flags })?;
             }
             Event::Rekeyed { key, .. } => {
                 say!(self.log, Detail, "Data Channel: key {} is in use", key.get());
             }
-            Event::Floated { to: Path::Datagram { remote, .. }, .. } => {
+            Event::Floated { to: to @ Path::Datagram { remote, .. }, .. } => {
+                self.follow(to);
                 say!(self.log, Info, "NOTE: server address changed to {}", text(remote));
                 self.tell_address()?;
             }
             Event::Token { username, token, .. } => {
+                self.notify(&Notice::AuthToken(&token));
                 let fallback = self.attempt.username.clone();
                 self.vault.set_token(username, fallback.as_deref(), token);
             }
             Event::Message { text, .. } => {
                 say!(self.log, Info, "{}: Received control message: {text}", self.server());
+                self.tell_message(now, &text);
             }
             Event::Closed { session, cause } => self.on_closed(now, session, &cause),
             _ => {}
@@ -91,7 +102,7 @@ impl Client {
         Ok(())
     }
 
-    fn on_configure(&mut self, options: Vec<Pushed>, ignored: &[String]) {
+    fn on_configure(&mut self, now: Instant, options: Vec<Pushed>, ignored: &[String]) {
         for option in ignored {
             say!(
                 self.log,
@@ -101,6 +112,7 @@ impl Client {
             );
         }
         self.attempt.pushed = options;
+        self.echo_pushed(now);
     }
 
     pub(super) fn tell_parameters(&self, news: &Established) {
@@ -139,6 +151,14 @@ impl Client {
     }
 
     fn on_closed(&mut self, now: Instant, session: SessionHandle, cause: &CloseCause) {
+        if let Phase::Listening { session: Some(current) } = self.phase
+            && current == session
+        {
+            if !self.goes_on_listening(cause) {
+                self.on_lost(now, cause);
+            }
+            return;
+        }
         match self.phase {
             Phase::Closing { handle, then, .. } if handle == session => self.after(now, then),
             Phase::Session { handle } if handle == session => self.on_lost(now, cause),
@@ -167,6 +187,7 @@ impl Client {
         for line in explain::lines(cause, &attempt) {
             say!(self.log, Error, "{line}");
         }
+        self.tell_cause(cause);
         let verdict = self.retry.judge(cause);
         self.vault.forget(verdict.credentials);
         self.act(now, verdict.action, "soft", verdict.reason);

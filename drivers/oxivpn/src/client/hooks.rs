@@ -11,6 +11,7 @@ use oxivpn_proto::tls::facts::facts;
 use super::events::Established;
 use super::tunnel::Outline;
 use super::{Client, Outcome, Phase, SAME_SIGNAL, Then};
+use crate::manage::State;
 use crate::scripts::JobId;
 use crate::scripts::kinds::Hook;
 use crate::scripts::variables::{self, Occasion};
@@ -68,6 +69,7 @@ impl Client {
     pub(super) fn rise(&mut self, now: Instant, news: Established) -> Result<()> {
         let Some(address) = self.address() else { return Ok(()) };
         self.path.size_for(news.tun_mtu);
+        self.tell_tunnel(now, State::AssignIp, "");
         let device = self.host.open(&self.profile, self.path.device())?;
         let Some(present) = device.as_ref().or_else(|| self.path.device()) else { return Ok(()) };
         let pushed = &self.attempt.pushed;
@@ -90,6 +92,9 @@ impl Client {
         let known = (&outline.options, &outline.around);
         self.around.tunnel(&outline.device, news.tun_mtu, occasion, known, pushed);
         self.told = Some(outline.options.clone());
+        if fresh {
+            self.tell_up_down("UP");
+        }
         if let Some(device) = device {
             self.serial += 1;
             self.path.set_device(device, news.tun_mtu);
@@ -117,9 +122,13 @@ impl Client {
                     rise.waiting = self.around.start(hook)?;
                 }
                 Step::SetAll => {
+                    let routes = !rise.outline.options.routes.is_empty();
                     rise.next = if rise.fresh { Step::Run(Hook::RouteUp) } else { Step::Done };
                     rise.complete = self.host.set_all(&rise.outline)?;
                     variables::redirected(self.around.env(), &rise.outline.options);
+                    if routes {
+                        self.tell_plain(now, State::AddRoutes);
+                    }
                 }
                 Step::Undo | Step::Done => {
                     let Some(rise) = self.rise.take() else { break };
@@ -143,6 +152,7 @@ impl Client {
         let end = if rise.complete { "" } else { " With Errors" };
         notify::status(&format!("Initialization Sequence Completed{end}"));
         say!(self.log, Info, "Initialization Sequence Completed{end}");
+        self.tell_tunnel(now, State::Connected, if rise.complete { "SUCCESS" } else { "ERROR" });
         self.tell_parameters(&rise.news);
         Ok(())
     }
@@ -164,6 +174,10 @@ impl Client {
     /// Ends the client: the device goes.
     pub(super) fn end(&mut self, now: Instant, signal: &str, outcome: Outcome, words: Option<String>) {
         self.stop_attempt();
+        self.write_status(now, true);
+        if let Some(manage) = &mut self.manage {
+            manage.stop_waiting();
+        }
         // Scripts about a restart that have not run yet still do.
         let mut steps = self.descent.take().map(|descent| descent.steps).unwrap_or_default();
         if !steps.contains(&Step::Undo) {
@@ -181,6 +195,7 @@ impl Client {
             (Some(_), false) => (None, Some(Hook::Down)),
         };
         if before.or(after).is_some() {
+            self.tell_up_down("DOWN");
             self.around.env().set("script_context", Occasion::Init.name());
             steps.push_back(Step::Run(Hook::RoutePreDown));
         }

@@ -20,6 +20,7 @@ pub mod worker;
 
 use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -131,6 +132,10 @@ impl Server {
             sockets: sockets.udp,
             listeners: sockets.tcp,
             mtu: options.tun_mtu,
+            own: [addressing.plan().own.map(IpAddr::V4), addressing.plan().own6.map(|own| own.addr().into())]
+                .into_iter()
+                .flatten()
+                .collect(),
             client_to_client: options.client_to_client,
             max_streams: options.max_clients + options.max_clients / 4 + 16,
             stream_queue: options.tcp_queue_limit,
@@ -259,6 +264,12 @@ impl Server {
     fn on_news(&mut self, now: Instant, news: News) -> Result<()> {
         match news {
             News::Report(report) => self.on_report(now, report),
+            News::Usage(peer, totals) => {
+                let client = self.clients.of_peer(peer).or_else(|| self.leaving.get_mut(&peer));
+                if let Some(client) = client {
+                    client.totals = totals;
+                }
+            }
             News::Accepted { id, remote } => {
                 say!(self.log, Info, "TCP connection established with {}", words::address(remote));
                 self.connections.insert(id, remote, now + self.config.channel.timing.hand_window);
@@ -286,22 +297,13 @@ impl Server {
     }
 
     fn on_report(&mut self, now: Instant, report: Report) {
-        match report {
-            Report::Activity { peer, totals, .. } => {
-                let client = self.clients.of_peer(peer).or_else(|| self.leaving.get_mut(&peer));
-                if let Some(client) = client {
-                    client.totals = totals;
+        if let Report::Applied(seq) = report {
+            while let Some(&(_, peer)) = self.leaving_order.front().filter(|(order, _)| *order <= seq) {
+                self.leaving_order.pop_front();
+                if let Some(client) = self.leaving.remove(&peer) {
+                    self.on_gone(client);
                 }
             }
-            Report::Applied(seq) => {
-                while let Some(&(_, peer)) = self.leaving_order.front().filter(|(order, _)| *order <= seq) {
-                    self.leaving_order.pop_front();
-                    if let Some(client) = self.leaving.remove(&peer) {
-                        self.on_gone(client);
-                    }
-                }
-            }
-            _ => {}
         }
         self.node.handle_report(now, report);
     }
@@ -356,7 +358,7 @@ impl Server {
         }
         if !self.status_asked && self.status.as_ref().is_some_and(|status| status.is_due(now)) {
             self.status_asked = true;
-            self.commands.extend([Command::AskActivity, Command::AskTotals]);
+            self.commands.extend([Command::AskUsage, Command::AskTotals]);
         }
         if self.pool_changed && self.pool_due.is_some_and(|due| due <= now) {
             self.write_pool(now);
