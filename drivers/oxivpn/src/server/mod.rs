@@ -20,6 +20,7 @@ pub mod worker;
 
 use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -72,6 +73,8 @@ pub struct Server {
     addressing: Addressing,
     /// Addresses were given out since the pool's file was written.
     pool_changed: bool,
+    /// The pool's file, open since before privileges were given up.
+    pool_file: Option<File>,
     pool_due: Option<Instant>,
     hooks: Hooks,
     host: HostSide,
@@ -105,7 +108,9 @@ impl Server {
         let Role::Server(options) = &profile.role else {
             bail!("Options error: this is no server's profile")
         };
-        let options = Arc::new((**options).clone());
+        let mut options = (**options).clone();
+        open::anchor(&profile.process, &mut options)?;
+        let options = Arc::new(options);
         let tls = open::tls(&profile, &log)?;
         let drawn = Zeroizing::new(entropy::seed()?);
         let mut config = profile.server_config(&options, &drawn, tls);
@@ -113,6 +118,7 @@ impl Server {
         let config = Arc::new(config);
         let mut addressing = open::addressing(&profile, &options, &log)?;
         open::restore(&options, &mut addressing, &log)?;
+        let pool_file = open::pool_file(&options)?;
         let sockets = Sockets::bind(&profile, &options)?;
         let udp = sockets
             .udp
@@ -166,6 +172,7 @@ impl Server {
             admissions: Admissions::new(),
             addressing,
             pool_changed: false,
+            pool_file,
             hooks: Hooks::new(scripts),
             host,
             around,
