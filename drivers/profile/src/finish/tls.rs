@@ -110,8 +110,8 @@ fn pem(
 
 fn bad(option: &str, source: &Source, (why, cure): KeyError) -> ProfileError {
     let place = match &source.place {
-        crate::draft::Place::File(name) => format!(" in {name}"),
-        crate::draft::Place::Inline(_) => String::new(),
+        Place::File(name) => format!(" in {name}"),
+        Place::Inline(_) => String::new(),
     };
     ProfileError::at(&source.origin, format!("{option}: {why}{place}")).cure(cure)
 }
