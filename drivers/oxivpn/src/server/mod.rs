@@ -34,10 +34,11 @@ use oxivpn_proto::pool::Addressing;
 use oxivpn_proto::{Instant, Node, Path, PeerRef, Report, StreamChange, Transmit};
 use zeroize::Zeroizing;
 
-use crate::client::{HostSide, Next, Tun};
+use crate::client::{HostSide, Next};
 use crate::log::Log;
 use crate::privileges::Identity;
-use crate::scripts::{Scripts, variables};
+use crate::scripts::Scripts;
+use crate::scripts::around::Around;
 use crate::status::StatusFile;
 use crate::{clock, entropy, notify, process, say};
 use admit::Admissions;
@@ -73,6 +74,7 @@ pub struct Server {
     pool_due: Option<Instant>,
     hooks: Hooks,
     host: HostSide,
+    around: Around,
     status: Option<StatusFile>,
     phase: Phase,
     /// Clients whose last sums are on their way, and the orders after which those must have come.
@@ -122,7 +124,8 @@ impl Server {
         let node = Node::new(Arc::new(NodeConfig { capabilities }), entropy::seed()?, clock::anchor());
 
         let mut host = HostSide::new(log.clone());
-        let device = open_device(&mut host, &profile, &options)?;
+        let mut around = Around::new(&profile, log.clone(), || {});
+        let device = host.set_up(&profile, options.tun_mtu, &mut around)?;
         sockets.tell(&log);
         let setup = Setup {
             sockets: sockets.udp,
@@ -135,7 +138,9 @@ impl Server {
         let waker = wake.clone();
         let worker = Worker::start(setup, move || waker()).context("cannot start the packet thread")?;
         worker.command(Command::Device(device));
-        let env = variables::program(&profile, None, std::process::id(), clock::unix());
+        // Scripts about clients know of the tunnel too.
+        let mut env = around.base().clone();
+        env.extend(around.env());
         let scripts = Scripts::new(&profile.scripts, env, move || wake());
         let now = clock::now();
         let status = profile.status.as_ref().map(|status| StatusFile::open(status, &log, now));
@@ -158,6 +163,7 @@ impl Server {
             pool_changed: false,
             hooks: Hooks::new(scripts),
             host,
+            around,
             status,
             phase: Phase::Running,
             leaving: HashMap::new(),
@@ -356,9 +362,4 @@ impl Server {
             self.write_pool(now);
         }
     }
-}
-
-/// Opens the device and sets the host up.
-fn open_device(host: &mut HostSide, profile: &Profile, options: &ServerOptions) -> Result<Option<Tun>> {
-    Ok(host.bring_up(profile, &[], options.tun_mtu, None, None)?.device)
 }
