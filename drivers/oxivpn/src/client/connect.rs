@@ -72,6 +72,7 @@ impl Client {
             Phase::Pausing { until } if *until <= now && self.descent.is_none() => self.begin_attempt(now),
             Phase::Resolving { .. } => self.advance_resolving(now),
             Phase::Connecting { .. } => self.advance_connecting(now),
+            Phase::Accepting(_) => self.advance_accepting(now),
             Phase::Closing { then, until, .. } if *until <= now => {
                 let then = *then;
                 self.after(now, then);
@@ -82,6 +83,7 @@ impl Client {
             | Phase::Asking
             | Phase::Closing { .. }
             | Phase::Session { .. }
+            | Phase::Listening { .. }
             | Phase::Ending
             | Phase::Over(_) => Ok(()),
         }
@@ -106,6 +108,7 @@ impl Client {
                 "All connections have been connect-retry-max ({}) times unsuccessful, exiting",
                 self.profile.retry.rounds.unwrap_or(0)
             ),
+            _ if self.waits_for_anybody() => self.open_anybody(now),
             Next::SameAddress if self.servers.address().is_some() => self.open(now),
             Next::SameAddress => {
                 self.look_up(now, now);
@@ -198,6 +201,9 @@ impl Client {
         let Some(address) = self.servers.address() else { bail!("no address to connect to") };
         self.serial += 1;
         say!(self.log, Info, "TCP/UDP: Preserving recently used remote address: {}", text(address));
+        if self.open_point(now, Some(address))? {
+            return Ok(());
+        }
         match self.remote().protocol {
             Protocol::Udp => self.open_udp(now, address),
             Protocol::Tcp => self.open_tcp(now, address),
@@ -321,6 +327,9 @@ impl Client {
         variables::untrusted(self.around.env(), remote);
         if let Ok(mut env) = self.peer.lock() {
             variables::untrusted(&mut env, remote);
+        }
+        if self.point.is_some() {
+            return self.start_point(now, transport, Some(remote));
         }
         let path = transport.path();
         self.path.set_link(transport);

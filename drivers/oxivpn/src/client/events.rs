@@ -33,6 +33,10 @@ impl Client {
                 say!(self.log, Detail, "TLS: Initial packet from {}, sid={front} {back}", self.remote_text());
                 self.tell_plain(now, State::Auth);
             }
+            Event::Incoming { session, path, .. } => self.on_incoming(session, path),
+            Event::PeerNegotiated { summary, .. } => {
+                say!(self.log, Info, "P2P mode NCP negotiation result: {summary}");
+            }
             Event::PushReply { text, .. } => {
                 say!(self.log, Detail, "PUSH: Received control message: '{text}'");
             }
@@ -42,13 +46,15 @@ impl Client {
                 say!(self.log, Detail, "SENT CONTROL [{}]: 'PUSH_REQUEST' (status=1)", self.server());
             }
             Event::Configure { options, ignored, .. } => self.on_configure(now, options, &ignored),
-            Event::Established { peer, params, tun_mtu, flags, .. } => {
+            Event::Established { session, peer, params, tun_mtu, flags } => {
+                self.on_point_established(session);
                 self.rise(now, Established { peer, params, tun_mtu, flags })?;
             }
             Event::Rekeyed { key, .. } => {
                 say!(self.log, Detail, "Data Channel: key {} is in use", key.get());
             }
-            Event::Floated { to: Path::Datagram { remote, .. }, .. } => {
+            Event::Floated { to: to @ Path::Datagram { remote, .. }, .. } => {
+                self.follow(to);
                 say!(self.log, Info, "NOTE: server address changed to {}", text(remote));
                 self.tell_address()?;
             }
@@ -145,6 +151,14 @@ impl Client {
     }
 
     fn on_closed(&mut self, now: Instant, session: SessionHandle, cause: &CloseCause) {
+        if let Phase::Listening { session: Some(current) } = self.phase
+            && current == session
+        {
+            if !self.goes_on_listening(cause) {
+                self.on_lost(now, cause);
+            }
+            return;
+        }
         match self.phase {
             Phase::Closing { handle, then, .. } if handle == session => self.after(now, then),
             Phase::Session { handle } if handle == session => self.on_lost(now, cause),

@@ -11,6 +11,7 @@ mod hooks;
 mod managed;
 mod names;
 pub mod options;
+mod point;
 mod tunnel;
 
 use core::time::Duration;
@@ -26,6 +27,7 @@ use oxivpn_proto::config::{ClientConfig, Credentials, NodeConfig};
 use oxivpn_proto::options::pushed::Pushed;
 use oxivpn_proto::plane::Capabilities;
 use oxivpn_proto::plane::local::LocalPlane;
+use oxivpn_proto::tls::TlsFactory;
 use oxivpn_proto::tls::rustls::RustlsFactory;
 use oxivpn_proto::{DropCounters, Instant, Node, SessionHandle};
 
@@ -43,6 +45,7 @@ use connect::Servers;
 pub(crate) use connect::text as address_text;
 use credentials::{Prompt, Terminal, Vault};
 use hooks::{Descent, Rise};
+use point::{Accepting, Point};
 pub(crate) use tunnel::HostSide;
 pub use tunnel::{Tun, recover};
 
@@ -142,6 +145,8 @@ pub struct Client {
     up_since: Option<Instant>,
     manage: Option<Manage>,
     status: Option<StatusFile>,
+    /// Set if this is one end of a point-to-point tunnel.
+    point: Option<Point>,
 }
 
 /// Where the client is.
@@ -160,6 +165,10 @@ enum Phase {
     Connecting { connecting: Option<Connecting>, until: Instant },
     /// The core is at work.
     Session { handle: SessionHandle },
+    /// The other side of a point-to-point tunnel is to begin; and the session, once it has.
+    Listening { session: Option<SessionHandle> },
+    /// So, by a TCP connection.
+    Accepting(Accepting),
     /// A session is ending because we want it to.
     Closing { handle: SessionHandle, then: Then, since: Instant, until: Instant },
     /// On the way down for good.
@@ -224,12 +233,16 @@ impl Client {
         }
         let around = Around::new(&profile, log.clone(), move || scripts_wake());
         let peer = Peer::default();
-        let tls = Verifying::around(tls, &profile.scripts, around.base().clone(), peer.clone(), log.clone());
-        let configs = profile
-            .remotes
-            .iter()
-            .map(|remote| Arc::new(profile.client_config(remote, tls.clone())))
-            .collect::<Vec<_>>();
+        let tls: Arc<dyn TlsFactory> =
+            Verifying::around(tls, &profile.scripts, around.base().clone(), peer.clone(), log.clone());
+        let point = Point::new(&mut profile, &tls);
+        let configs = match &point {
+            Some(point) => point.client_configs(&profile),
+            None => {
+                let config = |remote| Arc::new(profile.client_config(remote, tls.clone()));
+                profile.remotes.iter().map(config).collect()
+            }
+        };
         let rules = Rules {
             remotes: u32::try_from(profile.remotes.len()).unwrap_or(u32::MAX),
             rounds: profile.retry.rounds,
@@ -243,6 +256,7 @@ impl Client {
         Ok(Self {
             status,
             manage: None,
+            point,
             servers: Servers::new(profile.remotes.len(), profile.retry.shuffle, entropy::seed()?),
             retry: Retry::new(rules),
             vault: Vault::new(profile.auth.clone()),
@@ -287,6 +301,7 @@ impl Client {
     pub fn descriptors(&self) -> Descriptors {
         let link = match &self.phase {
             Phase::Connecting { connecting: Some(connecting), .. } => Some(connecting.as_raw_fd()),
+            Phase::Accepting(accepting) => Some(accepting.as_raw_fd()),
             _ => self.path.link().map(Transport::as_raw_fd),
         };
         let device = self.path.device().and_then(Tun::as_raw_fd);
@@ -345,7 +360,13 @@ impl Client {
                 Some(*until)
             }
             Phase::Resolving { again, .. } => *again,
-            Phase::Session { .. } | Phase::Holding | Phase::Asking | Phase::Ending | Phase::Over(_) => None,
+            Phase::Session { .. }
+            | Phase::Listening { .. }
+            | Phase::Accepting(_)
+            | Phase::Holding
+            | Phase::Asking
+            | Phase::Ending
+            | Phase::Over(_) => None,
         }
     }
 
@@ -372,7 +393,7 @@ impl Client {
     /// The first request says goodbye to the server where the profile wants it, a second one cuts that short.
     fn on_leave(&mut self, now: Instant, signal: Signal) {
         match self.phase {
-            Phase::Session { handle } => {
+            Phase::Session { handle } | Phase::Listening { session: Some(handle) } => {
                 let notify = self.current_config().channel.exit_notify.filter(|_| self.up_since.is_some());
                 let seconds = notify.unwrap_or(0);
                 let words = if notify.is_some() {
@@ -396,7 +417,7 @@ impl Client {
     /// Ends the session without a word to the server, or whatever else is under way.
     fn end_session(&mut self, now: Instant, then: Then) {
         match self.phase {
-            Phase::Session { handle } => {
+            Phase::Session { handle } | Phase::Listening { session: Some(handle) } => {
                 self.path.control.abort(now, handle);
                 self.phase = Phase::Closing { handle, then, since: now, until: now + LEAVE_GRACE };
             }
@@ -430,6 +451,7 @@ impl Client {
         if let Phase::Resolving { ticket: Some(ticket), .. } = self.phase {
             self.resolver.cancel(ticket);
         }
+        self.stop_point();
         self.path.take_link();
         self.path.set_peer(None);
         self.rise = None;

@@ -46,7 +46,7 @@ impl Server {
         match (signal, self.phase) {
             (Signal::Usr2, _) => {
                 self.statistics_wanted = true;
-                self.commands.extend([Command::AskActivity, Command::AskTotals]);
+                self.commands.extend([Command::AskUsage, Command::AskTotals]);
             }
             (Signal::Int | Signal::Term, Phase::Notifying { .. } | Phase::Ending { .. }) => {
                 // Whoever asks twice does not want to wait.

@@ -20,6 +20,8 @@ pub mod worker;
 
 use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -71,6 +73,8 @@ pub struct Server {
     addressing: Addressing,
     /// Addresses were given out since the pool's file was written.
     pool_changed: bool,
+    /// The pool's file, open since before privileges were given up.
+    pool_file: Option<File>,
     pool_due: Option<Instant>,
     hooks: Hooks,
     host: HostSide,
@@ -104,7 +108,9 @@ impl Server {
         let Role::Server(options) = &profile.role else {
             bail!("Options error: this is no server's profile")
         };
-        let options = Arc::new((**options).clone());
+        let mut options = (**options).clone();
+        open::anchor(&profile.process, &mut options)?;
+        let options = Arc::new(options);
         let tls = open::tls(&profile, &log)?;
         let drawn = Zeroizing::new(entropy::seed()?);
         let mut config = profile.server_config(&options, &drawn, tls);
@@ -112,6 +118,7 @@ impl Server {
         let config = Arc::new(config);
         let mut addressing = open::addressing(&profile, &options, &log)?;
         open::restore(&options, &mut addressing, &log)?;
+        let pool_file = open::pool_file(&options)?;
         let sockets = Sockets::bind(&profile, &options)?;
         let udp = sockets
             .udp
@@ -131,6 +138,10 @@ impl Server {
             sockets: sockets.udp,
             listeners: sockets.tcp,
             mtu: options.tun_mtu,
+            own: [addressing.plan().own.map(IpAddr::V4), addressing.plan().own6.map(|own| own.addr().into())]
+                .into_iter()
+                .flatten()
+                .collect(),
             client_to_client: options.client_to_client,
             max_streams: options.max_clients + options.max_clients / 4 + 16,
             stream_queue: options.tcp_queue_limit,
@@ -161,6 +172,7 @@ impl Server {
             admissions: Admissions::new(),
             addressing,
             pool_changed: false,
+            pool_file,
             hooks: Hooks::new(scripts),
             host,
             around,
@@ -259,6 +271,12 @@ impl Server {
     fn on_news(&mut self, now: Instant, news: News) -> Result<()> {
         match news {
             News::Report(report) => self.on_report(now, report),
+            News::Usage(peer, totals) => {
+                let client = self.clients.of_peer(peer).or_else(|| self.leaving.get_mut(&peer));
+                if let Some(client) = client {
+                    client.totals = totals;
+                }
+            }
             News::Accepted { id, remote } => {
                 say!(self.log, Info, "TCP connection established with {}", words::address(remote));
                 self.connections.insert(id, remote, now + self.config.channel.timing.hand_window);
@@ -286,22 +304,13 @@ impl Server {
     }
 
     fn on_report(&mut self, now: Instant, report: Report) {
-        match report {
-            Report::Activity { peer, totals, .. } => {
-                let client = self.clients.of_peer(peer).or_else(|| self.leaving.get_mut(&peer));
-                if let Some(client) = client {
-                    client.totals = totals;
+        if let Report::Applied(seq) = report {
+            while let Some(&(_, peer)) = self.leaving_order.front().filter(|(order, _)| *order <= seq) {
+                self.leaving_order.pop_front();
+                if let Some(client) = self.leaving.remove(&peer) {
+                    self.on_gone(client);
                 }
             }
-            Report::Applied(seq) => {
-                while let Some(&(_, peer)) = self.leaving_order.front().filter(|(order, _)| *order <= seq) {
-                    self.leaving_order.pop_front();
-                    if let Some(client) = self.leaving.remove(&peer) {
-                        self.on_gone(client);
-                    }
-                }
-            }
-            _ => {}
         }
         self.node.handle_report(now, report);
     }
@@ -356,7 +365,7 @@ impl Server {
         }
         if !self.status_asked && self.status.as_ref().is_some_and(|status| status.is_due(now)) {
             self.status_asked = true;
-            self.commands.extend([Command::AskActivity, Command::AskTotals]);
+            self.commands.extend([Command::AskUsage, Command::AskTotals]);
         }
         if self.pool_changed && self.pool_due.is_some_and(|due| due <= now) {
             self.write_pool(now);
