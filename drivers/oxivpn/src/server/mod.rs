@@ -15,6 +15,7 @@ mod login;
 mod manage;
 mod open;
 mod report;
+mod revocation;
 mod words;
 pub mod worker;
 
@@ -51,6 +52,7 @@ use leave::Phase;
 use login::Logins;
 use manage::Managed;
 use open::Sockets;
+use revocation::Revocation;
 use worker::{Command, News, Packets, Setup, Totals, Worker};
 
 /// How often files of scripts that answer later are looked at.
@@ -94,6 +96,7 @@ pub struct Server {
     /// SIGUSR2 waits for them.
     statistics_wanted: bool,
     managed: Managed,
+    revocation: Option<Revocation>,
     commands: Vec<Command>,
     news: Vec<News>,
     packets: Packets,
@@ -113,6 +116,8 @@ impl Server {
         let options = Arc::new(options);
         let tls = open::tls(&profile, &log)?;
         let drawn = Zeroizing::new(entropy::seed()?);
+        let source = profile.tls.revocation.clone();
+        let revocation = source.map(|source| Revocation::new(source, tls.clone(), clock::now()));
         let mut config = profile.server_config(&options, &drawn, tls);
         config.ask_login |= options.tls_crypt_v2_verify.is_some();
         let config = Arc::new(config);
@@ -186,6 +191,7 @@ impl Server {
             status_asked: false,
             statistics_wanted: false,
             managed: Managed::default(),
+            revocation,
             commands: Vec::new(),
             news: Vec::new(),
             packets: Worker::packets(),
@@ -352,6 +358,10 @@ impl Server {
 
     /// What is due beside the core.
     fn on_time(&mut self, now: Instant) {
+        // Certificates come in later packets than those that woke us.
+        if let Some(revocation) = &mut self.revocation {
+            revocation.look(now, &self.log);
+        }
         while let Some(id) = self.connections.overdue(now) {
             self.commands.push(Command::Close(id));
         }
