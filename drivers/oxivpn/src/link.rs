@@ -52,6 +52,11 @@ impl Transport {
         self.remote
     }
 
+    /// The other side is there now.
+    pub const fn set_remote(&mut self, remote: SocketAddr) {
+        self.remote = remote;
+    }
+
     /// What the network last complained about, once.
     pub const fn take_complaint(&mut self) -> Option<io::Error> {
         self.complaint.take()

@@ -9,7 +9,6 @@ use oxivpn::adapt::mio::Loop;
 use oxivpn::client::{self, Outcome};
 use oxivpn::log::Log;
 use oxivpn::{demo, load, process, say};
-use oxivpn_profile::server::Role;
 use oxivpn_profile::{Command, Disk, Profile, parse_args};
 
 const USAGE: &str = "\
@@ -118,9 +117,6 @@ fn run(args: &[String]) -> ExitCode {
 fn run_once(profile: Profile, log: &Arc<Log>, events: &mut Option<Loop>) -> Result<Outcome> {
     for warning in &profile.warnings {
         say!(log, Warn, "{warning}");
-    }
-    if matches!(profile.role, Role::Peer(_)) {
-        anyhow::bail!("point-to-point tunnels are not built yet; write `client` and `remote HOST PORT`");
     }
     say!(log, Info, "{}", process::version_line());
     // The profile's names lead to their files from here, `cd` included.

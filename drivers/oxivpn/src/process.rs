@@ -21,6 +21,16 @@ pub fn version_line() -> String {
     )
 }
 
+/// The first profile that a command line names: the word after `--config`, or the only word.
+pub fn config_name(args: impl Iterator<Item = String>) -> Option<String> {
+    let mut args = args.peekable();
+    if args.peek().is_some_and(|first| !first.starts_with("--")) {
+        return args.next();
+    }
+    args.by_ref().find(|arg| arg == "--config")?;
+    args.next()
+}
+
 /// `cd` and `nice`.
 pub fn prepare(options: &ProcessOptions) -> Result<()> {
     if let Some(directory) = &options.directory {
@@ -106,6 +116,14 @@ mod tests {
     #[test]
     fn the_second_word_is_the_version() {
         assert_eq!(version_line().split(' ').nth(1), Some(env!("CARGO_PKG_VERSION")));
+    }
+
+    #[test]
+    fn the_first_profile_has_a_name() {
+        let name = |line: &str| config_name(line.split(' ').map(str::to_owned));
+        assert_eq!(name("client.ovpn").as_deref(), Some("client.ovpn"));
+        assert_eq!(name("--verb 4 --config a.conf --config b.conf").as_deref(), Some("a.conf"));
+        assert_eq!((name("--remote x"), name("--config")), (None, None));
     }
 
     #[test]

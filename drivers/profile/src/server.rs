@@ -210,8 +210,6 @@ pub struct ScriptOptions {
     pub down: Option<Vec<String>>,
     /// `down-pre`.
     pub down_pre: bool,
-    /// `up-delay`: run `up` once the tunnel stands.
-    pub up_delay: bool,
     /// `up-restart`.
     pub up_restart: bool,
     /// `route-up`.

@@ -121,7 +121,8 @@ impl Session {
             }
             ControlMessage::AuthPending(seconds) => {
                 self.extend_waiting(seconds);
-                let text = "AUTH_PENDING".to_owned();
+                let timeout = seconds.map(|seconds| format!(",timeout {seconds}")).unwrap_or_default();
+                let text = format!("AUTH_PENDING{timeout}");
                 self.events.push_back(Event::Message { session: self.handle, text });
             }
             ControlMessage::Restart { keep_credentials, advance, reason } => {

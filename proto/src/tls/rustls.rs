@@ -32,7 +32,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 use zeroize::Zeroizing;
 
 use self::desk::{Desk, Desks};
-use self::session::{RustlsSession, Whole};
+use self::session::{AnyLease, RustlsSession, Whole};
 use self::verifier::{GivenTime, SessionVerifier};
 use super::{TlsFactory, TlsFailure, TlsFailureKind, TlsSession};
 use crate::limits::MAX_CA_NAMES;
@@ -110,7 +110,8 @@ pub struct RustlsFactory {
     client_cert: ClientCertMode,
     /// Names of the trusted CAs, as a server tells them to its clients.
     ca_names: Arc<[DistinguishedName]>,
-    desks: Arc<Desks>,
+    client_desks: Arc<Desks<ClientConfig>>,
+    server_desks: Arc<Desks<ServerConfig>>,
     notes: Vec<String>,
     /// When our own certificate becomes valid and when it expires, in seconds since 1970.
     validity: Option<(i64, i64)>,
@@ -148,7 +149,8 @@ impl RustlsFactory {
             verifier,
             identity,
             client_cert: options.client_cert,
-            desks: Arc::default(),
+            client_desks: Desks::new(),
+            server_desks: Desks::new(),
             notes,
             validity,
         };
@@ -179,35 +181,42 @@ impl RustlsFactory {
     }
 
     fn start(&self, unix: Duration) -> Result<RustlsSession, TlsFailure> {
+        let lease = self.client_desks.lease(unix, || self.client_desk(unix))?;
+        let desk = lease.desk();
+        // rustls wants a name; it is neither sent nor compared.
+        let name =
+            ServerName::try_from("openvpn.invalid").map_err(|e| local(format!("TLS server name: {e}")))?;
+        let conn = ClientConnection::new(desk.config.clone(), name).map_err(|e| unusable(&e))?;
+        let verifier = desk.verifier.clone();
+        RustlsSession::new(Whole { conn: conn.into(), verifier, _lease: AnyLease::Client(lease) })
+    }
+
+    fn client_desk(&self, unix: Duration) -> Result<Desk<ClientConfig>, TlsFailure> {
+        let time = Arc::new(GivenTime::new(unix));
         let verifier = Arc::new(SessionVerifier::of_server(self.verifier.clone(), self.provider.clone()));
-        let builder =
-            ClientConfig::builder_with_details(self.provider.clone(), Arc::new(GivenTime::new(unix)))
-                .with_protocol_versions(&self.versions)
-                .map_err(|e| unusable(&e))?
-                .dangerous()
-                .with_custom_certificate_verifier(verifier.clone());
+        let builder = ClientConfig::builder_with_details(self.provider.clone(), time.clone())
+            .with_protocol_versions(&self.versions)
+            .map_err(|e| unusable(&e))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier.clone());
         let mut config = match &self.identity {
             Some(identity) => builder.with_client_cert_resolver(identity.clone()),
             None => builder.with_no_client_auth(),
         };
         config.enable_sni = false;
         config.resumption = Resumption::disabled();
-        // rustls wants a name; it is neither sent nor compared.
-        let name =
-            ServerName::try_from("openvpn.invalid").map_err(|e| local(format!("TLS server name: {e}")))?;
-        let conn = ClientConnection::new(Arc::new(config), name).map_err(|e| unusable(&e))?;
-        RustlsSession::new(Whole { conn: conn.into(), verifier, _lease: None })
+        Ok(Desk { config: Arc::new(config), verifier, time })
     }
 
     fn accept(&self, unix: Duration) -> Result<RustlsSession, TlsFailure> {
-        let lease = self.desks.lease(unix, || self.desk(unix))?;
+        let lease = self.server_desks.lease(unix, || self.server_desk(unix))?;
         let desk = lease.desk();
         let conn = ServerConnection::new(desk.config.clone()).map_err(|e| unusable(&e))?;
         let verifier = desk.verifier.clone();
-        RustlsSession::new(Whole { conn: conn.into(), verifier, _lease: Some(lease) })
+        RustlsSession::new(Whole { conn: conn.into(), verifier, _lease: AnyLease::Server(lease) })
     }
 
-    fn desk(&self, unix: Duration) -> Result<Desk, TlsFailure> {
+    fn server_desk(&self, unix: Duration) -> Result<Desk<ServerConfig>, TlsFailure> {
         let identity = self.identity.clone().ok_or_else(|| {
             local("a TLS server needs a certificate of its own and the key: give them with `cert` and `key`")
         })?;

@@ -20,7 +20,7 @@ use webpki::{CertRevocationList, OwnedCertRevocationList};
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use self::cert::{Cert, purpose_oid};
-use self::chain::Case;
+use self::chain::{Case, Link};
 use super::{PeerIdentity, TlsFailure, TlsFailureKind};
 use crate::limits::MAX_SENT_CERTS;
 
@@ -186,15 +186,16 @@ impl Verifier {
         }
         let mut warnings = Vec::new();
         let path = if self.anchors.is_empty() {
-            vec![leaf.clone()]
+            vec![Link::new(&cert)]
         } else {
-            self.build_chain(&Case { peer, leaf, intermediates, unix }, &mut warnings)?
+            self.build_chain(&Case { peer, leaf, cert: &cert, intermediates, unix }, &mut warnings)?
         };
         self.check_fingerprint(peer, &cert)?;
         let common_name = self.check_leaf(peer, &cert)?;
         let chain = self.check_serials(peer, &path)?;
-        let (subject, fingerprint) = (cert.subject(), cert.fingerprint());
-        let certificates = path.iter().map(|der| der.to_vec()).collect();
+        let subject = path.first().map_or_else(|| cert.subject(), |link| link.subject.clone());
+        let fingerprint = cert.fingerprint();
+        let certificates = path.into_iter().map(|link| link.der).collect();
         Ok(PeerIdentity {
             subject,
             common_name: Some(common_name),
@@ -321,12 +322,10 @@ impl Verifier {
     }
 
     /// `crl-verify DIR dir` for each certificate, and the lines for the log.
-    fn check_serials(&self, peer: CertRole, path: &[CertificateDer<'_>]) -> Result<Vec<String>, Refusal> {
+    fn check_serials(&self, peer: CertRole, path: &[Link]) -> Result<Vec<String>, Refusal> {
         let mut lines = Vec::with_capacity(path.len());
-        for (depth, der) in path.iter().enumerate().rev() {
-            let cert = Cert::parse(der).map_err(|why| chain::refuse_unread(depth, &why))?;
-            let (subject, serial) = (cert.subject(), cert.serial());
-            if self.rules.revoked_serials.contains(&serial) {
+        for (depth, Link { subject, serial, .. }) in path.iter().enumerate().rev() {
+            if self.rules.revoked_serials.contains(serial) {
                 return Err(Refusal::new(
                     RefusalAlert::Revoked,
                     format!(

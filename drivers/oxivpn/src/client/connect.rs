@@ -14,7 +14,9 @@ use oxivpn_proto::{Instant, StreamId};
 use super::{Attempt, Client, Phase};
 use crate::link::Transport;
 use crate::log::Level;
+use crate::manage::State;
 use crate::retry::{Action, Next};
+use crate::scripts::variables;
 use crate::turn::{Failure, Link};
 use crate::{entropy, say};
 
@@ -66,26 +68,47 @@ impl Client {
     /// Moves on what depends on time, the resolver or a TCP connection.
     pub(super) fn advance(&mut self, now: Instant) -> Result<()> {
         match &mut self.phase {
-            Phase::Idle => self.begin_attempt(now),
-            Phase::Pausing { until } if *until <= now => self.begin_attempt(now),
+            Phase::Idle => self.start(now),
+            Phase::Pausing { until } if *until <= now && self.descent.is_none() => self.begin_attempt(now),
             Phase::Resolving { .. } => self.advance_resolving(now),
             Phase::Connecting { .. } => self.advance_connecting(now),
+            Phase::Accepting(_) => self.advance_accepting(now),
             Phase::Closing { then, until, .. } if *until <= now => {
                 let then = *then;
                 self.after(now, then);
                 Ok(())
             }
-            Phase::Pausing { .. } | Phase::Closing { .. } | Phase::Session { .. } | Phase::Over(_) => Ok(()),
+            Phase::Pausing { .. }
+            | Phase::Holding
+            | Phase::Asking
+            | Phase::Closing { .. }
+            | Phase::Session { .. }
+            | Phase::Listening { .. }
+            | Phase::Ending
+            | Phase::Over(_) => Ok(()),
         }
     }
 
+    fn start(&mut self, now: Instant) -> Result<()> {
+        if self.holds(0) {
+            self.phase = Phase::Holding;
+            return Ok(());
+        }
+        self.begin_attempt(now)
+    }
+
     fn begin_attempt(&mut self, now: Instant) -> Result<()> {
+        if self.asks() {
+            self.phase = Phase::Asking;
+            return Ok(());
+        }
         self.attempt = Attempt { drops: self.path.control.drops(), ..Attempt::default() };
         match self.retry.next(self.servers.has_more_addresses()) {
             Next::GiveUp => bail!(
                 "All connections have been connect-retry-max ({}) times unsuccessful, exiting",
                 self.profile.retry.rounds.unwrap_or(0)
             ),
+            _ if self.waits_for_anybody() => self.open_anybody(now),
             Next::SameAddress if self.servers.address().is_some() => self.open(now),
             Next::SameAddress => {
                 self.look_up(now, now);
@@ -117,6 +140,10 @@ impl Client {
             let label: String = seed[..6].iter().map(|byte| format!("{byte:02x}")).collect();
             host = format!("{label}.{host}");
         }
+        if host.parse::<IpAddr>().is_err() {
+            self.tell_plain(now, State::Resolve);
+        }
+        let remote = &self.profile.remotes[self.servers.current()];
         let ticket = self.resolver.start(&host, remote.port, family(remote.family));
         self.phase = Phase::Resolving { ticket: Some(ticket), since, again: None };
         // A literal address is answered already.
@@ -174,6 +201,9 @@ impl Client {
         let Some(address) = self.servers.address() else { bail!("no address to connect to") };
         self.serial += 1;
         say!(self.log, Info, "TCP/UDP: Preserving recently used remote address: {}", text(address));
+        if self.open_point(now, Some(address))? {
+            return Ok(());
+        }
         match self.remote().protocol {
             Protocol::Udp => self.open_udp(now, address),
             Protocol::Tcp => self.open_tcp(now, address),
@@ -215,6 +245,7 @@ impl Client {
             ..TcpOptions::default()
         };
         say!(self.log, Info, "Attempting to establish TCP connection with {}", text(address));
+        self.tell_plain(now, State::TcpConnect);
         match start_connect(address, &options) {
             Ok(connecting) => {
                 let until = now + self.remote().poll_timeout;
@@ -280,6 +311,7 @@ impl Client {
             (Protocol::Tcp, false) => "TCPv6_CLIENT",
         };
         let bound = local(self.remote(), remote).and_then(|_| transport.local().ok());
+        self.attempt.bound = bound;
         let near =
             bound.map_or_else(|| "(not bound)".to_owned(), |address| format!("(bound) {}", text(address)));
         say!(self.log, Info, "{kind} link local: {near}");
@@ -292,6 +324,13 @@ impl Client {
             asked => asked,
         };
         self.attempt.username = credentials.as_ref().map(|credentials| credentials.username.clone());
+        variables::untrusted(self.around.env(), remote);
+        if let Ok(mut env) = self.peer.lock() {
+            variables::untrusted(&mut env, remote);
+        }
+        if self.point.is_some() {
+            return self.start_point(now, transport, Some(remote));
+        }
         let path = transport.path();
         self.path.set_link(transport);
         let config = self.current_config().clone();
@@ -301,6 +340,7 @@ impl Client {
             .connect(now, path, config, credentials)
             .map_err(|error| anyhow!("Options error: {error}"))?;
         self.phase = Phase::Session { handle };
+        self.tell_plain(now, State::Wait);
         Ok(())
     }
 

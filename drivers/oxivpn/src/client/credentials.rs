@@ -35,6 +35,22 @@ impl Prompt for Terminal {
     }
 }
 
+/// A passphrase that somebody typed elsewhere, for its one use. All else is asked at the terminal.
+pub struct Given(pub Zeroizing<String>);
+
+impl Prompt for Given {
+    fn line(&mut self, prompt: &str) -> io::Result<String> {
+        Terminal.line(prompt)
+    }
+
+    fn secret(&mut self, prompt: &str) -> io::Result<Zeroizing<String>> {
+        match core::mem::take(&mut self.0) {
+            text if text.is_empty() => Terminal.secret(prompt),
+            text => Ok(text),
+        }
+    }
+}
+
 fn no_terminal(error: io::Error) -> io::Error {
     io::Error::new(
         error.kind(),
@@ -43,6 +59,15 @@ fn no_terminal(error: io::Error) -> io::Error {
              name one with `auth-user-pass FILE`"
         ),
     )
+}
+
+/// What has to be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// User name and password.
+    Both,
+    /// The password; the name is given.
+    Password,
 }
 
 /// Keeps what was given or typed, and the token that the server gave.
@@ -90,6 +115,33 @@ impl Vault {
             self.known = Some(fresh.clone());
         }
         Ok(Some(fresh))
+    }
+
+    /// What [`Vault::current`] would ask for.
+    pub fn missing(&self) -> Option<Missing> {
+        if self.token.is_some() || self.known.is_some() {
+            return None;
+        }
+        match &self.options.source {
+            CredentialSource::None => None,
+            CredentialSource::Given { password: Some(_), .. } if !self.ask => None,
+            CredentialSource::Given { .. } if !self.ask => Some(Missing::Password),
+            CredentialSource::Prompt | CredentialSource::Given { .. } => Some(Missing::Both),
+        }
+    }
+
+    /// Takes what was [`Vault::missing`], from elsewhere than a prompt; this login is made with the result.
+    pub fn enter(&mut self, username: String, password: Zeroizing<String>) -> Credentials {
+        let username = match &self.options.source {
+            CredentialSource::Given { username, .. } if !self.ask => username.clone(),
+            _ => username,
+        };
+        let fresh = Credentials { username, password, is_token: false };
+        self.ask = false;
+        if !self.options.no_cache {
+            self.known = Some(fresh.clone());
+        }
+        fresh
     }
 
     /// From now on the token stands in for the password. `fallback` is the name that was used to log in.
@@ -197,6 +249,25 @@ mod tests {
         assert_eq!(login(&mut vault, &mut script), expect("bob", "tok", true));
         vault.forget(Forget::Token);
         assert_eq!(login(&mut vault, &mut script), expect("ann", "secret", false));
+    }
+
+    #[test]
+    fn what_is_missing_may_come_from_elsewhere() {
+        assert_eq!(vault(CredentialSource::None, false).missing(), None);
+        assert_eq!(vault(given(Some("secret")), false).missing(), None);
+        assert_eq!(vault(given(None), false).missing(), Some(Missing::Password));
+        for no_cache in [false, true] {
+            let mut vault = vault(CredentialSource::Prompt, no_cache);
+            assert_eq!(vault.missing(), Some(Missing::Both));
+            let entered = vault.enter("bob".into(), Zeroizing::new("pass".into()));
+            assert_eq!((entered.username.as_str(), entered.password.as_str()), ("bob", "pass"));
+            assert_eq!(vault.missing(), no_cache.then_some(Missing::Both));
+        }
+        let mut vault = vault(given(Some("wrong")), false);
+        vault.forget(Forget::AndAsk);
+        assert_eq!(vault.missing(), Some(Missing::Both));
+        assert_eq!(vault.enter("eve".into(), Zeroizing::new("x".into())).username, "eve");
+        assert_eq!(vault.missing(), None);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
-use oxivpn_host::plan::PlanError;
 use oxivpn_proto::config::params::{DataFormat, DataParams};
 use oxivpn_proto::event::{CloseCause, Event};
 use oxivpn_proto::options::pushed::Pushed;
@@ -12,14 +11,15 @@ use oxivpn_proto::wire::ids::KeyId;
 use oxivpn_proto::{Instant, Path, PeerRef, SessionHandle};
 
 use super::connect::text;
-use super::{Client, Phase, Then, explain};
+use super::{Client, Phase, explain};
+use crate::manage::{Notice, State};
 use crate::say;
 
 /// What was negotiated, as [`Event::Established`] brings it.
-struct Established {
-    peer: PeerRef,
+pub(super) struct Established {
+    pub(super) peer: PeerRef,
     params: DataParams,
-    tun_mtu: u16,
+    pub(super) tun_mtu: u16,
     flags: String,
 }
 
@@ -31,30 +31,41 @@ impl Client {
                 let sid = format!("{remote:?}");
                 let (front, back) = sid.split_at(sid.len() / 2);
                 say!(self.log, Detail, "TLS: Initial packet from {}, sid={front} {back}", self.remote_text());
+                self.tell_plain(now, State::Auth);
+            }
+            Event::Incoming { session, path, .. } => self.on_incoming(session, path),
+            Event::PeerNegotiated { summary, .. } => {
+                say!(self.log, Info, "P2P mode NCP negotiation result: {summary}");
             }
             Event::PushReply { text, .. } => {
                 say!(self.log, Detail, "PUSH: Received control message: '{text}'");
             }
-            Event::TlsReady { peer, description, key, .. } => self.on_tls(peer, &description, key),
+            Event::TlsReady { peer, description, key, .. } => self.on_tls(peer, &description, key)?,
             Event::AwaitingConfig(_) => {
+                self.tell_plain(now, State::GetConfig);
                 say!(self.log, Detail, "SENT CONTROL [{}]: 'PUSH_REQUEST' (status=1)", self.server());
             }
-            Event::Configure { options, ignored, .. } => self.on_configure(options, &ignored),
-            Event::Established { peer, params, tun_mtu, flags, .. } => {
-                self.on_established(now, &Established { peer, params, tun_mtu, flags })?;
+            Event::Configure { options, ignored, .. } => self.on_configure(now, options, &ignored),
+            Event::Established { session, peer, params, tun_mtu, flags } => {
+                self.on_point_established(session);
+                self.rise(now, Established { peer, params, tun_mtu, flags })?;
             }
             Event::Rekeyed { key, .. } => {
                 say!(self.log, Detail, "Data Channel: key {} is in use", key.get());
             }
-            Event::Floated { to: Path::Datagram { remote, .. }, .. } => {
+            Event::Floated { to: to @ Path::Datagram { remote, .. }, .. } => {
+                self.follow(to);
                 say!(self.log, Info, "NOTE: server address changed to {}", text(remote));
+                self.tell_address()?;
             }
             Event::Token { username, token, .. } => {
+                self.notify(&Notice::AuthToken(&token));
                 let fallback = self.attempt.username.clone();
                 self.vault.set_token(username, fallback.as_deref(), token);
             }
             Event::Message { text, .. } => {
                 say!(self.log, Info, "{}: Received control message: {text}", self.server());
+                self.tell_message(now, &text);
             }
             Event::Closed { session, cause } => self.on_closed(now, session, &cause),
             _ => {}
@@ -70,25 +81,28 @@ impl Client {
         self.address().map_or_else(|| "UNDEF".to_owned(), text)
     }
 
-    fn address(&self) -> Option<SocketAddr> {
+    pub(super) fn address(&self) -> Option<SocketAddr> {
         self.path.link().map(crate::link::Transport::remote).or_else(|| self.servers.address())
     }
 
-    fn on_tls(&mut self, peer: Option<PeerIdentity>, description: &str, key: KeyId) {
+    fn on_tls(&mut self, peer: Option<PeerIdentity>, description: &str, key: KeyId) -> Result<()> {
         self.attempt.tls_done = true;
         if let Some(peer) = peer {
             for certificate in &peer.chain {
                 say!(self.log, Info, "VERIFY OK: {certificate}");
             }
+            self.tell_identity(&peer);
             self.attempt.server = peer.common_name;
         }
         say!(self.log, Info, "Control Channel: {description}");
         if key == KeyId::FIRST {
             say!(self.log, Info, "[{}] Peer Connection Initiated with {}", self.server(), self.remote_text());
+            self.tell_address()?;
         }
+        Ok(())
     }
 
-    fn on_configure(&mut self, options: Vec<Pushed>, ignored: &[String]) {
+    fn on_configure(&mut self, now: Instant, options: Vec<Pushed>, ignored: &[String]) {
         for option in ignored {
             say!(
                 self.log,
@@ -98,45 +112,10 @@ impl Client {
             );
         }
         self.attempt.pushed = options;
+        self.echo_pushed(now);
     }
 
-    fn on_established(&mut self, now: Instant, news: &Established) -> Result<()> {
-        let Some(address) = self.address() else { return Ok(()) };
-        self.path.size_for(news.tun_mtu);
-        let opened = self.host.bring_up(
-            &self.profile,
-            &self.attempt.pushed,
-            news.tun_mtu,
-            Some(address.ip()),
-            self.path.device(),
-        );
-        let opened = match opened {
-            // What a server pushes must not end the program.
-            Err(error) if error.is::<PlanError>() => {
-                say!(
-                    self.log,
-                    Error,
-                    "ERROR: Failed to apply push options: {error}. Tell the server's administrator"
-                );
-                self.end_session(now, Then::Restart);
-                return Ok(());
-            }
-            opened => opened?,
-        };
-        if let Some(device) = opened.device {
-            self.serial += 1;
-            self.path.set_device(device, news.tun_mtu);
-        }
-        self.path.set_peer(Some(news.peer));
-        self.retry.established();
-        self.up_since = Some(now);
-        let end = if opened.complete { "" } else { " With Errors" };
-        say!(self.log, Info, "Initialization Sequence Completed{end}");
-        self.tell_parameters(news);
-        Ok(())
-    }
-
-    fn tell_parameters(&self, news: &Established) {
+    pub(super) fn tell_parameters(&self, news: &Established) {
         let cipher = news.params.cipher;
         let peer = match news.params.format {
             DataFormat::V2(id) | DataFormat::Epoch(id) => format!(", peer-id: {}", id.get()),
@@ -172,6 +151,14 @@ impl Client {
     }
 
     fn on_closed(&mut self, now: Instant, session: SessionHandle, cause: &CloseCause) {
+        if let Phase::Listening { session: Some(current) } = self.phase
+            && current == session
+        {
+            if !self.goes_on_listening(cause) {
+                self.on_lost(now, cause);
+            }
+            return;
+        }
         match self.phase {
             Phase::Closing { handle, then, .. } if handle == session => self.after(now, then),
             Phase::Session { handle } if handle == session => self.on_lost(now, cause),
@@ -200,6 +187,7 @@ impl Client {
         for line in explain::lines(cause, &attempt) {
             say!(self.log, Error, "{line}");
         }
+        self.tell_cause(cause);
         let verdict = self.retry.judge(cause);
         self.vault.forget(verdict.credentials);
         self.act(now, verdict.action, "soft", verdict.reason);

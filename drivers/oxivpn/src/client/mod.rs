@@ -7,8 +7,11 @@ mod connect;
 pub mod credentials;
 mod events;
 pub mod explain;
+mod hooks;
+mod managed;
 mod names;
 pub mod options;
+mod point;
 mod tunnel;
 
 use core::time::Duration;
@@ -16,6 +19,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use oxivpn_host::plan::VpnOptions;
 use oxivpn_net::tcp::Connecting;
 use oxivpn_net::{Resolver, Ticket};
 use oxivpn_profile::Profile;
@@ -23,17 +27,25 @@ use oxivpn_proto::config::{ClientConfig, Credentials, NodeConfig};
 use oxivpn_proto::options::pushed::Pushed;
 use oxivpn_proto::plane::Capabilities;
 use oxivpn_proto::plane::local::LocalPlane;
+use oxivpn_proto::tls::TlsFactory;
 use oxivpn_proto::tls::rustls::RustlsFactory;
 use oxivpn_proto::{DropCounters, Instant, Node, SessionHandle};
 
 use crate::link::Transport;
 use crate::log::Log;
+use crate::manage::Manage;
+use crate::privileges::Identity;
 use crate::retry::{Action, Retry, Rules};
+use crate::scripts::around::Around;
+use crate::scripts::verify::{Peer, Verifying};
+use crate::status::StatusFile;
 use crate::turn::{Ready, Turn};
 use crate::{clock, entropy, process, say};
 use connect::Servers;
 pub(crate) use connect::text as address_text;
 use credentials::{Prompt, Terminal, Vault};
+use hooks::{Descent, Rise};
+use point::{Accepting, Point};
 pub(crate) use tunnel::HostSide;
 pub use tunnel::{Tun, recover};
 
@@ -97,6 +109,8 @@ pub struct Descriptors {
     pub link: Option<RawFd>,
     /// The device: to be read.
     pub device: Option<RawFd>,
+    /// The management interface: to be read and written; see [`Client::manage_ready`].
+    pub manage: Option<RawFd>,
     /// Changes whenever one of them was opened anew, perhaps under the number of the one before.
     pub serial: u64,
 }
@@ -117,11 +131,22 @@ pub struct Client {
     resolver: Resolver,
     path: PacketPath,
     host: HostSide,
+    around: Around,
+    peer: Peer,
+    identity: Identity,
+    /// What scripts were told of the tunnel that stands.
+    told: Option<VpnOptions>,
+    rise: Option<Rise>,
+    descent: Option<Descent>,
     phase: Phase,
     attempt: Attempt,
     links: u64,
     serial: u64,
     up_since: Option<Instant>,
+    manage: Option<Manage>,
+    status: Option<StatusFile>,
+    /// Set if this is one end of a point-to-point tunnel.
+    point: Option<Point>,
 }
 
 /// Where the client is.
@@ -130,14 +155,24 @@ enum Phase {
     Idle,
     /// Until the next attempt may begin.
     Pausing { until: Instant },
+    /// Until the management interface says `hold release`.
+    Holding,
+    /// Until user name and password came from there.
+    Asking,
     /// A name is being looked up; `again` is the time of the next try after a failure.
     Resolving { ticket: Option<Ticket>, since: Instant, again: Option<Instant> },
     /// A TCP connection is being made.
     Connecting { connecting: Option<Connecting>, until: Instant },
     /// The core is at work.
     Session { handle: SessionHandle },
+    /// The other side of a point-to-point tunnel is to begin; and the session, once it has.
+    Listening { session: Option<SessionHandle> },
+    /// So, by a TCP connection.
+    Accepting(Accepting),
     /// A session is ending because we want it to.
     Closing { handle: SessionHandle, then: Then, since: Instant, until: Instant },
+    /// On the way down for good.
+    Ending,
     /// Done.
     Over(Outcome),
 }
@@ -158,15 +193,29 @@ struct Attempt {
     server: Option<String>,
     username: Option<String>,
     complaint: Option<String>,
+    /// Own outer address, if the profile wants one.
+    bound: Option<std::net::SocketAddr>,
     drops: DropCounters,
     pushed: Vec<Pushed>,
 }
 
 impl Client {
     /// A client for `profile`. Host names in its routes are looked up here. `wake` is called from another thread when the resolver has an answer.
-    pub fn new(mut profile: Profile, log: Arc<Log>, wake: impl Fn() + Send + Sync + 'static) -> Result<Self> {
+    pub fn new(profile: Profile, log: Arc<Log>, wake: impl Fn() + Send + Sync + 'static) -> Result<Self> {
+        Self::with_prompt(profile, log, wake, Box::new(Terminal))
+    }
+
+    /// The same, with somebody else to ask for what the profile lacks.
+    pub fn with_prompt(
+        mut profile: Profile,
+        log: Arc<Log>,
+        wake: impl Fn() + Send + Sync + 'static,
+        mut prompt: Box<dyn Prompt>,
+    ) -> Result<Self> {
+        let identity = process::check(&profile.process)?;
+        let wake = Arc::new(wake);
+        let scripts_wake = wake.clone();
         names::look_up(&mut profile.host.routes, names::system);
-        let mut prompt: Box<dyn Prompt> = Box::new(Terminal);
         let passphrase = match profile.needs_passphrase() {
             true => {
                 Some(prompt.secret("Enter Private Key Password: ").context("the private key is encrypted")?)
@@ -182,11 +231,18 @@ impl Client {
         for note in tls.notes(clock::unix()) {
             say!(log, Warn, "{note}");
         }
-        let configs = profile
-            .remotes
-            .iter()
-            .map(|remote| Arc::new(profile.client_config(remote, tls.clone())))
-            .collect::<Vec<_>>();
+        let around = Around::new(&profile, log.clone(), move || scripts_wake());
+        let peer = Peer::default();
+        let tls: Arc<dyn TlsFactory> =
+            Verifying::around(tls, &profile.scripts, around.base().clone(), peer.clone(), log.clone());
+        let point = Point::new(&mut profile, &tls);
+        let configs = match &point {
+            Some(point) => point.client_configs(&profile),
+            None => {
+                let config = |remote| Arc::new(profile.client_config(remote, tls.clone()));
+                profile.remotes.iter().map(config).collect()
+            }
+        };
         let rules = Rules {
             remotes: u32::try_from(profile.remotes.len()).unwrap_or(u32::MAX),
             rounds: profile.retry.rounds,
@@ -196,15 +252,25 @@ impl Client {
         };
         let config = Arc::new(NodeConfig { capabilities: Capabilities::USERSPACE });
         let node = Node::new(config, entropy::seed()?, clock::anchor());
+        let status = profile.status.as_ref().map(|options| StatusFile::open(options, &log, clock::now()));
         Ok(Self {
+            status,
+            manage: None,
+            point,
             servers: Servers::new(profile.remotes.len(), profile.retry.shuffle, entropy::seed()?),
             retry: Retry::new(rules),
             vault: Vault::new(profile.auth.clone()),
             asked: None,
             prompt,
-            resolver: Resolver::new(wake),
+            resolver: Resolver::new(move || wake()),
             path: Turn::new(node, LocalPlane::new()),
             host: HostSide::new(log.clone()),
+            around,
+            peer,
+            identity,
+            told: None,
+            rise: None,
+            descent: None,
             phase: Phase::Idle,
             attempt: Attempt::default(),
             links: 0,
@@ -219,7 +285,9 @@ impl Client {
     /// Asks for user name and password if the profile wants them and doesn't have them. Without this call
     /// they are asked for when the first connection is made. Blocks while a person types.
     pub fn ask(&mut self) -> Result<()> {
-        self.asked = self.vault.current(&mut *self.prompt)?;
+        if !self.asks_elsewhere() {
+            self.asked = self.vault.current(&mut *self.prompt)?;
+        }
         Ok(())
     }
 
@@ -233,9 +301,12 @@ impl Client {
     pub fn descriptors(&self) -> Descriptors {
         let link = match &self.phase {
             Phase::Connecting { connecting: Some(connecting), .. } => Some(connecting.as_raw_fd()),
+            Phase::Accepting(accepting) => Some(accepting.as_raw_fd()),
             _ => self.path.link().map(Transport::as_raw_fd),
         };
-        Descriptors { link, device: self.path.device().and_then(Tun::as_raw_fd), serial: self.serial }
+        let device = self.path.device().and_then(Tun::as_raw_fd);
+        let (manage, serial) = self.manage.as_ref().map_or((None, 0), Manage::descriptor);
+        Descriptors { link, device, manage, serial: self.serial + serial }
     }
 
     /// Does what is ready and due. An error is fatal; its text is for the user.
@@ -247,10 +318,13 @@ impl Client {
         }
         self.note_complaint();
         let mut busy = turned.again;
+        busy |= self.poll_scripts(now)?;
         while let Some(event) = self.path.control.poll_event() {
             self.on_event(now, event)?;
             busy = true;
         }
+        busy |= self.serve(now);
+        self.write_status(now, false);
         if let Phase::Over(outcome) = self.phase {
             return Ok(Next::Over(outcome));
         }
@@ -262,10 +336,9 @@ impl Client {
             return Ok(Next::Again);
         }
         let core = turned.deadline.map(|deadline| deadline.at);
-        Ok(Next::Wait(match (own, core) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }))
+        let manage = self.manage.as_ref().and_then(Manage::deadline);
+        let status = self.status.as_ref().and_then(StatusFile::deadline);
+        Ok(Next::Wait([own, core, manage, status].into_iter().flatten().min()))
     }
 
     /// Says once for each attempt and kind what the network has against our packets.
@@ -281,11 +354,19 @@ impl Client {
     fn own_deadline(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Idle => Some(Instant::ZERO),
+            // Scripts of the connection before come first.
+            Phase::Pausing { .. } if self.descent.is_some() => None,
             Phase::Pausing { until } | Phase::Connecting { until, .. } | Phase::Closing { until, .. } => {
                 Some(*until)
             }
             Phase::Resolving { again, .. } => *again,
-            Phase::Session { .. } | Phase::Over(_) => None,
+            Phase::Session { .. }
+            | Phase::Listening { .. }
+            | Phase::Accepting(_)
+            | Phase::Holding
+            | Phase::Asking
+            | Phase::Ending
+            | Phase::Over(_) => None,
         }
     }
 
@@ -296,11 +377,14 @@ impl Client {
             Signal::Int | Signal::Term => self.on_leave(now, signal),
             // Whoever asked to leave is not overruled, nor is SIGHUP by SIGUSR1.
             Signal::Hup | Signal::Usr1
-                if matches!(self.phase, Phase::Over(_) | Phase::Closing { then: Then::Leave { .. }, .. }) => {
-            }
+                if matches!(
+                    self.phase,
+                    Phase::Over(_) | Phase::Ending | Phase::Closing { then: Then::Leave { .. }, .. }
+                ) => {}
             Signal::Usr1 if matches!(self.phase, Phase::Closing { then: Then::Reload, .. }) => {}
             Signal::Hup | Signal::Usr1 => {
                 say!(self.log, Info, "{}[hard,] received, process restarting", signal.name());
+                self.tell_end(now, false, signal.name());
                 self.end_session(now, if signal == Signal::Hup { Then::Reload } else { Then::Restart });
             }
         }
@@ -309,7 +393,7 @@ impl Client {
     /// The first request says goodbye to the server where the profile wants it, a second one cuts that short.
     fn on_leave(&mut self, now: Instant, signal: Signal) {
         match self.phase {
-            Phase::Session { handle } => {
+            Phase::Session { handle } | Phase::Listening { session: Some(handle) } => {
                 let notify = self.current_config().channel.exit_notify.filter(|_| self.up_since.is_some());
                 let seconds = notify.unwrap_or(0);
                 let words = if notify.is_some() {
@@ -325,14 +409,15 @@ impl Client {
             }
             // Supervisors that signal a process and its group do it twice within an instant.
             Phase::Closing { then: Then::Leave { .. }, since, .. } if now - since < SAME_SIGNAL => {}
-            _ => self.leave("hard,", signal.name()),
+            Phase::Ending | Phase::Over(_) => self.hurry(now),
+            _ => self.leave(now, "hard,", signal.name()),
         }
     }
 
     /// Ends the session without a word to the server, or whatever else is under way.
     fn end_session(&mut self, now: Instant, then: Then) {
         match self.phase {
-            Phase::Session { handle } => {
+            Phase::Session { handle } | Phase::Listening { session: Some(handle) } => {
                 self.path.control.abort(now, handle);
                 self.phase = Phase::Closing { handle, then, since: now, until: now + LEAVE_GRACE };
             }
@@ -343,23 +428,22 @@ impl Client {
     /// What was planned for the end of the session.
     fn after(&mut self, now: Instant, then: Then) {
         match then {
-            Then::Leave { signal, words } => self.leave(words, signal),
-            Then::Restart => self.restart(now),
-            Then::Reload => self.over(Outcome::Reload),
+            Then::Leave { signal, words } => self.leave(now, words, signal),
+            Then::Restart => self.restart(now, "sigusr1"),
+            Then::Reload => self.end(now, "sighup", Outcome::Reload, None),
         }
     }
 
-    fn leave(&mut self, words: &str, signal: &str) {
-        self.host.tear_down();
-        say!(self.log, Info, "{signal}[{words}] received, process exiting");
-        self.over(Outcome::Left);
-    }
-
-    fn over(&mut self, outcome: Outcome) {
-        self.stop_attempt();
-        self.host.tear_down();
-        self.path.take_device();
-        self.phase = Phase::Over(outcome);
+    fn leave(&mut self, now: Instant, words: &str, signal: &str) {
+        // Scripts get the reason if there is one, else the signal's name.
+        let reason = match words.split_once(',') {
+            Some((_, reason)) if !reason.is_empty() => reason.to_owned(),
+            _ => signal.to_ascii_lowercase(),
+        };
+        let shown = words.split_once(',').map_or("", |(_, reason)| reason);
+        self.tell_end(now, true, if shown.is_empty() { signal } else { shown });
+        let farewell = format!("{signal}[{words}] received, process exiting");
+        self.end(now, &reason, Outcome::Left, Some(farewell));
     }
 
     /// Gives up what belongs to one attempt only.
@@ -367,40 +451,50 @@ impl Client {
         if let Phase::Resolving { ticket: Some(ticket), .. } = self.phase {
             self.resolver.cancel(ticket);
         }
+        self.stop_point();
         self.path.take_link();
         self.path.set_peer(None);
+        self.rise = None;
         self.up_since = None;
     }
 
-    /// After a connection ended: waits, then tries again. Without `persist-tun` the device goes meanwhile.
-    fn restart(&mut self, now: Instant) {
+    /// After a connection ended: waits, then tries again. Without `persist-tun` the device goes meanwhile. `reason` is
+    /// for scripts.
+    fn restart(&mut self, now: Instant, reason: &str) {
         self.stop_attempt();
-        if !self.profile.device.persist {
-            self.host.tear_down();
-            self.path.take_device();
+        if let Some(manage) = &mut self.manage {
+            manage.stop_waiting();
         }
         let remote = &self.profile.remotes[self.servers.current()];
         let pause = self.retry.pause(remote.retry_wait, remote.retry_wait_max);
-        if !pause.is_zero() {
-            say!(self.log, Notice, "Restart pause, {} second(s)", pause.as_secs());
+        // As OpenVPN: a hold takes the place of the pause.
+        if self.holds(pause.as_secs()) {
+            self.phase = Phase::Holding;
+        } else {
+            if !pause.is_zero() {
+                say!(self.log, Notice, "Restart pause, {} second(s)", pause.as_secs());
+            }
+            self.phase = Phase::Pausing { until: now + pause };
         }
-        self.phase = Phase::Pausing { until: now + pause };
+        self.descend(now, reason);
     }
 
     fn act(&mut self, now: Instant, action: Action, source: &str, reason: &str) {
         match action {
             Action::Leave => {
-                self.host.tear_down();
-                say!(self.log, Info, "SIGTERM[{source},{reason}] received, process exiting");
-                self.over(Outcome::Left);
+                self.tell_end(now, true, reason);
+                let farewell = format!("SIGTERM[{source},{reason}] received, process exiting");
+                self.end(now, reason, Outcome::Left, Some(farewell));
             }
             Action::Restart => {
                 say!(self.log, Info, "SIGUSR1[{source},{reason}] received, process restarting");
-                self.restart(now);
+                self.tell_end(now, false, reason);
+                self.restart(now, reason);
             }
             Action::Reload => {
                 say!(self.log, Info, "SIGHUP[{source},{reason}] received, process restarting");
-                self.over(Outcome::Reload);
+                self.tell_end(now, false, reason);
+                self.end(now, reason, Outcome::Reload, None);
             }
         }
     }

@@ -14,13 +14,15 @@ use oxivpn_proto::options::pushed::{self, Gateway, Pushed, RedirectFlags, Route4
 pub struct Wanted {
     /// Input of [`oxivpn_host::plan::build`].
     pub options: VpnOptions,
+    /// The same before `ifconfig-noexec` and `route-noexec` took away what scripts are to do.
+    pub told: VpnOptions,
     /// One line for each thing that is not done, for the log.
     pub warnings: Vec<String>,
 }
 
 /// Puts the profile's own options and the pushed ones together: a pushed single value wins over the profile's,
 /// routes add up (`openvpn: options.c`, `pull` scope).
-pub fn wanted(local: &HostOptions, pushed: &[Pushed], around: &Surroundings) -> Wanted {
+pub fn wanted(local: &HostOptions, pushed: &[Pushed], around: &Surroundings, has_script: bool) -> Wanted {
     let mut wanted = Wanted::default();
     let mut dns = Vec::new();
     wanted.take_local(local);
@@ -43,13 +45,15 @@ pub fn wanted(local: &HostOptions, pushed: &[Pushed], around: &Surroundings) -> 
             _ => {}
         }
     }
-    if !dns.is_empty() {
+    // A script gets them as `foreign_option_N`.
+    if !dns.is_empty() && !has_script {
         wanted.warnings.push(format!(
             "the server's DNS settings are not applied to this host: {}. Apply them by hand (resolvectl dns DEVICE \
              ADDRESS, or /etc/resolv.conf)",
             dns.join(", ")
         ));
     }
+    wanted.told = wanted.options.clone();
     wanted.restrict(local);
     wanted
 }
@@ -225,7 +229,7 @@ mod tests {
                 metric: Some(7),
             }),
         ];
-        let Wanted { options, warnings } = wanted(&local, &pushed, &Surroundings::default());
+        let Wanted { options, warnings, .. } = wanted(&local, &pushed, &Surroundings::default(), false);
         assert_eq!(warnings, Vec::<String>::new());
         assert_eq!(
             options.ifconfig,
@@ -246,7 +250,7 @@ mod tests {
             Pushed::Route(route(Target::VpnGateway)),
             Pushed::Ifconfig(ip("10.8.0.6"), ip("10.8.0.5")),
         ];
-        let Wanted { options, warnings } = wanted(&HostOptions::default(), &pushed, &around);
+        let Wanted { options, warnings, .. } = wanted(&HostOptions::default(), &pushed, &around, false);
         let networks: Vec<Ipv4Addr> = options.routes.iter().map(|route| route.network).collect();
         assert_eq!(networks, [ip("203.0.113.9"), ip("10.8.0.5")]);
         assert!(warnings.is_empty(), "{warnings:?}");
@@ -260,7 +264,8 @@ mod tests {
             Pushed::Route(route(Target::Name("intra.example.net".into()))),
             Pushed::Route(route(Target::NetGateway)),
         ];
-        let Wanted { options, warnings } = wanted(&HostOptions::default(), &pushed, &Surroundings::default());
+        let Wanted { options, warnings, .. } =
+            wanted(&HostOptions::default(), &pushed, &Surroundings::default(), false);
         assert!(options.routes.is_empty());
         assert_eq!(warnings.len(), 3, "{warnings:#?}");
         assert!(warnings[0].contains("intra.example.net") && warnings[0].contains("push the address"));
@@ -275,20 +280,28 @@ mod tests {
             Pushed::Route(route(Target::Address(ip("10.0.0.0")))),
             Pushed::RedirectGateway(RedirectFlags { def1: true, ..RedirectFlags::default() }),
         ];
-        let Wanted { options, .. } = wanted(&local, &pushed, &Surroundings::default());
+        let Wanted { options, .. } = wanted(&local, &pushed, &Surroundings::default(), false);
         assert_eq!(options, VpnOptions::default());
     }
 
     #[test]
     fn redirect_flags_keep_their_meaning() {
         let flags = RedirectFlags { def1: true, not_ipv4: true, ipv6: true, ..RedirectFlags::default() };
-        let Wanted { options, .. } =
-            wanted(&HostOptions::default(), &[Pushed::RedirectGateway(flags)], &Surroundings::default());
+        let Wanted { options, .. } = wanted(
+            &HostOptions::default(),
+            &[Pushed::RedirectGateway(flags)],
+            &Surroundings::default(),
+            false,
+        );
         let expected = Redirect { ipv4: false, ipv6: true, def1: true, ..Redirect::gateway() };
         assert_eq!(options.redirect, Some(expected));
         let private = RedirectFlags { private: true, ..RedirectFlags::default() };
-        let Wanted { options, .. } =
-            wanted(&HostOptions::default(), &[Pushed::RedirectGateway(private)], &Surroundings::default());
+        let Wanted { options, .. } = wanted(
+            &HostOptions::default(),
+            &[Pushed::RedirectGateway(private)],
+            &Surroundings::default(),
+            false,
+        );
         assert_eq!(options.redirect.map(|redirect| redirect.reroute), Some(false));
     }
 }

@@ -1,12 +1,13 @@
 //! The inner side: the device and what the host gets for it. Undone when dropped, whatever the reason.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use oxivpn_host::plan::{Plan, Surroundings, build};
+use oxivpn_host::plan::{Plan, Surroundings, VpnOptions, build};
 use oxivpn_host::{Address, Dev, Host, IpVersion, Route};
 use oxivpn_profile::Profile;
 use oxivpn_profile::profile::DeviceKind;
@@ -14,6 +15,9 @@ use oxivpn_proto::options::pushed::Pushed;
 
 use super::options::wanted;
 use crate::log::Log;
+use crate::scripts::around::Around;
+use crate::scripts::kinds::Hook;
+use crate::scripts::variables::{self, Occasion};
 use crate::{privileges, say, sys, turn};
 
 /// A TUN device, a given descriptor or nothing.
@@ -66,12 +70,17 @@ pub(crate) struct HostSide {
     log: Arc<Log>,
 }
 
-/// An opened device with its host side.
-pub(crate) struct Opened {
-    /// The device, if it was opened just now; `None` if the one before goes on.
-    pub(crate) device: Option<Tun>,
-    /// Whether everything wanted is in place.
-    pub(crate) complete: bool,
+/// What the host is to get for a device.
+#[derive(Clone, Debug)]
+pub(crate) struct Outline {
+    /// Name of the device.
+    pub(crate) device: String,
+    /// What scripts are told, `ifconfig-noexec` and `route-noexec` or not.
+    pub(crate) options: VpnOptions,
+    /// The ways out of this host.
+    pub(crate) around: Surroundings,
+    /// What is to be done; nothing for a device without interface.
+    plan: Option<Plan>,
 }
 
 impl HostSide {
@@ -80,54 +89,74 @@ impl HostSide {
         Self { host: None, plan: Plan::default(), log }
     }
 
-    /// Opens the device unless `present`, and brings the host to what profile and server want (a server itself has no
-    /// `remote`). A device of
-    /// before keeps its name; differences in addresses and routes are carried out, the rest stays untouched.
-    pub(crate) fn bring_up(
+    /// Sets up a tunnel that exists for as long as the program, without a remote of its own: device, addresses and
+    /// routes. Its scripts are run in between, and waited for.
+    pub(crate) fn set_up(
         &mut self,
         profile: &Profile,
-        pushed: &[Pushed],
         mtu: u16,
-        remote: Option<std::net::IpAddr>,
-        present: Option<&Tun>,
-    ) -> Result<Opened> {
-        let opened = match present {
-            Some(tun) => {
-                say!(self.log, Info, "Preserving previous TUN/TAP instance: {}", tun.0.name());
-                None
-            }
-            None => {
-                let tun = Tun::open(profile).map_err(|error| anyhow!("Cannot open TUN/TAP dev: {error}"))?;
-                say!(self.log, Info, "TUN/TAP device {} opened", tun.0.name());
-                Some(tun)
-            }
-        };
-        let device = present.or(opened.as_ref());
-        let mut complete = true;
-        if let Some(Tun(device)) = device
-            && device.has_interface()
-        {
-            let name = device.name().to_owned();
-            complete = self.configure(profile, pushed, mtu, remote, &name)?;
+        scripts: &mut Around,
+    ) -> Result<Option<Tun>> {
+        let device = self.open(profile, None)?;
+        if let Some(device) = &device {
+            let outline = self.outline(profile, &[], mtu, None, device)?;
+            self.set_addresses(&outline)?;
+            let known = (&outline.options, &outline.around);
+            scripts.tunnel(&outline.device, mtu, Occasion::Init, known, &[]);
+            scripts.run(Hook::Up)?;
+            self.set_all(&outline)?;
+            variables::redirected(scripts.env(), &outline.options);
+            scripts.run(Hook::RouteUp)?;
         }
-        Ok(Opened { device: opened, complete })
+        Ok(device)
     }
 
-    fn configure(
+    /// Opens the device unless `present`.
+    pub(crate) fn open(&self, profile: &Profile, present: Option<&Tun>) -> Result<Option<Tun>> {
+        if let Some(tun) = present {
+            say!(self.log, Info, "Preserving previous TUN/TAP instance: {}", tun.0.name());
+            return Ok(None);
+        }
+        let tun = Tun::open(profile).map_err(|error| anyhow!("Cannot open TUN/TAP dev: {error}"))?;
+        say!(self.log, Info, "TUN/TAP device {} opened", tun.0.name());
+        Ok(Some(tun))
+    }
+
+    /// Works out what the host is to get, without touching it.
+    pub(crate) fn outline(
         &mut self,
         profile: &Profile,
         pushed: &[Pushed],
         mtu: u16,
-        remote: Option<std::net::IpAddr>,
-        interface: &str,
-    ) -> Result<bool> {
+        remote: Option<IpAddr>,
+        device: &Tun,
+    ) -> Result<Outline> {
+        let has_interface = device.0.has_interface();
+        let around = if has_interface { self.surroundings(remote)? } else { Surroundings::default() };
+        let mut wanted = wanted(&profile.host, pushed, &around, profile.scripts.up.is_some());
+        let name = device.0.name().to_owned();
+        let mut outline = Outline { device: name, options: wanted.told, around, plan: None };
+        if has_interface {
+            wanted.options.interface = outline.device.clone();
+            wanted.options.mtu = Some(mtu.into());
+            wanted.options.txqueuelen = profile.device.queue_len;
+            let built = build(&wanted.options, &outline.around)?;
+            for warning in wanted.warnings.iter().chain(&built.warnings) {
+                say!(self.log, Warn, "WARNING: {warning}");
+            }
+            outline.plan = Some(built.plan);
+        }
+        Ok(outline)
+    }
+
+    fn surroundings(&mut self, remote: Option<IpAddr>) -> Result<Surroundings> {
         let host = match &mut self.host {
             Some(host) => host,
             // The journal's directory is root's alone.
             none if privileges::dropped() => none.insert(Host::new(None)?),
             none => none.insert(Host::new(Some(Path::new(oxivpn_host::JOURNAL_DIR)))?),
         };
-        let around = Surroundings {
+        Ok(Surroundings {
             remote,
             to_remote: match remote {
                 Some(remote) if remote.is_ipv4() => host.gateway_to(remote)?,
@@ -138,23 +167,33 @@ impl HostSide {
                 _ => None,
             },
             default: host.default_gateway(IpVersion::V4)?,
-        };
-        let mut wanted = wanted(&profile.host, pushed, &around);
-        wanted.options.interface = interface.to_owned();
-        wanted.options.mtu = Some(mtu.into());
-        wanted.options.txqueuelen = profile.device.queue_len;
-        let built = build(&wanted.options, &around)?;
-        for warning in wanted.warnings.iter().chain(&built.warnings) {
-            say!(self.log, Warn, "WARNING: {warning}");
+        })
+    }
+
+    /// Sets the interface and its addresses, but no routes; whether all of it is in place.
+    pub(crate) fn set_addresses(&mut self, outline: &Outline) -> Result<bool> {
+        match &outline.plan {
+            Some(plan) => self.apply(Plan { routes: Vec::new(), removals: Vec::new(), ..plan.clone() }),
+            None => Ok(true),
         }
-        if built.plan != self.plan {
-            for line in added(&built.plan) {
-                say!(self.log, Detail, "{line}");
-            }
+    }
+
+    /// Sets everything; whether all of it is in place.
+    pub(crate) fn set_all(&mut self, outline: &Outline) -> Result<bool> {
+        match &outline.plan {
+            Some(plan) => self.apply(plan.clone()),
+            None => Ok(true),
         }
-        let applied = host
-            .apply(&built.plan)
-            .map_err(|error| anyhow!("cannot set up the tunnel's interface: {error}"))?;
+    }
+
+    fn apply(&mut self, plan: Plan) -> Result<bool> {
+        let Some(host) = &mut self.host else { return Ok(true) };
+        let before = added(&self.plan);
+        for line in added(&plan).iter().filter(|line| !before.contains(line)) {
+            say!(self.log, Detail, "{line}");
+        }
+        let applied =
+            host.apply(&plan).map_err(|error| anyhow!("cannot set up the tunnel's interface: {error}"))?;
         for change in &applied.changes {
             say!(self.log, Debug, "host: {change}");
         }
@@ -164,7 +203,7 @@ impl HostSide {
         for error in &applied.failed {
             say!(self.log, Error, "ERROR: {error}");
         }
-        self.plan = built.plan;
+        self.plan = plan;
         Ok(applied.failed.is_empty())
     }
 

@@ -130,7 +130,8 @@ impl Fleet {
             self.drain(now);
             self.advance(now);
             let due = self.node.deadline().map(|deadline| deadline.at - now);
-            let tick = if self.free.is_empty() { Duration::from_millis(100) } else { Duration::from_millis(1) };
+            let tick =
+                if self.free.is_empty() { Duration::from_millis(100) } else { Duration::from_millis(1) };
             let wait = due.map_or(tick, |due| (due + Duration::from_micros(500)).min(tick));
             match self.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -285,7 +286,9 @@ impl Fleet {
             Event::Rekeyed { .. } => self.report.rekeyed += 1,
             Event::Closed { session, cause } => {
                 let Some(index) = self.by_session.remove(&session) else { return };
-                let Slot::Taken(member) = core::mem::replace(&mut self.slots[index], Slot::Free) else { return };
+                let Slot::Taken(member) = core::mem::replace(&mut self.slots[index], Slot::Free) else {
+                    return;
+                };
                 if member.up {
                     self.alive -= 1;
                 } else {
@@ -330,9 +333,7 @@ impl Fleet {
                 Stage::Renegotiating(now + Duration::from_secs(120))
             }
             Stage::Connecting if begun_all && self.under_way == 0 => Stage::Holding(now + self.options.hold),
-            Stage::Renegotiating(until)
-                if now >= until || self.report.rekeyed >= self.alive as u64 =>
-            {
+            Stage::Renegotiating(until) if now >= until || self.report.rekeyed >= self.alive as u64 => {
                 Stage::Holding(now + self.options.hold)
             }
             Stage::Holding(until) if now >= until => Stage::Done,

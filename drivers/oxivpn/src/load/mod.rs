@@ -47,8 +47,8 @@ fn config(profile: &Profile) -> Result<Arc<oxivpn_proto::config::ClientConfig>> 
     let Some(remote) = profile.remotes.first() else { bail!("the profile names no `remote`") };
     let material = profile.tls_options(None)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls =
-        RustlsFactory::new(material, provider).map_err(|failure| anyhow::anyhow!("Options error: {failure}"))?;
+    let tls = RustlsFactory::new(material, provider)
+        .map_err(|failure| anyhow::anyhow!("Options error: {failure}"))?;
     for note in tls.notes(clock::unix()) {
         tell(&note);
     }
@@ -78,7 +78,9 @@ fn raise_descriptor_limit(clients: usize) -> Result<()> {
     }
     let maximum = limit.maximum.map(|most| most.max(wanted));
     setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).with_context(|| {
-        format!("{clients} clients need {wanted} open files, more than are allowed; `ulimit -n {wanted}` as root")
+        format!(
+            "{clients} clients need {wanted} open files, more than are allowed; `ulimit -n {wanted}` as root"
+        )
     })
 }
 

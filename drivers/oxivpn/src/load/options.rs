@@ -61,7 +61,9 @@ impl Options {
                 "--churn" => options.churn = Some(Duration::from_secs_f64(number()?)),
                 "--hold" => options.hold = Duration::from_secs_f64(number()?),
                 "--renegotiate" => options.renegotiate = true,
-                option if option.starts_with('-') => bail!("load: {option} is no option; `oxivpn load --help`"),
+                option if option.starts_with('-') => {
+                    bail!("load: {option} is no option; `oxivpn load --help`")
+                }
                 profile if options.profile.is_empty() => profile.clone_into(&mut options.profile),
                 more => bail!("load: one profile is enough, what is {more}?"),
             }
@@ -70,7 +72,10 @@ impl Options {
             return Ok(None);
         }
         if !(1..=MOST).contains(&options.clients) {
-            bail!("--clients {}: 1 to {MOST} are possible; start several processes for more", options.clients);
+            bail!(
+                "--clients {}: 1 to {MOST} are possible; start several processes for more",
+                options.clients
+            );
         }
         Ok(Some(options))
     }

@@ -42,9 +42,16 @@ impl fmt::Display for Report {
         sorted.sort_unstable();
         let [p50, p99, max] = [0.5, 0.99, 1.0].map(|part| self.quantile(&sorted, part));
         let failed: u64 = self.failures.values().sum();
-        writeln!(f, "clients: {} begun, {} came up, {} are up, {failed} failed", self.begun, self.up, self.alive)?;
+        writeln!(
+            f,
+            "clients: {} begun, {} came up, {} are up, {failed} failed",
+            self.begun, self.up, self.alive
+        )?;
         writeln!(f, "connections: {:.1} per second over {:.2} s", self.rate(), self.span.as_secs_f64())?;
-        writeln!(f, "time to connect: half within {p50:.1} ms, 99 % within {p99:.1} ms, all within {max:.1} ms")?;
+        writeln!(
+            f,
+            "time to connect: half within {p50:.1} ms, 99 % within {p99:.1} ms, all within {max:.1} ms"
+        )?;
         writeln!(f, "second keys: {}", self.rekeyed)?;
         for (cause, count) in &self.failures {
             writeln!(f, "failed: {count} x {cause}")?;

@@ -199,7 +199,9 @@ fn questions(words: &Words<'_>) -> Result<Command, String> {
             Command::Username { kind: kind.to_owned(), value: Zeroizing::new(value.to_owned()) }
         }
         "password" => {
-            let [kind] = words.need(true)?;
+            let Some(kind) = words.get(0) else {
+                return Err("ERROR: the 'password' command requires 2 parameters".to_owned());
+            };
             let value = words.owned(1).map(Zeroizing::new);
             Command::Password { kind: kind.to_owned(), value }
         }

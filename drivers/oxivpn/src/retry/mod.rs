@@ -94,6 +94,11 @@ impl Retry {
         Self { rules, current: None, attempts: 0, stay: false, skip_addresses: false, backoff: None }
     }
 
+    /// Changes `auth-retry`.
+    pub const fn set_auth(&mut self, auth: AuthRetry) {
+        self.rules.auth = auth;
+    }
+
     /// Where to try next. `more_addresses`: the name of the present server resolved to further ones.
     pub fn next(&mut self, more_addresses: bool) -> Next {
         let next = match self.current {

@@ -5,11 +5,12 @@ use core::time::Duration;
 use anyhow::Result;
 use oxivpn_proto::{Instant, Path};
 
+use super::Server;
 use super::worker::Command;
-use super::{Server, open_device};
 use crate::client::{Outcome, Signal};
 use crate::manage::State;
 use crate::say;
+use crate::scripts::kinds::Hook;
 
 /// How long clients have to acknowledge that the server ends (`openvpn: multi.c`, `multi_push_restart_schedule_exit`).
 const NOTIFY: Duration = Duration::from_secs(2);
@@ -45,7 +46,7 @@ impl Server {
         match (signal, self.phase) {
             (Signal::Usr2, _) => {
                 self.statistics_wanted = true;
-                self.commands.extend([Command::AskActivity, Command::AskTotals]);
+                self.commands.extend([Command::AskUsage, Command::AskTotals]);
             }
             (Signal::Int | Signal::Term, Phase::Notifying { .. } | Phase::Ending { .. }) => {
                 // Whoever asks twice does not want to wait.
@@ -107,14 +108,28 @@ impl Server {
         Ok(())
     }
 
+    /// Takes the device away, with its scripts before and after. There is no client any more that would wait for them.
+    fn take_down(&mut self, signal: Signal) -> Result<()> {
+        self.around.env().set("signal", signal.name().to_ascii_lowercase());
+        self.around.run(Hook::RoutePreDown)?;
+        if self.around.down_first() {
+            self.around.run(Hook::Down)?;
+        }
+        self.host.tear_down();
+        self.worker.command(Command::Device(None));
+        if !self.around.down_first() {
+            self.around.run(Hook::Down)?;
+        }
+        Ok(())
+    }
+
     fn end(&mut self, now: Instant, signal: Signal) -> Result<()> {
         self.write_pool(now);
         self.write_status(now);
         self.tell_end(signal);
         let restart = signal == Signal::Usr1;
         if !restart || !self.profile.device.persist {
-            self.host.tear_down();
-            self.worker.command(Command::Device(None));
+            self.take_down(signal)?;
         }
         let what = if matches!(signal, Signal::Int | Signal::Term) { "exiting" } else { "restarting" };
         say!(self.log, Info, "{}[hard,] received, process {what}", signal.name());
@@ -122,7 +137,8 @@ impl Server {
             Signal::Hup => self.phase = Phase::Over(Outcome::Reload),
             Signal::Usr1 => {
                 if !self.profile.device.persist {
-                    let device = open_device(&mut self.host, &self.profile, &self.options)?;
+                    let mtu = self.options.tun_mtu;
+                    let device = self.host.set_up(&self.profile, mtu, &mut self.around)?;
                     self.worker.command(Command::Device(device));
                 }
                 self.phase = Phase::Running;

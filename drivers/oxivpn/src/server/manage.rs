@@ -145,7 +145,7 @@ impl Server {
             }
             Request::ByteCounts => {
                 self.managed.counts = true;
-                self.commands.extend([Command::AskActivity, Command::AskTotals]);
+                self.commands.extend([Command::AskUsage, Command::AskTotals]);
                 None
             }
             // Questions to a client only.
@@ -157,7 +157,7 @@ impl Server {
 
     fn wait_for_sums(&mut self, waits: Waits) -> Option<Answer> {
         self.managed.waits = Some(waits);
-        self.commands.extend([Command::AskActivity, Command::AskTotals]);
+        self.commands.extend([Command::AskUsage, Command::AskTotals]);
         None
     }
 

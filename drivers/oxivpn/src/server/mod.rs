@@ -20,6 +20,7 @@ pub mod worker;
 
 use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -34,10 +35,11 @@ use oxivpn_proto::pool::Addressing;
 use oxivpn_proto::{Instant, Node, Path, PeerRef, Report, StreamChange, Transmit};
 use zeroize::Zeroizing;
 
-use crate::client::{HostSide, Next, Tun};
+use crate::client::{HostSide, Next};
 use crate::log::Log;
 use crate::privileges::Identity;
-use crate::scripts::{Scripts, variables};
+use crate::scripts::Scripts;
+use crate::scripts::around::Around;
 use crate::status::StatusFile;
 use crate::{clock, entropy, notify, process, say};
 use admit::Admissions;
@@ -73,6 +75,7 @@ pub struct Server {
     pool_due: Option<Instant>,
     hooks: Hooks,
     host: HostSide,
+    around: Around,
     status: Option<StatusFile>,
     phase: Phase,
     /// Clients whose last sums are on their way, and the orders after which those must have come.
@@ -122,12 +125,17 @@ impl Server {
         let node = Node::new(Arc::new(NodeConfig { capabilities }), entropy::seed()?, clock::anchor());
 
         let mut host = HostSide::new(log.clone());
-        let device = open_device(&mut host, &profile, &options)?;
+        let mut around = Around::new(&profile, log.clone(), || {});
+        let device = host.set_up(&profile, options.tun_mtu, &mut around)?;
         sockets.tell(&log);
         let setup = Setup {
             sockets: sockets.udp,
             listeners: sockets.tcp,
             mtu: options.tun_mtu,
+            own: [addressing.plan().own.map(IpAddr::V4), addressing.plan().own6.map(|own| own.addr().into())]
+                .into_iter()
+                .flatten()
+                .collect(),
             client_to_client: options.client_to_client,
             max_streams: options.max_clients + options.max_clients / 4 + 16,
             stream_queue: options.tcp_queue_limit,
@@ -135,7 +143,9 @@ impl Server {
         let waker = wake.clone();
         let worker = Worker::start(setup, move || waker()).context("cannot start the packet thread")?;
         worker.command(Command::Device(device));
-        let env = variables::program(&profile, None, std::process::id(), clock::unix());
+        // Scripts about clients know of the tunnel too.
+        let mut env = around.base().clone();
+        env.extend(around.env());
         let scripts = Scripts::new(&profile.scripts, env, move || wake());
         let now = clock::now();
         let status = profile.status.as_ref().map(|status| StatusFile::open(status, &log, now));
@@ -158,6 +168,7 @@ impl Server {
             pool_changed: false,
             hooks: Hooks::new(scripts),
             host,
+            around,
             status,
             phase: Phase::Running,
             leaving: HashMap::new(),
@@ -261,6 +272,12 @@ impl Server {
     fn on_news(&mut self, now: Instant, news: News) -> Result<()> {
         match news {
             News::Report(report) => self.on_report(now, report),
+            News::Usage(peer, totals) => {
+                let client = self.clients.of_peer(peer).or_else(|| self.leaving.get_mut(&peer));
+                if let Some(client) = client {
+                    client.totals = totals;
+                }
+            }
             News::Accepted { id, remote } => {
                 say!(self.log, Info, "TCP connection established with {}", words::address(remote));
                 self.connections.insert(id, remote, now + self.config.channel.timing.hand_window);
@@ -288,22 +305,13 @@ impl Server {
     }
 
     fn on_report(&mut self, now: Instant, report: Report) {
-        match report {
-            Report::Activity { peer, totals, .. } => {
-                let client = self.clients.of_peer(peer).or_else(|| self.leaving.get_mut(&peer));
-                if let Some(client) = client {
-                    client.totals = totals;
+        if let Report::Applied(seq) = report {
+            while let Some(&(_, peer)) = self.leaving_order.front().filter(|(order, _)| *order <= seq) {
+                self.leaving_order.pop_front();
+                if let Some(client) = self.leaving.remove(&peer) {
+                    self.on_gone(client);
                 }
             }
-            Report::Applied(seq) => {
-                while let Some(&(_, peer)) = self.leaving_order.front().filter(|(order, _)| *order <= seq) {
-                    self.leaving_order.pop_front();
-                    if let Some(client) = self.leaving.remove(&peer) {
-                        self.on_gone(client);
-                    }
-                }
-            }
-            _ => {}
         }
         self.node.handle_report(now, report);
     }
@@ -363,15 +371,10 @@ impl Server {
         }
         if !self.status_asked && self.status.as_ref().is_some_and(|status| status.is_due(now)) {
             self.status_asked = true;
-            self.commands.extend([Command::AskActivity, Command::AskTotals]);
+            self.commands.extend([Command::AskUsage, Command::AskTotals]);
         }
         if self.pool_changed && self.pool_due.is_some_and(|due| due <= now) {
             self.write_pool(now);
         }
     }
-}
-
-/// Opens the device and sets the host up.
-fn open_device(host: &mut HostSide, profile: &Profile, options: &ServerOptions) -> Result<Option<Tun>> {
-    Ok(host.bring_up(profile, &[], options.tun_mtu, None, None)?.device)
 }

@@ -169,13 +169,12 @@ pub(crate) struct ScriptDraft {
     pub(crate) security: u8,
     pub(crate) commands: BTreeMap<&'static str, At<String>>,
     pub(crate) down_pre: bool,
-    pub(crate) up_delay: bool,
     pub(crate) up_restart: bool,
 }
 
 impl Default for ScriptDraft {
     fn default() -> Self {
-        Self { security: 1, commands: BTreeMap::new(), down_pre: false, up_delay: false, up_restart: false }
+        Self { security: 1, commands: BTreeMap::new(), down_pre: false, up_restart: false }
     }
 }
 

@@ -17,11 +17,9 @@ pub(super) const ENTRIES: &[Entry] = &[
         d.scripts.down_pre = true;
         Ok(())
     }),
-    honoured("up-delay", 0, 0, |d, _| {
-        d.scripts.up_delay = true;
-        Ok(())
-    })
-    .not_server("--up-delay cannot be used with --mode server", "Remove the line"),
+    // Clients and peers open the device once the tunnel stands, with or without it.
+    honoured("up-delay", 0, 0, |_, _| Ok(()))
+        .not_server("--up-delay cannot be used with --mode server", "Remove the line"),
     honoured("up-restart", 0, 0, |d, _| {
         d.scripts.up_restart = true;
         Ok(())

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use rustls::{AlertDescription, Connection, ContentType, Error, ProtocolVersion};
+use rustls::{AlertDescription, ClientConfig, Connection, ContentType, Error, ProtocolVersion, ServerConfig};
 use zeroize::Zeroizing;
 
 use super::desk::Lease;
@@ -49,8 +49,15 @@ enum Line {
 pub(super) struct Whole {
     pub(super) conn: Connection,
     pub(super) verifier: Arc<SessionVerifier>,
-    /// Of a server's connection; given up after it.
-    pub(super) _lease: Option<Lease>,
+    /// Given up after the connection.
+    pub(super) _lease: AnyLease,
+}
+
+/// The use of a configuration of either side.
+#[expect(dead_code, reason = "held, not read")]
+pub(super) enum AnyLease {
+    Client(Lease<ClientConfig>),
+    Server(Lease<ServerConfig>),
 }
 
 impl RustlsSession {

@@ -19,8 +19,23 @@ const KU_CERT_SIGN: u16 = 0x04;
 pub(super) struct Case<'a> {
     pub(super) peer: CertRole,
     pub(super) leaf: &'a CertificateDer<'a>,
+    /// The leaf, read.
+    pub(super) cert: &'a Cert<'a>,
     pub(super) intermediates: &'a [CertificateDer<'a>],
     pub(super) unix: u64,
+}
+
+/// A certificate of an accepted chain, with what is said of it.
+pub(super) struct Link {
+    pub(super) der: Vec<u8>,
+    pub(super) subject: String,
+    pub(super) serial: String,
+}
+
+impl Link {
+    pub(super) fn new(cert: &Cert<'_>) -> Self {
+        Self { der: cert.der.to_vec(), subject: cert.subject(), serial: cert.serial() }
+    }
 }
 
 /// A finding on one certificate: OpenSSL's words for it and what helps.
@@ -36,17 +51,19 @@ impl Verifier {
         &self,
         case: &Case<'_>,
         warnings: &mut Vec<String>,
-    ) -> Result<Vec<CertificateDer<'static>>, Refusal> {
-        if self.is_trusted_itself(case.leaf) {
+    ) -> Result<Vec<Link>, Refusal> {
+        if self.is_trusted_itself(case) {
             return check_trusted_leaf(case);
         }
         let crls: Vec<_> = self.crls.iter().collect();
-        let found = RefCell::new(None);
+        let (found, links) = (RefCell::new(None), RefCell::new(None));
         let beyond_webpki = |path: &VerifiedPath<'_>| {
-            self.check_path(path, case).map_err(|refusal| {
+            let checked = self.check_path(path, case).map_err(|refusal| {
                 *found.borrow_mut() = Some(refusal);
                 Error::UnknownIssuer
-            })
+            })?;
+            *links.borrow_mut() = Some(checked);
+            Ok(())
         };
         let refuse = |e| match found.take() {
             Some(refusal) => refusal,
@@ -71,35 +88,34 @@ impl Verifier {
         match path {
             Ok(path) => {
                 self.warn_of_missing_crls(&path, warnings);
-                self.path_certs(&path).ok_or_else(|| refuse(Error::UnknownIssuer))
+                links.take().ok_or_else(|| refuse(Error::UnknownIssuer))
             }
             Err(e) => Err(refuse(e)),
         }
     }
 
     /// Whether the leaf stands in `ca` itself, self-signed. webpki doesn't know such a chain of one.
-    fn is_trusted_itself(&self, leaf: &[u8]) -> bool {
-        self.crls.is_empty()
-            && self.ca.iter().any(|ca| ca.as_ref() == leaf)
-            && Cert::parse(leaf).is_ok_and(|cert| cert.is_self_issued())
+    fn is_trusted_itself(&self, case: &Case<'_>) -> bool {
+        self.crls.is_empty() && self.ca.iter().any(|ca| ca == case.leaf) && case.cert.is_self_issued()
     }
 
     /// The certificates of a path from the leaf up. `None` if the anchor is not one of ours.
-    fn path_certs(&self, path: &VerifiedPath<'_>) -> Option<Vec<CertificateDer<'static>>> {
+    fn path_certs<'p>(&'p self, path: &'p VerifiedPath<'_>) -> Option<Vec<CertificateDer<'p>>> {
         let anchor = self.anchors.iter().position(|a| {
             core::ptr::eq(
                 core::ptr::from_ref(a).cast::<()>(),
                 core::ptr::from_ref(path.anchor()).cast::<()>(),
             )
         })?;
-        let mut certs = vec![path.end_entity().der().into_owned()];
-        certs.extend(path.intermediate_certificates().map(|cert| cert.der().into_owned()));
-        certs.push(self.ca[anchor].clone());
+        let leaf: &webpki::Cert<'_> = path.end_entity();
+        let mut certs = vec![leaf.der()];
+        certs.extend(path.intermediate_certificates().map(|cert| cert.der()));
+        certs.push(CertificateDer::from(self.ca[anchor].as_ref()));
         Some(certs)
     }
 
     /// What OpenSSL checks and webpki doesn't.
-    fn check_path(&self, path: &VerifiedPath<'_>, case: &Case<'_>) -> Result<(), Refusal> {
+    fn check_path(&self, path: &VerifiedPath<'_>, case: &Case<'_>) -> Result<Vec<Link>, Refusal> {
         let certs = self.path_certs(path).ok_or_else(|| refuse_unread(0, "chain to an unknown CA"))?;
         if certs.len() > MAX_CERT_DEPTH {
             return Err(Refusal::new(
@@ -110,21 +126,24 @@ impl Verifier {
                 ),
             ));
         }
-        for (depth, der) in certs.iter().enumerate() {
+        let mut links = Vec::with_capacity(certs.len());
+        links.push(Link::new(case.cert));
+        if let Some(finding) = check_leaf_purpose(case.peer, case.cert) {
+            return Err(finding.on(case.cert, 0));
+        }
+        for (depth, der) in certs.iter().enumerate().skip(1) {
             let cert = Cert::parse(der).map_err(|why| refuse_unread(depth, &why))?;
             if let Some(why) = cert.key().objection() {
                 return Err(unusable(&cert, depth, &why));
             }
-            let finding = if depth == 0 {
-                check_leaf_purpose(case.peer, &cert)
-            } else {
-                check_validity(&cert, case.unix).or_else(|| check_issuer(case.peer, &cert, depth - 1))
-            };
+            let finding =
+                check_validity(&cert, case.unix).or_else(|| check_issuer(case.peer, &cert, depth - 1));
             if let Some(finding) = finding {
                 return Err(finding.on(&cert, depth));
             }
+            links.push(Link::new(&cert));
         }
-        Ok(())
+        Ok(links)
     }
 
     /// `openvpn: ssl_verify_openssl.c`, `verify_callback`: a missing list is logged and let pass.
@@ -363,11 +382,10 @@ fn wrong_purpose(peer: CertRole) -> Finding {
 }
 
 /// Checks a leaf that is trusted itself.
-fn check_trusted_leaf(case: &Case<'_>) -> Result<Vec<CertificateDer<'static>>, Refusal> {
-    let cert = Cert::parse(case.leaf).map_err(|why| refuse_unread(0, &why))?;
-    match check_validity(&cert, case.unix).or_else(|| check_leaf_purpose(case.peer, &cert)) {
-        Some(finding) => Err(finding.on(&cert, 0)),
-        None => Ok(vec![case.leaf.clone().into_owned()]),
+fn check_trusted_leaf(case: &Case<'_>) -> Result<Vec<Link>, Refusal> {
+    match check_validity(case.cert, case.unix).or_else(|| check_leaf_purpose(case.peer, case.cert)) {
+        Some(finding) => Err(finding.on(case.cert, 0)),
+        None => Ok(vec![Link::new(case.cert)]),
     }
 }
 

@@ -6,8 +6,9 @@ mod notice;
 use core::time::Duration;
 use std::collections::VecDeque;
 
+use oxivpn_profile::Profile;
 use oxivpn_profile::profile::{AuthRetry, RestartAs};
-use oxivpn_profile::server::ManagementOptions;
+use oxivpn_profile::server::{ManagementOptions, Role};
 use oxivpn_proto::Instant;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
@@ -57,6 +58,22 @@ pub struct Settings {
     pub mute: u32,
     /// `remap-usr1`.
     pub remap_usr1: Option<RestartAs>,
+}
+
+impl Settings {
+    /// The settings of a profile that has a management interface.
+    pub fn new(profile: &Profile, options: ManagementOptions) -> Self {
+        let server = matches!(profile.role, Role::Server(_));
+        Self {
+            options,
+            mode: if server { Mode::Server } else { Mode::Client },
+            status_version: profile.status.as_ref().map_or(1, |status| status.version),
+            auth_retry: profile.auth.retry,
+            verb: profile.log.verbosity,
+            mute: profile.log.mute,
+            remap_usr1: profile.process.remap_usr1,
+        }
+    }
 }
 
 /// Why a connection is to be closed.

@@ -488,7 +488,7 @@ fn passwords_are_asked_for() {
         &[
             ("password Auth x", "ERROR: no password is currently needed at this time"),
             ("username Auth x", "ERROR: no username is currently needed at this time"),
-            ("password", "ERROR: the 'password' command requires at least 1 parameter"),
+            ("password", "ERROR: the 'password' command requires 2 parameters"),
             ("password Auth", "ERROR: the 'password' command requires 2 parameters"),
         ],
     );

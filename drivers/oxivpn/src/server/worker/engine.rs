@@ -1,7 +1,7 @@
 //! The loop of the packet thread.
 
 use core::time::Duration;
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use mio::{Events, Interest, Poll, Token};
 use oxivpn_net::tcp::Listener;
 use oxivpn_proto::config::params::DataFormat;
 use oxivpn_proto::data::table::MAX_OWN_PACKET;
-use oxivpn_proto::data::{Opened, Payload, Slot, overhead};
+use oxivpn_proto::data::{Forward, Opened, Payload, Slot, overhead};
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
 use oxivpn_proto::plane::DataPlane;
 use oxivpn_proto::plane::local::LocalPlane;
@@ -51,8 +51,7 @@ pub(super) struct Engine {
     device: Option<Tun>,
     device_readable: bool,
     plane: LocalPlane,
-    /// All peers; with the connection of those that have one.
-    peers: HashMap<PeerRef, Option<StreamId>>,
+    peers: HashSet<PeerRef>,
     client_to_client: bool,
     max_streams: usize,
     out: Outbound,
@@ -84,6 +83,8 @@ impl Engine {
             )?;
         }
         let max_frame = (usize::from(setup.mtu) + OVERHEAD).max(MAX_CONTROL_DATAGRAM);
+        let mut plane = LocalPlane::new();
+        plane.serve(&setup.own);
         let (data_limit, _) = stream_limits(setup.stream_queue, setup.mtu);
         Ok(Self {
             shared,
@@ -93,8 +94,8 @@ impl Engine {
             poll,
             device: None,
             device_readable: false,
-            plane: LocalPlane::new(),
-            peers: HashMap::new(),
+            plane,
+            peers: HashSet::new(),
             client_to_client: setup.client_to_client,
             max_streams: setup.max_streams,
             out: Outbound::new(setup.mtu),
@@ -197,10 +198,9 @@ impl Engine {
                 Command::Frame(id, bytes) => self.write_stream(id, &bytes),
                 Command::Close(id) => self.streams.close(id),
                 Command::Device(device) => self.set_device(device),
-                Command::AskActivity => {
-                    for &peer in self.peers.keys() {
-                        self.plane.apply(now, Order { seq: 0, directive: Directive::AskActivity { peer } });
-                    }
+                Command::AskUsage => {
+                    let usage = |peer: &PeerRef| Some(News::Usage(*peer, self.plane.usage(*peer)?));
+                    self.news.extend(self.peers.iter().filter_map(usage));
                 }
                 Command::AskTotals => {
                     let mut totals = self.totals.clone();
@@ -220,19 +220,13 @@ impl Engine {
     }
 
     fn apply(&mut self, now: Instant, order: Order) {
-        let stream = |path: Path| match path {
-            Path::Stream(id) => Some(id),
-            Path::Datagram { .. } => None,
-        };
         match &order.directive {
-            Directive::AddPeer { peer, path, .. } | Directive::MovePeer { peer, path } => {
-                self.peers.insert(*peer, stream(*path));
+            Directive::AddPeer { peer, .. } => {
+                self.peers.insert(*peer);
             }
             Directive::RemovePeer { peer } => {
-                let peer = *peer;
-                self.peers.remove(&peer);
-                // Its last sums.
-                self.plane.apply(now, Order { seq: 0, directive: Directive::AskActivity { peer } });
+                self.peers.remove(peer);
+                self.news.extend(self.plane.usage(*peer).map(|totals| News::Usage(*peer, totals)));
             }
             _ => {}
         }
@@ -354,10 +348,10 @@ impl Engine {
             Peek::Unknown => self.totals.drops.count(DropReason::UnknownOpcode),
             // What is refused has been counted.
             Peek::Data(_) => {
-                if let Ok(Opened { payload, .. }) = self.plane.open(now, path, bytes) {
+                if let Ok(Opened { peer, payload }) = self.plane.open(now, path, bytes) {
                     self.totals.traffic.authentic += len;
                     if let Payload::Packet(packet) = payload {
-                        self.deliver(now, packet);
+                        self.deliver(now, peer, packet);
                     }
                 }
             }
@@ -372,9 +366,9 @@ impl Engine {
         }
     }
 
-    fn deliver(&mut self, now: Instant, packet: &[u8]) {
+    fn deliver(&mut self, now: Instant, from: PeerRef, packet: &[u8]) {
         if self.client_to_client
-            && let Some(peer) = self.plane.lookup(packet)
+            && let Forward::Peer(peer) = self.plane.forward(from, packet)
         {
             self.relay(now, peer, packet);
             return;
@@ -418,13 +412,11 @@ impl Engine {
     /// Whether a packet for this peer need not be dropped; asked before it is sealed, because a packet id that is
     /// used up and never seen looks like loss.
     fn has_room(&self, peer: PeerRef, len: usize) -> bool {
-        if self.streams.is_empty() {
-            return true;
-        }
-        match self.peers.get(&peer) {
-            Some(Some(id)) => self.streams.has_room(*id, len + OVERHEAD + 2),
-            _ => true,
-        }
+        self.streams.is_empty()
+            || match self.plane.peer_path(peer) {
+                Some(Path::Stream(id)) => self.streams.has_room(id, len + OVERHEAD + 2),
+                _ => true,
+            }
     }
 
     // To the network.
@@ -454,8 +446,8 @@ impl Engine {
                 continue;
             };
             if !self.streams.is_empty()
-                && let Some(Some(id)) = self.peers.get(&peer)
-                && !self.streams.has_room(*id, len + OVERHEAD + 2)
+                && let Some(Path::Stream(id)) = self.plane.peer_path(peer)
+                && !self.streams.has_room(id, len + OVERHEAD + 2)
             {
                 self.totals.full += 1;
                 continue;

@@ -19,14 +19,14 @@ mod streams;
 mod tests;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use mio::{Poll, Waker};
 use oxivpn_net::UdpSocket;
 use oxivpn_net::tcp::Listener;
-use oxivpn_proto::{DropCounters, Order, Report, StreamId};
+use oxivpn_proto::{DropCounters, Order, PeerRef, Report, StreamId, report};
 
 use crate::client::Tun;
 use crate::turn::Traffic;
@@ -44,6 +44,8 @@ pub struct Setup {
     pub listeners: Vec<Listener>,
     /// Largest packet of the device, in bytes.
     pub mtu: u16,
+    /// Our own inner addresses: no client's packets come from there.
+    pub own: Vec<IpAddr>,
     /// Packets from one client to another do not go through the device.
     pub client_to_client: bool,
     /// Connections at one time.
@@ -63,8 +65,8 @@ pub enum Command {
     Close(StreamId),
     /// Where inner packets come from and go to; `None` throws them away.
     Device(Option<Tun>),
-    /// Report the activity of all peers.
-    AskActivity,
+    /// Answer with [`News::Usage`] for each peer.
+    AskUsage,
     /// Answer with [`News::Totals`].
     AskTotals,
     /// Give everything up and end the thread.
@@ -76,6 +78,8 @@ pub enum Command {
 pub enum News {
     /// Of the table of peers.
     Report(Report),
+    /// What a peer has moved, as asked for, or as it goes.
+    Usage(PeerRef, report::Totals),
     /// A new connection.
     Accepted {
         /// Its name.

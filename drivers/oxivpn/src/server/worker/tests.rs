@@ -108,8 +108,9 @@ impl Lab {
     fn new(sockets: Vec<UdpSocket>, listeners: Vec<Listener>, client_to_client: bool) -> Self {
         let (near, device) = UnixDatagram::pair().unwrap();
         device.set_read_timeout(Some(PATIENCE)).unwrap();
+        let own = vec![inner(1).into()];
         let setup =
-            Setup { sockets, listeners, mtu: 1500, client_to_client, max_streams: 8, stream_queue: 4 };
+            Setup { sockets, listeners, mtu: 1500, own, client_to_client, max_streams: 8, stream_queue: 4 };
         let (tx, wakes) = channel();
         let worker = Worker::start(setup, move || _ = tx.send(())).unwrap();
         let tun = oxivpn_tun::Device::from_fd(OwnedFd::from(near)).unwrap();
@@ -291,6 +292,42 @@ fn clients_reach_each_other_without_the_device() {
 }
 
 #[test]
+fn clients_on_connections_reach_each_other_and_their_sums_are_told() {
+    let (listener, at) = listener();
+    let mut lab = Lab::new(Vec::new(), vec![listener], true);
+    let (mut one, mut two) = (TcpStream::connect(at).unwrap(), TcpStream::connect(at).unwrap());
+    two.set_read_timeout(Some(PATIENCE)).unwrap();
+    let ids = [accepted(&mut lab), accepted(&mut lab)];
+    let mut first = Client::new(0, Path::Stream(StreamId(0)), DataFormat::Epoch);
+    let mut second = Client::new(1, Path::Stream(StreamId(0)), DataFormat::Epoch);
+    lab.add(0, Path::Stream(ids[0]), DataFormat::Epoch);
+    lab.add(1, Path::Stream(ids[1]), DataFormat::Epoch);
+    // What follows a packet in the buffer stays whole when that is sealed for the other one.
+    let wire: Vec<u8> =
+        [700, 701, 1500].iter().flat_map(|&len| frame(&first.seal(&packet(2, 3, len)))).collect();
+    one.write_all(&wire).unwrap();
+    for len in [700, 701, 1500] {
+        assert_eq!(second.open(read_frame(&mut two)), packet(2, 3, len));
+    }
+    lab.worker.command(Command::AskUsage);
+    lab.totals();
+    lab.order(Directive::RemovePeer { peer: peer(0) });
+    let seq = lab.seq;
+    lab.wait(|news| matches!(news, News::Report(Report::Applied(applied)) if *applied == seq));
+    let told: Vec<(PeerRef, u64)> = lab
+        .news
+        .iter()
+        .filter_map(|news| match news {
+            News::Usage(peer, totals) => Some((*peer, totals.rx_packets + totals.tx_packets)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told.iter().all(|(_, packets)| *packets == 3), "{told:?}");
+    assert_eq!(told[2].0, peer(0));
+}
+
+#[test]
 fn a_client_that_moves_is_reported_and_answered_after_the_order() {
     let (socket, at) = udp();
     let mut lab = Lab::new(vec![socket], Vec::new(), false);
@@ -364,11 +401,10 @@ fn connections_carry_both_kinds_of_packets_and_tell_their_end() {
     assert_eq!(client.open(datagram), packet(1, 2, 1500));
     lab.worker.command(Command::Frame(id, vec![0x28; 33]));
     assert_eq!(read_frame(&mut stream), [0x28; 33]);
-    // To itself by way of the server, with another frame right behind it.
+    // Two in a row, one of them to itself, which the host of the device has to send back.
     let both = [frame(&client.seal(&packet(2, 2, 200))), frame(&client.seal(&packet(2, 1, 210)))].concat();
     stream.write_all(&both).unwrap();
-    let datagram = read_frame(&mut stream);
-    assert_eq!(client.open(datagram), packet(2, 2, 200));
+    assert_eq!(lab.delivered(), packet(2, 2, 200));
     assert_eq!(lab.delivered(), packet(2, 1, 210));
     drop(stream);
     let news = lab.wait(|news| matches!(news, News::Closed(_)));
