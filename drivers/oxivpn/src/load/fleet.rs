@@ -345,6 +345,16 @@ impl Fleet {
             Stage::Renegotiating(_, until) if now >= until || self.report.rekeyed >= self.alive as u64 => {
                 Stage::Holding(now + self.options.hold)
             }
+            Stage::Renegotiating(since, _) => {
+                let due = ((now - since).as_secs_f64() * self.pace()) as usize;
+                let begun = self.alive.saturating_sub(self.to_renegotiate.len());
+                for _ in begun..due {
+                    let Some(session) = self.to_renegotiate.pop() else { break };
+                    self.node.renegotiate(now, session);
+                }
+                self.drain(now);
+                self.stage
+            }
             Stage::Holding(until) if now >= until => Stage::Done,
             stage => stage,
         };
