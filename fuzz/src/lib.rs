@@ -6,7 +6,7 @@
 //! cargo test -p oxivpn-fuzz                                                     the committed corpus once
 //! ```
 //!
-//! The bodies live in `oxivpn_proto::fuzzing` and `oxivpn_profile::fuzzing`. They exist under `cfg(test)`,
+//! The bodies live in `oxivpn_proto::fuzzing`, `oxivpn_profile::fuzzing` and `oxivpn::manage::fuzzing`. They exist under `cfg(test)`,
 //! `cfg(fuzzing)` (cargo-fuzz sets it) and the feature `fuzzing` of these crates, which an ordinary build of the
 //! workspace leaves off.
 

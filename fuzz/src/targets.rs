@@ -15,12 +15,13 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     Target { name: "control_messages", run: proto::control_messages::run },
     Target { name: "control_packet", run: proto::control_packet::run },
     Target { name: "data_packet", run: proto::data_packet::run },
     Target { name: "doorman", run: proto::doorman::run },
     Target { name: "key_files", run: proto::key_files::run },
+    Target { name: "management", run: oxivpn::manage::fuzzing::run },
     Target { name: "method2", run: proto::method2::run },
     Target { name: "profile", run: oxivpn_profile::fuzzing::run },
     Target { name: "push_reply", run: proto::push_reply::run },

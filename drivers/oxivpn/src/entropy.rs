@@ -5,12 +5,17 @@ use std::io;
 /// A fresh seed for a [`Node`](oxivpn_proto::Node) or for shuffling.
 pub fn seed() -> io::Result<[u8; 32]> {
     let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| {
+    fill(&mut seed)?;
+    Ok(seed)
+}
+
+/// Fills `bytes`, as for a key that is made.
+pub fn fill(bytes: &mut [u8]) -> io::Result<()> {
+    getrandom::fill(bytes).map_err(|error| {
         io::Error::other(format!(
             "the system gives no randomness ({error}); nothing can be kept secret without it"
         ))
-    })?;
-    Ok(seed)
+    })
 }
 
 #[cfg(test)]

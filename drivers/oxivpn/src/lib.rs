@@ -12,6 +12,7 @@
 //! | [`adapt`] | event loops that drive a client |
 //! | [`log`] | OpenVPN's log lines |
 //! | [`process`], [`daemon`], [`privileges`], [`notify`] | what the program is to the system: its number, user, supervisor |
+//! | [`genkey`], [`show`], [`setup`] | `--genkey`, `--show-ciphers` and the like, `oxivpn setup` |
 //! | [`clock`], [`entropy`] | the only readers of the clock and of the system's randomness |
 //!
 //! A program with a loop of its own drives [`client::Client`] as [`adapt::mio`] does, or goes one layer deeper
@@ -28,6 +29,7 @@ pub mod clock;
 pub mod daemon;
 pub mod demo;
 pub mod entropy;
+pub mod genkey;
 pub mod link;
 pub mod load;
 pub mod log;
@@ -38,6 +40,8 @@ pub mod process;
 pub mod retry;
 pub mod scripts;
 pub mod server;
+pub mod setup;
+pub mod show;
 pub mod status;
 #[expect(unsafe_code, reason = "calls of the C library without a safe wrapper")]
 mod sys;

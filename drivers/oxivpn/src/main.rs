@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result};
 use oxivpn::adapt::mio::Loop;
 use oxivpn::client::{self, Outcome};
 use oxivpn::log::Log;
-use oxivpn::{demo, load, process, say};
-use oxivpn_profile::{Command, Disk, Profile, parse_args};
+use oxivpn::{demo, genkey, load, process, say, setup, show};
+use oxivpn_profile::{Command, Disk, Genkey, Profile, parse_args};
 
 const USAGE: &str = "\
 Connects to an OpenVPN server.
@@ -18,6 +18,8 @@ Connects to an OpenVPN server.
   oxivpn --config client.ovpn --verb 4     OpenVPN's own command line, any option
   oxivpn demo                              show a tunnel without any set-up
   oxivpn load client.ovpn --clients 1000   see how a server bears many clients
+  oxivpn setup DIR --host NAME             make keys and profiles of a new server and its clients
+  oxivpn add-client|revoke|list-clients    its clients; `oxivpn setup --help` tells more
   oxivpn --version, oxivpn --help
 
 Common options, on the command line (with --) or in the profile (without):
@@ -44,6 +46,13 @@ fn main() -> ExitCode {
         Some("load") => match load::run(&args[1..]) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&format!("load: {error:#}")),
+        },
+        Some(verb) if setup::VERBS.contains(&verb) => match setup::run(verb, &args[1..]) {
+            Ok(text) => {
+                print(&text);
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(&format!("{verb}: {error:#}")),
         },
         None => {
             print(USAGE);
@@ -82,8 +91,11 @@ fn run(args: &[String]) -> ExitCode {
                 print(USAGE);
                 return ExitCode::SUCCESS;
             }
-            Ok(Command::Genkey(_)) => return fail("Options error: `genkey` is not built yet"),
-            Ok(Command::Show(_)) => return fail("Options error: `show-..` is not built yet"),
+            Ok(Command::Genkey(wanted)) => return make_key(&wanted),
+            Ok(Command::Show(lists)) => {
+                lists.into_iter().for_each(|list| print(&show::text(list)));
+                return ExitCode::SUCCESS;
+            }
             Ok(Command::Version) => {
                 print(&format!("{}\n", process::version_line()));
                 return ExitCode::SUCCESS;
@@ -114,6 +126,17 @@ fn run(args: &[String]) -> ExitCode {
     }
 }
 
+fn make_key(wanted: &Genkey) -> ExitCode {
+    let log = Log::standard();
+    for warning in &wanted.warnings {
+        say!(log, Warn, "{warning}");
+    }
+    match genkey::run(wanted) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
 fn run_once(profile: Profile, log: &Arc<Log>, events: &mut Option<Loop>) -> Result<Outcome> {
     for warning in &profile.warnings {
         say!(log, Warn, "{warning}");
@@ -121,6 +144,7 @@ fn run_once(profile: Profile, log: &Arc<Log>, events: &mut Option<Loop>) -> Resu
     say!(log, Info, "{}", process::version_line());
     // The profile's names lead to their files from here, `cd` included.
     process::check(&profile.process)?;
+    process::warn(&profile, log);
     process::prepare(&profile.process)?;
     client::recover(log);
     let events = match events {

@@ -126,6 +126,9 @@ pub enum HmacDigest {
 }
 
 impl HmacDigest {
+    /// All digests.
+    pub const ALL: [Self; 5] = [Self::Sha1, Self::Sha224, Self::Sha256, Self::Sha384, Self::Sha512];
+
     /// By OpenVPN's name, in any case and with the synonyms `SHA-256`, `SHA2-256` and the like.
     pub fn from_name(name: &str) -> Option<Self> {
         let upper = name.to_ascii_uppercase();

@@ -289,9 +289,16 @@ impl Client {
         }
     }
 
-    /// A session that was waited for has ended; whether there is nothing more to do about it. Before it stood only
-    /// `tls-exit` ends the wait for a better one.
+    /// A session that was waited for has ended; whether there is nothing more to do about it: it made way for a newer
+    /// one, or never stood. Then only `tls-exit` ends the wait for a better one.
     pub(super) fn goes_on_listening(&mut self, cause: &CloseCause) -> bool {
+        if *cause == CloseCause::Replaced {
+            // The newer one is about to stand.
+            self.path.set_peer(None);
+            self.up_since = None;
+            self.phase = Phase::Listening { session: None };
+            return true;
+        }
         let over_stream = self.path.link().is_some_and(|link| link.path().is_stream());
         let tls = matches!(cause, CloseCause::HandWindow | CloseCause::Tls(_) | CloseCause::Protocol(_));
         if over_stream || self.up_since.is_some() || !tls || self.profile.process.tls_exit {

@@ -154,6 +154,9 @@ impl Server {
     pub(super) fn on_gone(&mut self, mut client: super::clients::Client) {
         if client.connected {
             self.tell_disconnect(&client);
+        }
+        // Whoever was asked about a login hears of its end, also if nothing came of it.
+        if client.logins > 0 {
             self.tell_gone(&client);
         }
         if let Some(lease) = client.lease.take() {

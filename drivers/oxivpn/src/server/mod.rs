@@ -15,11 +15,13 @@ mod login;
 mod manage;
 mod open;
 mod report;
+mod revocation;
 mod words;
 pub mod worker;
 
 use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -50,6 +52,7 @@ use leave::Phase;
 use login::Logins;
 use manage::Managed;
 use open::Sockets;
+use revocation::Revocation;
 use worker::{Command, News, Packets, Setup, Totals, Worker};
 
 /// How often files of scripts that answer later are looked at.
@@ -72,6 +75,8 @@ pub struct Server {
     addressing: Addressing,
     /// Addresses were given out since the pool's file was written.
     pool_changed: bool,
+    /// The pool's file, open since before privileges were given up.
+    pool_file: Option<File>,
     pool_due: Option<Instant>,
     hooks: Hooks,
     host: HostSide,
@@ -91,6 +96,7 @@ pub struct Server {
     /// SIGUSR2 waits for them.
     statistics_wanted: bool,
     managed: Managed,
+    revocation: Option<Revocation>,
     commands: Vec<Command>,
     news: Vec<News>,
     packets: Packets,
@@ -105,14 +111,19 @@ impl Server {
         let Role::Server(options) = &profile.role else {
             bail!("Options error: this is no server's profile")
         };
-        let options = Arc::new((**options).clone());
+        let mut options = (**options).clone();
+        open::anchor(&profile.process, &mut options)?;
+        let options = Arc::new(options);
         let tls = open::tls(&profile, &log)?;
         let drawn = Zeroizing::new(entropy::seed()?);
+        let source = profile.tls.revocation.clone();
+        let revocation = source.map(|source| Revocation::new(source, tls.clone(), clock::now()));
         let mut config = profile.server_config(&options, &drawn, tls);
         config.ask_login |= options.tls_crypt_v2_verify.is_some();
         let config = Arc::new(config);
         let mut addressing = open::addressing(&profile, &options, &log)?;
         open::restore(&options, &mut addressing, &log)?;
+        let pool_file = open::pool_file(&options)?;
         let sockets = Sockets::bind(&profile, &options)?;
         let udp = sockets
             .udp
@@ -166,6 +177,7 @@ impl Server {
             admissions: Admissions::new(),
             addressing,
             pool_changed: false,
+            pool_file,
             hooks: Hooks::new(scripts),
             host,
             around,
@@ -179,6 +191,7 @@ impl Server {
             status_asked: false,
             statistics_wanted: false,
             managed: Managed::default(),
+            revocation,
             commands: Vec::new(),
             news: Vec::new(),
             packets: Worker::packets(),
@@ -358,6 +371,10 @@ impl Server {
 
     /// What is due beside the core.
     fn on_time(&mut self, now: Instant) {
+        // Certificates come in later packets than those that woke us.
+        if let Some(revocation) = &mut self.revocation {
+            revocation.look(now, &self.log);
+        }
         while let Some(id) = self.connections.overdue(now) {
             self.commands.push(Command::Close(id));
         }

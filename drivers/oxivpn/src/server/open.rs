@@ -1,6 +1,8 @@
 //! Before the first client: everything that can be wrong is found before anything on the host is touched.
 
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -8,7 +10,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use oxivpn_net::tcp::{ListenOptions, Listener};
 use oxivpn_net::{BindError, Family, UdpOptions, UdpSocket};
 use oxivpn_profile::Profile;
-use oxivpn_profile::profile::{self, Protocol};
+use oxivpn_profile::profile::{self, ProcessOptions, Protocol};
 use oxivpn_profile::server::{Listen, ServerOptions};
 use oxivpn_proto::options::pushed::Topology;
 use oxivpn_proto::pool::{AddressPlan, Addressing};
@@ -208,6 +210,30 @@ pub(super) fn restore(options: &ServerOptions, addressing: &mut Addressing, log:
     };
     for warning in addressing.restore(&text, every.is_zero()) {
         say!(log, Warn, "WARNING: {}: {warning:?}", path.display());
+    }
+    Ok(())
+}
+
+/// The pool's file, to be written as long as the server runs.
+pub(super) fn pool_file(options: &ServerOptions) -> Result<Option<File>> {
+    let Some((path, _)) = options.pool_persist.as_ref().filter(|(_, every)| !every.is_zero()) else {
+        return Ok(None);
+    };
+    let opened = File::options().create(true).truncate(false).write(true).mode(0o600).open(path);
+    opened.map(Some).with_context(|| {
+        format!("Options error: ifconfig-pool-persist: cannot write {}; give another place", path.display())
+    })
+}
+
+/// Makes names of files that are looked at later independent of the current directory, which a daemon leaves. With
+/// `chroot` they count from there.
+pub(super) fn anchor(process: &ProcessOptions, options: &mut ServerOptions) -> Result<()> {
+    if process.chroot.is_some() {
+        return Ok(());
+    }
+    let paths = options.client_config_dir.iter_mut().chain([&mut options.tmp_dir]);
+    for path in paths.chain(options.pool_persist.iter_mut().map(|(path, _)| path)) {
+        *path = std::path::absolute(&path).with_context(|| format!("cannot resolve {}", path.display()))?;
     }
     Ok(())
 }

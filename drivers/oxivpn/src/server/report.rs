@@ -1,13 +1,15 @@
 //! What the server writes for others: status file, pool file, statistics.
 
+use std::fs::File;
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use oxivpn_proto::Instant;
 
 use super::Server;
 use crate::status::{self, ClientStatus, RouteStatus, ServerStatus, Snapshot};
-use crate::{clock, say};
+use crate::{clock, privileges, say};
 
 impl Server {
     /// Fresh sums are there.
@@ -78,7 +80,13 @@ impl Server {
             return;
         }
         self.pool_due = Some(now + *every);
-        if let Err(error) = replace(path, &self.addressing.persist()) {
+        let text = self.addressing.persist();
+        let written = match &self.pool_file {
+            // Files can't be made there any more.
+            Some(file) if privileges::dropped() => overwrite(file, &text),
+            _ => replace(path, &text),
+        };
+        if let Err(error) = written {
             say!(self.log, Warn, "WARNING: cannot write {}: {error}", path.display());
         }
     }
@@ -91,8 +99,13 @@ fn replace(path: &Path, text: &str) -> std::io::Result<()> {
         file.persist(path)?;
         Ok(())
     });
-    // Without the right to make files there (`user nobody`) the file that is there may still be written.
+    // Without the right to make files there the file that is there may still be written.
     whole.or_else(|_| std::fs::write(path, text))
+}
+
+fn overwrite(file: &File, text: &str) -> std::io::Result<()> {
+    file.write_all_at(text.as_bytes(), 0)?;
+    file.set_len(text.len() as u64)
 }
 
 #[cfg(test)]
@@ -108,5 +121,10 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "c1,10.8.0.2,\n");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         assert!(replace(Path::new("/nonexistent/ipp.txt"), "").is_err());
+        let open = File::options().write(true).open(&path).unwrap();
+        for text in ["c1,10.8.0.2,\nc2,10.8.0.3,\n", "c2,10.8.0.3,\n"] {
+            overwrite(&open, text).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
     }
 }
