@@ -7,6 +7,7 @@ mod ciphers;
 mod handshake;
 mod renegotiation;
 mod resilience;
+mod scripts;
 mod serve;
 mod tunnel;
 
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
     cells.extend(resilience::cells());
     cells.extend(bad_input::cells());
     cells.extend(tunnel::cells());
+    cells.extend(scripts::cells());
     cells.extend(handshake::cells());
     cells.extend(ciphers::cells());
     cells.extend(serve::cells());
