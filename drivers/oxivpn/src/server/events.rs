@@ -62,14 +62,14 @@ impl Server {
                 say!(self.log, Warn, "{prefix}{warning}");
             }
             for certificate in &peer.chain {
-                say!(self.log, Info, "{prefix}VERIFY OK: {certificate}");
+                say!(self.log, Notice, "{prefix}VERIFY OK: {certificate}");
             }
         }
         if key == KeyId::FIRST {
             // Told with the name, once it is sure.
             client.description = Some(description.into());
         } else {
-            say!(self.log, Info, "{prefix}Control Channel: {description}");
+            say!(self.log, Notice, "{prefix}Control Channel: {description}");
         }
     }
 

@@ -224,10 +224,17 @@ impl Server {
         }
         say!(self.log, Info, "Initialization Sequence Completed");
         notify::status("Initialization Sequence Completed");
+        self.log.hold();
     }
 
     /// Does what came in and is due. An error is fatal; its text is for the user.
     pub fn work(&mut self, now: Instant) -> Result<Next> {
+        let next = self.do_work(now);
+        self.log.flush();
+        next
+    }
+
+    fn do_work(&mut self, now: Instant) -> Result<Next> {
         self.take_news(now)?;
         self.poll_scripts(now);
         self.poll_manage(now);
@@ -267,8 +274,9 @@ impl Server {
         self.drain(now);
         for (path, packet) in packets.iter_mut() {
             self.node.handle_datagram(now, path, packet);
-            self.drain(now);
+            self.drain_core(now);
         }
+        self.drain(now);
         packets.clear();
         (self.news, self.packets) = (news, packets);
         Ok(())
@@ -321,8 +329,14 @@ impl Server {
         self.node.handle_report(now, report);
     }
 
-    /// Orders, then packets, then events, until there is none.
+    /// As [`drain_core`](Self::drain_core), and gives the orders to the packet thread.
     fn drain(&mut self, now: Instant) {
+        self.drain_core(now);
+        self.worker.commands(&mut self.commands);
+    }
+
+    /// Orders, then packets, then events, until there is none.
+    fn drain_core(&mut self, now: Instant) {
         loop {
             while let Some(order) = self.node.poll_directive() {
                 self.last_order = order.seq;
@@ -336,7 +350,6 @@ impl Server {
                 self.on_event(now, event);
                 silent = false;
             }
-            self.worker.commands(&mut self.commands);
             if silent {
                 return;
             }
