@@ -144,6 +144,7 @@ fn run_once(profile: Profile, log: &Arc<Log>, events: &mut Option<Loop>) -> Resu
     say!(log, Info, "{}", process::version_line());
     // The profile's names lead to their files from here, `cd` included.
     process::check(&profile.process)?;
+    process::warn(&profile, log);
     process::prepare(&profile.process)?;
     client::recover(log);
     let events = match events {

@@ -7,8 +7,9 @@ use anyhow::{Context as _, Result};
 use oxivpn_profile::Profile;
 use oxivpn_profile::profile::ProcessOptions;
 
+use crate::log::Log;
 use crate::privileges::Identity;
-use crate::{daemon, notify, sys};
+use crate::{daemon, notify, say, sys};
 
 /// The first line of the log and of `--version`. Programs take its second word for the version.
 pub fn version_line() -> String {
@@ -47,6 +48,28 @@ pub fn prepare(options: &ProcessOptions) -> Result<()> {
 /// touched.
 pub fn check(options: &ProcessOptions) -> Result<Identity> {
     Identity::find(options)
+}
+
+/// Says what may go wrong later when privileges are given up (`openvpn: init.c`, `do_option_warnings`).
+pub fn warn(profile: &Profile, log: &Log) {
+    let process = &profile.process;
+    let jailed = process.chroot.is_some();
+    let smaller = process.user.is_some() || process.group.is_some() || jailed;
+    if smaller && !profile.device.persist {
+        say!(
+            log,
+            Warn,
+            "WARNING: you are using user/group/chroot/setcon without persist-tun -- this may cause restarts to fail"
+        );
+    }
+    if jailed && (process.user.is_none() || process.group.is_none()) {
+        say!(
+            log,
+            Warn,
+            "WARNING: you are using chroot without specifying user and group -- this may cause the chroot jail to be \
+             insecure"
+        );
+    }
 }
 
 /// Begins the work: goes to the background, writes `writepid`, and tells systemd; each once. To be called when all

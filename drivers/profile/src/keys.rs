@@ -62,6 +62,11 @@ pub(crate) fn revocation_lists(text: &str) -> Result<Vec<Vec<u8>>, KeyError> {
     Ok(found.into_iter().map(|der| der.to_vec()).collect())
 }
 
+/// Those of a directory's names that are serial numbers in decimal.
+pub(crate) fn serials(names: Vec<String>) -> Vec<String> {
+    names.into_iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).collect()
+}
+
 /// The private key.
 pub(crate) fn private_key(text: &str) -> Result<PrivateKey, KeyError> {
     const BEGIN: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";

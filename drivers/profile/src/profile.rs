@@ -17,7 +17,8 @@ use zeroize::Zeroizing;
 use crate::error::ProfileError;
 use crate::finish::finish;
 use crate::grammar::Lines;
-use crate::load::Files;
+use crate::keys;
+use crate::load::{Files, reason};
 use crate::reader::{Flow, Reader};
 use crate::server::{ManagementOptions, Role, ScriptOptions, StatusOptions};
 use crate::warn::{Origin, Warning};
@@ -367,6 +368,8 @@ pub struct TlsMaterial {
     pub passphrase: Option<Zeroizing<String>>,
     /// What the server's certificate must fulfil.
     pub rules: PeerRules,
+    /// Where `crl-verify` found what is revoked, unless it stands in the profile itself.
+    pub revocation: Option<RevocationSource>,
     /// `tls-version-min`.
     pub min_version: TlsVersion,
     /// `tls-version-max`.
@@ -377,6 +380,35 @@ pub struct TlsMaterial {
     pub suites13: Vec<String>,
     /// `tls-groups`.
     pub groups: Vec<String>,
+}
+
+/// What `crl-verify` names; a server reads it again when it has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevocationSource {
+    /// A file with lists in PEM, or a directory with files named after serial numbers.
+    pub path: PathBuf,
+    /// It is a directory.
+    pub directory: bool,
+}
+
+impl RevocationSource {
+    /// The lists in DER, and the serial numbers.
+    pub fn read(&self, files: &dyn Files) -> Result<(Vec<Vec<u8>>, Vec<String>), ProfileError> {
+        let refused = |why: String, cure: &str| {
+            ProfileError::whole(format!("crl-verify: {}: {why}", self.path.display()), cure)
+        };
+        let unreadable = |error| {
+            let (why, cure) = reason(&error);
+            refused(why, cure)
+        };
+        if self.directory {
+            let names = files.list(&self.path).map_err(unreadable)?;
+            return Ok((Vec::new(), keys::serials(names)));
+        }
+        let bytes = files.read(&self.path).map_err(unreadable)?;
+        let lists = keys::revocation_lists(&String::from_utf8_lossy(&bytes));
+        Ok((lists.map_err(|(why, cure)| refused(why, &cure))?, Vec::new()))
+    }
 }
 
 /// `key`.

@@ -13,10 +13,11 @@ use super::hello::{iv_proto, options_string};
 use super::offer::{Offer, offer};
 use super::push::messages;
 use super::side::{Locked, Question, ServerSide, Side, TokenLife};
+use super::slots::Slots;
 use super::{Admitting, Now, Phase, Session};
 use crate::config::server::{ClientSettings, LoginPolicy};
 use crate::deadline::{Deadline, Timer};
-use crate::directive::Directive;
+use crate::directive::{Directive, PeerRef};
 use crate::drops::DropReason;
 use crate::entropy::Purpose;
 use crate::event::login::{Admission, AdmitTicket, Login, LoginTicket, Token, TokenState, Verdict};
@@ -65,6 +66,20 @@ impl Session {
             }
             _ => false,
         }
+    }
+
+    /// Whether this session may take over the number in the data plane that `before` has: it is the same client, and
+    /// was not told another one.
+    pub(crate) fn can_succeed(&self, before: &Self) -> bool {
+        let told =
+            self.exchange.hello().is_some_and(|hello| hello.peer_id().is_some()) && self.own_id.is_some();
+        self.agreed.is_none() && self.is_same_client(before) && !told
+    }
+
+    /// Takes it over.
+    pub(crate) fn succeed(&mut self, peer: PeerRef) {
+        self.peer = peer;
+        self.slots = Slots::new(peer);
     }
 
     /// Whether the current key may be used: a server has let its client in, others need nobody's leave.

@@ -37,7 +37,7 @@ use self::verifier::{GivenTime, SessionVerifier};
 use super::{TlsFactory, TlsFailure, TlsFailureKind, TlsSession};
 use crate::limits::MAX_CA_NAMES;
 use crate::tls::verify::cert::{Cert, date};
-use crate::tls::verify::{self, PeerRules, Verifier};
+use crate::tls::verify::{self, CurrentVerifier, PeerRules, Verifier};
 
 /// Material and settings of TLS sessions, not yet checked. Certificates and keys are in DER.
 pub struct TlsOptions {
@@ -105,7 +105,7 @@ impl fmt::Debug for TlsOptions {
 pub struct RustlsFactory {
     provider: Arc<CryptoProvider>,
     versions: Vec<&'static SupportedProtocolVersion>,
-    verifier: Arc<Verifier>,
+    verifier: Arc<CurrentVerifier>,
     identity: Option<Arc<SingleCertAndKey>>,
     client_cert: ClientCertMode,
     /// Names of the trusted CAs, as a server tells them to its clients.
@@ -141,12 +141,12 @@ impl RustlsFactory {
         let validity = own.map(|cert| (cert.not_before(), cert.not_after()));
         let identity = load_identity(&options, &provider)?.map(|key| Arc::new(SingleCertAndKey::from(key)));
         let algorithms = provider.signature_verification_algorithms.all;
-        let verifier = Arc::new(Verifier::new(options.ca, options.rules, algorithms)?);
+        let verifier = Verifier::new(options.ca, options.rules, algorithms)?;
         let factory = Self {
             provider,
             versions,
             ca_names: ca_names(&verifier),
-            verifier,
+            verifier: Arc::new(CurrentVerifier::new(verifier)),
             identity,
             client_cert: options.client_cert,
             client_desks: Desks::new(),
@@ -156,6 +156,18 @@ impl RustlsFactory {
         };
         factory.start(Duration::ZERO)?;
         Ok(factory)
+    }
+
+    /// Takes other revocation lists (`crl-verify`, in DER) and revoked serial numbers (`crl-verify DIR dir`, decimal)
+    /// in place of those it has, for all certificates that are judged from now on. Sessions that are established stay.
+    ///
+    /// # Errors
+    ///
+    /// As of [`new`](Self::new); what it has stays in use then.
+    pub fn set_revoked(&self, crls: &[Vec<u8>], serials: Vec<String>) -> Result<(), TlsFailure> {
+        let renewed = self.verifier.get().renewed(crls, serials)?;
+        self.verifier.set(renewed);
+        Ok(())
     }
 
     /// Warnings for the log, one line each: what was skipped of `tls-cipher`, `tls-ciphersuites` and

@@ -14,6 +14,8 @@
 pub(crate) mod cert;
 mod chain;
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor};
 use subtle::ConstantTimeEq;
 use webpki::{CertRevocationList, OwnedCertRevocationList};
@@ -120,6 +122,23 @@ impl Refusal {
     }
 }
 
+/// The [`Verifier`] of all handshakes that begin now.
+pub(crate) struct CurrentVerifier(RwLock<Arc<Verifier>>);
+
+impl CurrentVerifier {
+    pub(crate) fn new(verifier: Verifier) -> Self {
+        Self(RwLock::new(Arc::new(verifier)))
+    }
+
+    pub(crate) fn get(&self) -> Arc<Verifier> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set(&self, verifier: Verifier) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(verifier);
+    }
+}
+
 /// [`PeerRules`] and trusted certificates, checked and ready for use in any number of handshakes.
 pub(crate) struct Verifier {
     /// DER of the trusted certificates, in step with `anchors`.
@@ -147,12 +166,21 @@ impl Verifier {
         }
         let ca: Vec<CertificateDer<'static>> = ca.into_iter().map(CertificateDer::from).collect();
         let anchors = trust_anchors(&ca)?;
-        let crls = load_crls(&rules.crls)?;
-        if !crls.is_empty() && ca.is_empty() {
+        let purposes = required_purposes(&rules)?;
+        let unlisted = Self { ca, anchors, crls: Vec::new(), rules, purposes, algorithms };
+        unlisted.renewed(&unlisted.rules.crls, unlisted.rules.revoked_serials.clone())
+    }
+
+    /// The same with other revoked certificates (`openvpn: ssl.c`, `tls_ctx_reload_crl`). Errors are
+    /// [`TlsFailureKind::Local`].
+    pub(crate) fn renewed(&self, crls: &[Vec<u8>], revoked_serials: Vec<String>) -> Result<Self, TlsFailure> {
+        let crls = load_crls(crls)?;
+        if !crls.is_empty() && self.ca.is_empty() {
             return Err(local("`crl-verify` needs `ca`: without a CA no revocation list can be checked"));
         }
-        let purposes = required_purposes(&rules)?;
-        Ok(Self { ca, anchors, crls, rules, purposes, algorithms })
+        let rules = PeerRules { crls: Vec::new(), revoked_serials, ..self.rules.clone() };
+        let (ca, anchors, purposes) = (self.ca.clone(), self.anchors.clone(), self.purposes.clone());
+        Ok(Self { ca, anchors, crls, rules, purposes, algorithms: self.algorithms })
     }
 
     /// Judges the certificate of a peer in the role `peer` as it is at `unix`, in seconds since 1970.

@@ -85,7 +85,7 @@ impl Client {
     pub(super) fn tell_up_down(&mut self, word: &str) {
         let Some(manage) = &mut self.manage else { return };
         let env: Vec<(String, String)> =
-            self.around.env().iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            self.around.all().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         manage.notify(&Notice::UpDown { word, env: &env });
     }
 

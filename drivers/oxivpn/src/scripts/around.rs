@@ -46,6 +46,11 @@ impl Around {
         &mut self.env
     }
 
+    /// All variables, those of all scripts last.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.env.iter().chain(self.scripts.base().iter())
+    }
+
     /// The variables that all scripts get.
     pub const fn base(&self) -> &Environment {
         self.scripts.base()

@@ -63,14 +63,14 @@ impl Server {
                 say!(self.log, Warn, "{prefix}{warning}");
             }
             for certificate in &peer.chain {
-                say!(self.log, Info, "{prefix}VERIFY OK: {certificate}");
+                say!(self.log, Notice, "{prefix}VERIFY OK: {certificate}");
             }
         }
         if key == KeyId::FIRST {
             // Told with the name, once it is sure.
             client.description = Some(description.into());
         } else {
-            say!(self.log, Info, "{prefix}Control Channel: {description}");
+            say!(self.log, Notice, "{prefix}Control Channel: {description}");
         }
     }
 
@@ -131,7 +131,12 @@ impl Server {
             && !client.connected
             && self.config.login == LoginPolicy::Required
         {
-            say!(self.log, Info, "{}TLS Error: Auth Username/Password was not provided by peer", client.prefix);
+            say!(
+                self.log,
+                Info,
+                "{}TLS Error: Auth Username/Password was not provided by peer",
+                client.prefix
+            );
         }
         let ending = words::ending(cause, client.shown_name(), self.config.channel.timing.hand_window);
         for line in &ending.lines {
@@ -163,6 +168,9 @@ impl Server {
     pub(super) fn on_gone(&mut self, mut client: super::clients::Client) {
         if client.connected {
             self.tell_disconnect(&client);
+        }
+        // Whoever was asked about a login hears of its end, also if nothing came of it.
+        if client.logins > 0 {
             self.tell_gone(&client);
         }
         if let Some(lease) = client.lease.take() {

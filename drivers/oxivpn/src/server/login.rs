@@ -62,8 +62,9 @@ impl Server {
         let Some(client) = self.clients.get_mut(session) else { return };
         client.name = login.common_name.as_str().into();
         client.username = login.username.as_deref().map(Into::into);
-        let kid = client.logins;
+        // From 1, as OpenVPN numbers them.
         client.logins += 1;
+        let kid = client.logins;
         let prefix = client.prefix.clone();
         if login.key == KeyId::FIRST {
             self.tell_peer_info(&prefix, &login.peer_info);

@@ -267,8 +267,9 @@ impl Server {
     fn tell_client(&mut self, news: ClientNews<'_>, env: &Environment) {
         let clients = self.clients.admitted();
         let Some(manage) = &mut self.managed.manage else { return };
+        let all = env.iter().chain(self.hooks.scripts.base().iter());
         let env: Vec<(String, String)> =
-            env.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         manage.notify(&Notice::Client { news, clients, env: &env });
     }
 
@@ -316,7 +317,7 @@ impl Server {
     /// Tells of an answer to a challenge.
     pub(super) fn tell_response(&mut self, session: SessionHandle, response: &str) {
         let Some(client) = self.clients.get(session).filter(|_| self.manage_decides()) else { return };
-        let (cid, kid) = (client.cid, client.logins.saturating_sub(1));
+        let (cid, kid) = (client.cid, client.logins);
         let env = self.client_env(client);
         self.tell_client(ClientNews::CrResponse { cid, kid, response }, &env);
     }

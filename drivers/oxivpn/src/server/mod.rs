@@ -15,6 +15,7 @@ mod login;
 mod manage;
 mod open;
 mod report;
+mod revocation;
 mod words;
 pub mod worker;
 
@@ -51,6 +52,7 @@ use leave::Phase;
 use login::Logins;
 use manage::Managed;
 use open::Sockets;
+use revocation::Revocation;
 use worker::{Command, News, Packets, Setup, Totals, Worker};
 
 /// How often files of scripts that answer later are looked at.
@@ -96,6 +98,7 @@ pub struct Server {
     managed: Managed,
     /// Clients that were turned away because there are too many, as far as that was told.
     refused: u64,
+    revocation: Option<Revocation>,
     commands: Vec<Command>,
     news: Vec<News>,
     packets: Packets,
@@ -115,6 +118,8 @@ impl Server {
         let options = Arc::new(options);
         let tls = open::tls(&profile, &log)?;
         let drawn = Zeroizing::new(entropy::seed()?);
+        let source = profile.tls.revocation.clone();
+        let revocation = source.map(|source| Revocation::new(source, tls.clone(), clock::now()));
         let mut config = profile.server_config(&options, &drawn, tls);
         config.ask_login |= options.tls_crypt_v2_verify.is_some();
         let config = Arc::new(config);
@@ -190,6 +195,7 @@ impl Server {
             statistics_wanted: false,
             managed: Managed::default(),
             refused: 0,
+            revocation,
             commands: Vec::new(),
             news: Vec::new(),
             packets: Worker::packets(),
@@ -222,10 +228,17 @@ impl Server {
         }
         say!(self.log, Info, "Initialization Sequence Completed");
         notify::status("Initialization Sequence Completed");
+        self.log.hold();
     }
 
     /// Does what came in and is due. An error is fatal; its text is for the user.
     pub fn work(&mut self, now: Instant) -> Result<Next> {
+        let next = self.do_work(now);
+        self.log.flush();
+        next
+    }
+
+    fn do_work(&mut self, now: Instant) -> Result<Next> {
         self.take_news(now)?;
         self.poll_scripts(now);
         self.poll_manage(now);
@@ -265,8 +278,9 @@ impl Server {
         self.drain(now);
         for (path, packet) in packets.iter_mut() {
             self.node.handle_datagram(now, path, packet);
-            self.drain(now);
+            self.drain_core(now);
         }
+        self.drain(now);
         if !packets.is_empty() && self.clients.len() >= self.options.max_clients {
             self.tell_full();
         }
@@ -336,8 +350,14 @@ impl Server {
         self.node.handle_report(now, report);
     }
 
-    /// Orders, then packets, then events, until there is none.
+    /// As [`drain_core`](Self::drain_core), and gives the orders to the packet thread.
     fn drain(&mut self, now: Instant) {
+        self.drain_core(now);
+        self.worker.commands(&mut self.commands);
+    }
+
+    /// Orders, then packets, then events, until there is none.
+    fn drain_core(&mut self, now: Instant) {
         loop {
             while let Some(order) = self.node.poll_directive() {
                 self.last_order = order.seq;
@@ -351,7 +371,6 @@ impl Server {
                 self.on_event(now, event);
                 silent = false;
             }
-            self.worker.commands(&mut self.commands);
             if silent {
                 return;
             }
@@ -373,6 +392,10 @@ impl Server {
 
     /// What is due beside the core.
     fn on_time(&mut self, now: Instant) {
+        // Certificates come in later packets than those that woke us.
+        if let Some(revocation) = &mut self.revocation {
+            revocation.look(now, &self.log);
+        }
         while let Some(id) = self.connections.overdue(now) {
             self.commands.push(Command::Close(id));
         }

@@ -66,9 +66,10 @@ impl Sockets {
 fn family(listen: &Listen) -> Family {
     match listen.family {
         _ if listen.ipv6_only => Family::V6,
-        // As in OpenVPN, IPv6 sockets serve both unless `ipv6only` is given.
-        profile::Family::Any | profile::Family::V6 => Family::Any,
         profile::Family::V4 => Family::V4,
+        // `proto udp6` takes IPv4 as well, unless `bind ipv6only` says otherwise.
+        profile::Family::V6 if listen.address.is_some() => Family::V6,
+        profile::Family::V6 | profile::Family::Any => Family::Any,
     }
 }
 
@@ -125,7 +126,7 @@ fn tcp(profile: &Profile, server: &ServerOptions, listen: &Listen) -> Result<Lis
 /// Where the kernel has no IPv6, or none of its addresses, a socket for everything serves IPv4.
 fn without_ipv6(listen: &Listen, error: &BindError) -> bool {
     let unsupported = matches!(error.io().raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL));
-    unsupported && listen.address.is_none() && listen.family == profile::Family::Any && !listen.ipv6_only
+    unsupported && listen.address.is_none() && listen.family == profile::Family::Any
 }
 
 /// OpenVPN's line, then what it means.

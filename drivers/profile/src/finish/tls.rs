@@ -5,11 +5,11 @@ use zeroize::Zeroizing;
 
 use super::role::Kind;
 use super::text;
-use crate::draft::{Draft, Revoked, Source};
+use crate::draft::{Draft, Place, Revoked, Source};
 use crate::error::ProfileError;
 use crate::keys::{self, KeyError};
 use crate::load::{Files, reason};
-use crate::profile::{AuthOptions, CredentialSource, PrivateKey, TlsMaterial};
+use crate::profile::{AuthOptions, CredentialSource, PrivateKey, RevocationSource, TlsMaterial};
 
 pub(super) fn material(draft: &mut Draft, files: &dyn Files) -> Result<TlsMaterial, ProfileError> {
     let ca = draft.tls.ca.clone();
@@ -43,6 +43,7 @@ pub(super) fn material(draft: &mut Draft, files: &dyn Files) -> Result<TlsMateri
         key,
         passphrase,
         rules: rules(draft, files)?,
+        revocation: revocation(draft),
         min_version: draft.tls.min_version,
         max_version: draft.tls.max_version,
         suites12: draft.tls.suites12.clone(),
@@ -72,14 +73,25 @@ fn rules(draft: &mut Draft, files: &dyn Files) -> Result<PeerRules, ProfileError
 
 /// A directory whose files are named after revoked serial numbers, in decimal.
 fn serials(draft: &Draft, files: &dyn Files, source: &Source) -> Result<Vec<String>, ProfileError> {
-    let crate::draft::Place::File(name) = &source.place else { return Ok(Vec::new()) };
+    let Place::File(name) = &source.place else { return Ok(Vec::new()) };
     let path = draft.path(name);
     let names = files.list(&path).map_err(|error| {
         let (why, cure) = reason(&error);
         let text = format!("crl-verify: cannot list {}: {why}", path.display());
         ProfileError::at(&source.origin, text).cure(cure)
     })?;
-    Ok(names.into_iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).collect())
+    Ok(keys::serials(names))
+}
+
+fn revocation(draft: &Draft) -> Option<RevocationSource> {
+    let (source, directory) = match draft.tls.revoked.as_ref()? {
+        Revoked::List(source) => (source, false),
+        Revoked::Directory(source) => (source, true),
+    };
+    match &source.place {
+        Place::File(name) => Some(RevocationSource { path: draft.path(name), directory }),
+        Place::Inline(_) => None,
+    }
 }
 
 type Parse = fn(&str) -> Result<Vec<Vec<u8>>, KeyError>;
@@ -98,8 +110,8 @@ fn pem(
 
 fn bad(option: &str, source: &Source, (why, cure): KeyError) -> ProfileError {
     let place = match &source.place {
-        crate::draft::Place::File(name) => format!(" in {name}"),
-        crate::draft::Place::Inline(_) => String::new(),
+        Place::File(name) => format!(" in {name}"),
+        Place::Inline(_) => String::new(),
     };
     ProfileError::at(&source.origin, format!("{option}: {why}{place}")).cure(cure)
 }

@@ -19,7 +19,7 @@ use webpki::{EndEntityCert, RawPublicKeyEntity};
 
 use super::{ClientCertMode, TlsFailure, TlsFailureKind, failure};
 use crate::tls::PeerIdentity;
-use crate::tls::verify::{CertRole, Refusal, Verifier, cert::Cert};
+use crate::tls::verify::{CertRole, CurrentVerifier, Refusal, cert::Cert};
 
 /// The calendar time given by the caller, in seconds since 1970; no clock is read.
 #[derive(Debug)]
@@ -41,11 +41,11 @@ impl TimeProvider for GivenTime {
     }
 }
 
-/// [`Verifier`] for one handshake. Keeps the outcome, of which rustls passes on only a code.
+/// The rules for one handshake. Keeps the outcome, of which rustls passes on only a code.
 pub(super) struct SessionVerifier {
     /// What the peer is.
     peer: CertRole,
-    rules: Arc<Verifier>,
+    rules: Arc<CurrentVerifier>,
     provider: Arc<CryptoProvider>,
     /// Whether a client needs a certificate.
     mode: ClientCertMode,
@@ -66,13 +66,13 @@ impl SessionVerifier {
         self.peer
     }
 
-    pub(super) fn of_server(rules: Arc<Verifier>, provider: Arc<CryptoProvider>) -> Self {
+    pub(super) fn of_server(rules: Arc<CurrentVerifier>, provider: Arc<CryptoProvider>) -> Self {
         let (mode, ca_names) = (ClientCertMode::None, Arc::default());
         Self { peer: CertRole::Server, rules, provider, mode, ca_names, outcome: Mutex::new(None) }
     }
 
     pub(super) fn of_client(
-        rules: Arc<Verifier>,
+        rules: Arc<CurrentVerifier>,
         provider: Arc<CryptoProvider>,
         mode: ClientCertMode,
         ca_names: Arc<[DistinguishedName]>,
@@ -87,7 +87,7 @@ impl SessionVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
-        let outcome = self.rules.verify(self.peer, leaf, intermediates, now.as_secs());
+        let outcome = self.rules.get().verify(self.peer, leaf, intermediates, now.as_secs());
         let alert = outcome.as_ref().err().map(|refusal| refusal.alert);
         *self.slot() = Some(outcome);
         match alert {

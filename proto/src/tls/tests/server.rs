@@ -304,6 +304,30 @@ fn a_client_on_the_revocation_list_is_refused() {
 }
 
 #[test]
+fn revocations_are_renewed_at_run_time() {
+    let serial = x509_parser::parse_x509_certificate(&cert("client-p256")).unwrap().1.serial.to_string();
+    let factory = RustlsFactory::new(server_options("server", TlsVersion::V13), provider()).unwrap();
+    let ours = || client(with_identity(options(&["ca"]), "client-p256"));
+    let outcome = |factory: &RustlsFactory, early: Option<Box<dyn TlsSession>>| {
+        let mut server = early.unwrap_or_else(|| factory.server(Duration::from_secs(NOW)).unwrap());
+        meet(ours().as_mut(), server.as_mut(), 1000).1
+    };
+    assert_eq!(outcome(&factory, None), Ok(()));
+    let begun = factory.server(Duration::from_secs(NOW)).unwrap();
+    factory.set_revoked(&[crl("crl-empty")], vec![serial]).unwrap();
+    for early in [Some(begun), None] {
+        words(&outcome(&factory, early), TlsFailureKind::Certificate, &["VERIFY CRL: depth=0", "is revoked"]);
+    }
+    let failure = factory.set_revoked(&[vec![1]], Vec::new()).unwrap_err();
+    assert!(failure.message.contains("`crl-verify`, list 1"), "{failure}");
+    assert!(outcome(&factory, None).is_err(), "what was there stays");
+    factory.set_revoked(&[crl("crl-expired")], Vec::new()).unwrap();
+    words(&outcome(&factory, None), TlsFailureKind::Certificate, &["error=CRL has expired"]);
+    factory.set_revoked(&[], Vec::new()).unwrap();
+    assert_eq!(outcome(&factory, None), Ok(()));
+}
+
+#[test]
 fn no_certificate_where_one_is_required() {
     for version in BOTH {
         let mut server = accept(server_options("server", version));
