@@ -114,8 +114,12 @@ impl Session {
         let Some(server) = self.server_mut() else { return };
         let config = server.config.clone();
         let given = !login.username.is_empty() && !login.password.is_empty();
-        if login.too_long || (config.login == LoginPolicy::Required && !given) {
+        if login.too_long {
             return self.deny(now, "");
+        }
+        if config.login == LoginPolicy::Required && !given {
+            let cause = "Auth Username/Password was not provided by peer";
+            return self.dismiss(now, "AUTH_FAILED", CloseCause::Protocol(cause.into()));
         }
         // A name without a password proves nothing, and nothing may follow from it.
         let wanted = given && config.login != LoginPolicy::None;

@@ -8,6 +8,7 @@ mod handshake;
 mod renegotiation;
 mod resilience;
 mod serve;
+mod setup;
 mod tunnel;
 
 use std::process::ExitCode;
@@ -21,5 +22,6 @@ fn main() -> ExitCode {
     cells.extend(handshake::cells());
     cells.extend(ciphers::cells());
     cells.extend(serve::cells());
+    cells.extend(setup::cells());
     oxivpn_tests::matrix::main(cells)
 }
