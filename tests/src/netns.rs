@@ -237,6 +237,10 @@ fn stable(mut value: Value) -> Value {
                 ] {
                     map.remove(key);
                 }
+                // A bridge's port has a carrier once its other end is up.
+                if let Some(Value::Array(flags)) = map.get_mut("flags") {
+                    flags.retain(|flag| !matches!(flag.as_str(), Some("NO-CARRIER" | "LOWER_UP")));
+                }
                 map.values_mut().for_each(walk);
             }
             Value::Array(list) => list.iter_mut().for_each(walk),

@@ -67,6 +67,8 @@ struct Entry {
     /// Nothing of this session is sent before the data plane has carried this order out: the key must be
     /// installed before the message leaves that lets the peer use it.
     gate: u64,
+    /// Its number in the data plane goes on under its successor.
+    succeeded: bool,
 }
 
 impl Node {
@@ -226,7 +228,7 @@ impl Node {
         match start(self.now(now), Setup { handle, peer, path, capabilities, entropy }) {
             Ok(session) => {
                 self.by_peer.insert(peer, handle);
-                self.sessions.insert(handle, Entry { session, gate: 0 });
+                self.sessions.insert(handle, Entry { session, gate: 0, succeeded: false });
                 Ok(handle)
             }
             Err(error) => {
@@ -443,6 +445,9 @@ impl Node {
             Some(_) => self.door.enter(handle, name),
             None => None,
         };
+        if let Some(other) = at_path {
+            self.succeed(other, handle);
+        }
         for other in [at_path, same_name].into_iter().flatten() {
             if let Some(entry) = self.sessions.get_mut(&other) {
                 entry.session.abort(CloseCause::Replaced);
@@ -451,8 +456,28 @@ impl Node {
         }
     }
 
+    /// A client that begins anew at its address may not notice that its server did: OpenVPN's takes no second
+    /// configuration, and goes on with the peer-id of the first. So the same client keeps its number.
+    fn succeed(&mut self, old: SessionHandle, new: SessionHandle) {
+        let (Some(before), Some(after)) = (self.sessions.get(&old), self.sessions.get(&new)) else { return };
+        if !before.session.is_up() || !after.session.can_succeed(&before.session) {
+            return;
+        }
+        let own = after.session.peer();
+        let peer = self.peer_ids.renew(before.session.peer());
+        if let Some(before) = self.sessions.get_mut(&old) {
+            before.succeeded = true;
+        }
+        if let Some(after) = self.sessions.get_mut(&new) {
+            after.session.succeed(peer);
+        }
+        self.by_peer.remove(&own);
+        self.peer_ids.release(own, None);
+        self.by_peer.insert(peer, new);
+    }
+
     fn bury(&mut self, handle: SessionHandle, removal: Option<u64>) {
-        let Some(Entry { session, .. }) = self.sessions.remove(&handle) else { return };
+        let Some(Entry { session, succeeded, .. }) = self.sessions.remove(&handle) else { return };
         self.schedule.set(handle, None);
         self.ready.remove(&handle);
         let (path, peer) = (session.path(), session.peer());
@@ -462,7 +487,9 @@ impl Node {
         self.endpoint.remove(&path, handle);
         self.door.leave(handle, &session);
         self.by_peer.remove(&peer);
-        self.peer_ids.release(peer, removal);
+        if !succeeded {
+            self.peer_ids.release(peer, removal);
+        }
         if self.config.capabilities.synchronous {
             self.peer_ids.on_applied(self.last_order);
         }

@@ -27,6 +27,12 @@ impl PeerIds {
         PeerRef { id: PeerId::from_low_bits(id), generation: self.generation }
     }
 
+    /// The same number for another use.
+    pub(super) fn renew(&mut self, peer: PeerRef) -> PeerRef {
+        self.generation = self.generation.wrapping_add(1);
+        PeerRef { id: peer.id, generation: self.generation }
+    }
+
     /// The peer is removed by the order with number `seq`, or needed none (`None`).
     pub(super) fn release(&mut self, peer: PeerRef, seq: Option<u64>) {
         match seq {

@@ -13,10 +13,11 @@ use super::hello::{iv_proto, options_string};
 use super::offer::{Offer, offer};
 use super::push::messages;
 use super::side::{Locked, Question, ServerSide, Side, TokenLife};
+use super::slots::Slots;
 use super::{Admitting, Now, Phase, Session};
 use crate::config::server::{ClientSettings, LoginPolicy};
 use crate::deadline::{Deadline, Timer};
-use crate::directive::Directive;
+use crate::directive::{Directive, PeerRef};
 use crate::drops::DropReason;
 use crate::entropy::Purpose;
 use crate::event::login::{Admission, AdmitTicket, Login, LoginTicket, Token, TokenState, Verdict};
@@ -67,6 +68,20 @@ impl Session {
         }
     }
 
+    /// Whether this session may take over the number in the data plane that `before` has: it is the same client, and
+    /// was not told another one.
+    pub(crate) fn can_succeed(&self, before: &Self) -> bool {
+        let told =
+            self.exchange.hello().is_some_and(|hello| hello.peer_id().is_some()) && self.own_id.is_some();
+        self.agreed.is_none() && self.is_same_client(before) && !told
+    }
+
+    /// Takes it over.
+    pub(crate) fn succeed(&mut self, peer: PeerRef) {
+        self.peer = peer;
+        self.slots = Slots::new(peer);
+    }
+
     /// Whether the current key may be used: a server has let its client in, others need nobody's leave.
     pub(super) fn is_granted(&self) -> bool {
         self.server().is_none_or(|server| server.granted == Some(self.exchange.key()))
@@ -99,15 +114,24 @@ impl Session {
         let Some(server) = self.server_mut() else { return };
         let config = server.config.clone();
         let given = !login.username.is_empty() && !login.password.is_empty();
-        if login.too_long || (config.login == LoginPolicy::Required && !given) {
+        if login.too_long {
             return self.deny(now, "");
         }
-        let wanted = config.login != LoginPolicy::None;
+        if config.login == LoginPolicy::Required && !given {
+            let cause = "Auth Username/Password was not provided by peer";
+            return self.dismiss(now, "AUTH_FAILED", CloseCause::Protocol(cause.into()));
+        }
+        // A name without a password proves nothing, and nothing may follow from it.
+        let wanted = given && config.login != LoginPolicy::None;
         let claim = Claim {
-            username: (wanted && !login.username.is_empty()).then_some(login.username),
-            password: (wanted && !login.password.is_empty()).then_some(login.password),
+            username: wanted.then_some(login.username),
+            password: wanted.then_some(login.password),
             identity,
         };
+        if claim.identity.is_none() && claim.username.is_none() {
+            return self.deny(now, "");
+        }
+        let Some(server) = self.server_mut() else { return };
         let by_certificate = claim.identity.as_ref().and_then(|identity| identity.common_name.clone());
         let common_name = match &claim.username {
             Some(name) if config.username_as_common_name => name.clone(),
@@ -376,7 +400,9 @@ impl Session {
                 }
                 self.go_on_admitting(now);
             }
-            ControlMessage::ChallengeResponse(text) => {
+            ControlMessage::ChallengeResponse(text)
+                if self.server().is_some_and(|server| server.question.is_some()) =>
+            {
                 let (session, response) = (self.handle, Zeroizing::new(text));
                 self.events.push_back(Event::ChallengeResponse { session, response });
             }

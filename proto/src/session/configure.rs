@@ -32,6 +32,8 @@ impl Session {
     pub(super) fn on_exchange_active(&mut self, now: Now) {
         self.renegotiate_at = Some(self.draw_renegotiation(now));
         if self.exchange.key() != KeyId::FIRST {
+            // Who came along to this key is through with the one before.
+            self.previous = None;
             self.take_next_key(now);
             let at = self.promotion(now);
             return self.slots.promote_by(self.exchange.key(), at);

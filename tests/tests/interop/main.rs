@@ -9,6 +9,7 @@ mod renegotiation;
 mod resilience;
 mod scripts;
 mod serve;
+mod setup;
 mod tunnel;
 
 use std::process::ExitCode;
@@ -23,5 +24,6 @@ fn main() -> ExitCode {
     cells.extend(handshake::cells());
     cells.extend(ciphers::cells());
     cells.extend(serve::cells());
+    cells.extend(setup::cells());
     oxivpn_tests::matrix::main(cells)
 }

@@ -56,7 +56,8 @@ enum Slot {
 #[derive(Clone, Copy, PartialEq)]
 enum Stage {
     Connecting,
-    Renegotiating(Instant),
+    /// Since when, and until when at most.
+    Renegotiating(Instant, Instant),
     Holding(Instant),
     Done,
 }
@@ -78,6 +79,8 @@ pub(super) struct Fleet {
     started: Instant,
     report: Report,
     stage: Stage,
+    /// Sessions that have not begun their second key.
+    to_renegotiate: Vec<SessionHandle>,
     inbound: Vec<u8>,
 }
 
@@ -110,6 +113,7 @@ impl Fleet {
             started: clock::now(),
             report: Report::default(),
             stage: Stage::Connecting,
+            to_renegotiate: Vec::new(),
             inbound: vec![0; 65_536],
             options,
         })
@@ -319,6 +323,11 @@ impl Fleet {
         }
     }
 
+    /// Renegotiations begun each second.
+    fn pace(&self) -> f64 {
+        self.options.rate.unwrap_or(200.0)
+    }
+
     /// On to the next stage, when all are through the present one.
     fn advance(&mut self, now: Instant) {
         let begun_all = match self.options.churn {
@@ -327,14 +336,24 @@ impl Fleet {
         };
         self.stage = match self.stage {
             Stage::Connecting if begun_all && self.under_way == 0 && self.options.renegotiate => {
-                let sessions: Vec<SessionHandle> = self.by_session.keys().copied().collect();
-                // The handshake of each takes server and clients a while; the last one may begin late.
-                sessions.into_iter().for_each(|session| self.node.renegotiate(now, session));
-                Stage::Renegotiating(now + Duration::from_secs(120))
+                self.to_renegotiate = self.by_session.keys().copied().collect();
+                // A key is in use when the other side was seen with it, or a minute after its handshake.
+                let all = Duration::from_secs_f64(self.alive as f64 / self.pace());
+                Stage::Renegotiating(now, now + all + Duration::from_secs(90))
             }
             Stage::Connecting if begun_all && self.under_way == 0 => Stage::Holding(now + self.options.hold),
-            Stage::Renegotiating(until) if now >= until || self.report.rekeyed >= self.alive as u64 => {
+            Stage::Renegotiating(_, until) if now >= until || self.report.rekeyed >= self.alive as u64 => {
                 Stage::Holding(now + self.options.hold)
+            }
+            Stage::Renegotiating(since, _) => {
+                let due = ((now - since).as_secs_f64() * self.pace()) as usize;
+                let begun = self.alive.saturating_sub(self.to_renegotiate.len());
+                for _ in begun..due {
+                    let Some(session) = self.to_renegotiate.pop() else { break };
+                    self.node.renegotiate(now, session);
+                }
+                self.drain(now);
+                self.stage
             }
             Stage::Holding(until) if now >= until => Stage::Done,
             stage => stage,

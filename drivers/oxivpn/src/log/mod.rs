@@ -77,6 +77,9 @@ impl Level {
     }
 }
 
+/// Bytes of lines that are kept together at most.
+const MAX_HELD: usize = 32 * 1024;
+
 /// Where lines go and how they look.
 pub struct Log {
     state: Mutex<State>,
@@ -90,6 +93,30 @@ struct State {
     last: Option<Level>,
     run: u32,
     tap: Option<Arc<Tap>>,
+    /// Lines that wait for [`Log::flush`], if they may.
+    held: Option<String>,
+}
+
+impl State {
+    /// A log that can't be written (a full disk, a closed pipe) must not end a tunnel.
+    fn put(&mut self, text: &str) {
+        let _ = self.sink.write_all(text.as_bytes()).and_then(|()| self.sink.flush());
+    }
+
+    fn flush(&mut self) {
+        let Some(mut held) = self.held.take() else { return };
+        if !held.is_empty() {
+            self.put(&held);
+            held.clear();
+        }
+        self.held = Some(held);
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.flush();
+    }
 }
 
 /// What stands in front of a line.
@@ -161,7 +188,7 @@ impl Log {
     }
 
     fn to(sink: Box<dyn Write + Send>, style: Style, verb: u8, mute: u32) -> Self {
-        let state = State { sink, last: None, run: 0, tap: None };
+        let state = State { sink, last: None, run: 0, tap: None, held: None };
         Self { state: Mutex::new(state), style, verb: verb.into(), mute: mute.into() }
     }
 
@@ -228,8 +255,32 @@ impl Log {
             tap.push(unix, level, &text);
         }
         self.render(unix, level, &text, &mut line);
-        // A log that can't be written (a full disk, a closed pipe) must not end a tunnel.
-        let _ = state.sink.write_all(line.as_bytes()).and_then(|()| state.sink.flush());
+        match &mut state.held {
+            Some(held) => {
+                held.push_str(&line);
+                if held.len() > MAX_HELD || level == Level::Fatal {
+                    state.flush();
+                }
+            }
+            None => state.put(&line),
+        }
+    }
+
+    /// Keeps lines together until [`flush`](Self::flush), which a loop calls before it waits: many clients make many
+    /// lines. The system's log gets each by itself.
+    pub fn hold(&self) {
+        if let Ok(mut state) = self.state.lock()
+            && self.style != Style::Syslog
+        {
+            state.held.get_or_insert_default();
+        }
+    }
+
+    /// Writes what is held.
+    pub fn flush(&self) {
+        if let Ok(mut state) = self.state.lock() {
+            state.flush();
+        }
     }
 
     /// Appends one finished line; control characters from remote text become `?` so that nobody can forge

@@ -66,9 +66,10 @@ impl Sockets {
 fn family(listen: &Listen) -> Family {
     match listen.family {
         _ if listen.ipv6_only => Family::V6,
-        profile::Family::Any => Family::Any,
         profile::Family::V4 => Family::V4,
-        profile::Family::V6 => Family::V6,
+        // `proto udp6` takes IPv4 as well, unless `bind ipv6only` says otherwise.
+        profile::Family::V6 if listen.address.is_some() => Family::V6,
+        profile::Family::V6 | profile::Family::Any => Family::Any,
     }
 }
 
@@ -125,7 +126,7 @@ fn tcp(profile: &Profile, server: &ServerOptions, listen: &Listen) -> Result<Lis
 /// Where the kernel has no IPv6, or none of its addresses, a socket for everything serves IPv4.
 fn without_ipv6(listen: &Listen, error: &BindError) -> bool {
     let unsupported = matches!(error.io().raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL));
-    unsupported && listen.address.is_none() && family(listen) == Family::Any
+    unsupported && listen.address.is_none() && listen.family == profile::Family::Any
 }
 
 /// OpenVPN's line, then what it means.
@@ -139,6 +140,22 @@ fn refused(listen: &Listen, error: &BindError) -> anyhow::Error {
         words::bound(local(listen)),
         listen.origin
     )
+}
+
+/// Finds out whether the status file can be.
+pub(super) fn check_status(profile: &Profile) -> Result<()> {
+    let Some(status) = &profile.status else { return Ok(()) };
+    let dir = status.path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    if let Some(dir) = dir
+        && !dir.is_dir()
+    {
+        bail!(
+            "Options error: --status fails with '{}': there is no directory {}. Make it, or name another file",
+            status.path.display(),
+            dir.display()
+        );
+    }
+    Ok(())
 }
 
 /// Makes TLS sessions with the profile's certificate and key.

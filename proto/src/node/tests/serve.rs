@@ -32,8 +32,12 @@ struct Host {
 
 impl Host {
     fn new(seed: u8, now: Instant, path: Path) -> Self {
+        Self::with(seed, now, path, Capabilities::USERSPACE)
+    }
+
+    fn with(seed: u8, now: Instant, path: Path, capabilities: Capabilities) -> Self {
         let anchor = Anchor::new(now, secs(1_700_000_000));
-        let config = Arc::new(NodeConfig { capabilities: Capabilities::USERSPACE });
+        let config = Arc::new(NodeConfig { capabilities });
         Self {
             node: Node::new(config, [seed; 32], anchor),
             plane: LocalPlane::new(),
@@ -713,4 +717,52 @@ fn two_peers_find_each_other_in_every_wrap() {
         net.run(secs(1));
         assert_eq!((net.server.inner.len(), net.clients[&1].inner.len()), (1, 1), "{n}");
     }
+}
+
+#[test]
+fn a_client_that_begins_anew_at_its_address_keeps_its_number() {
+    let (mut server, client) = pairs().remove(0);
+    server.login = LoginPolicy::Required;
+    let mut net = Net::new(server, 5);
+    // Without `ID=` the client has to be told a number.
+    let classic = Capabilities { asymmetric_ids: false, ..Capabilities::USERSPACE };
+    for number in 1..=2 {
+        let mut host = Host::with(100 + number as u8, net.now, PATH, classic);
+        let name = format!("client {number}");
+        let config = Arc::new(client.clone());
+        host.session = Some(host.node.connect(net.now, PATH, config, login(&name, "x")).unwrap());
+        net.clients.insert(number, host);
+        net.drain();
+        assert!(net.up(number, secs(1)));
+    }
+    let number = |net: &Net| net.server.peer.unwrap().id;
+    assert_eq!(number(&net).get(), 1);
+    for (round, name) in ["client 2", "somebody else"].into_iter().enumerate() {
+        let mut again = Host::with(200 + round as u8, net.now, PATH, classic);
+        let config = Arc::new(client.clone());
+        again.session = Some(again.node.connect(net.now, PATH, config, login(name, "x")).unwrap());
+        net.clients.insert(2, again);
+        net.drain();
+        assert!(net.up(2, secs(5)), "{:?}", net.server.events);
+        net.run(secs(1));
+        net.assert_alive(2, name);
+        assert_eq!(number(&net).get(), 1 + round as u32, "{name}");
+        assert_eq!(net.server.node.sessions(), 2);
+    }
+    net.assert_alive(1, "the other client");
+}
+
+#[test]
+fn a_name_without_password_is_no_name() {
+    let (mut server, client) = pairs().remove(0);
+    server.login = LoginPolicy::Optional;
+    server.ask_login = true;
+    server.username_as_common_name = true;
+    let mut net = Net::new(server, 5);
+    net.policy.verdict = |login| {
+        assert!(login.username.is_none() && login.password.is_none() && login.common_name != "root");
+        Some(Verdict::Accept)
+    };
+    net.join(1, client, login("root", ""));
+    assert!(net.up(1, secs(1)));
 }

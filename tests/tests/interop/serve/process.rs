@@ -210,7 +210,7 @@ fn status(version: u8) -> Result<()> {
             }
             clients = client_list(&text, version)?;
             let counted = |c: &BTreeMap<String, String>| {
-                c.get("Bytes Sent").and_then(|b| b.parse::<u64>().ok()).unwrap_or(0) > 2_000
+                c.get("Bytes Sent").and_then(|b| b.parse::<u64>().ok()).unwrap_or(0) > 500
             };
             Ok((clients.len() == 3 && clients.values().all(counted)).then_some(()))
         })?
