@@ -150,7 +150,8 @@ pub(super) fn check_status(profile: &Profile) -> Result<()> {
         && !dir.is_dir()
     {
         bail!(
-            "Options error: --status fails with '{}': there is no directory {}. Make it, or name another file",
+            "Options error: --status fails with '{}': No such file or directory (errno=2). Make the directory {}, or name \
+             another file",
             status.path.display(),
             dir.display()
         );
