@@ -13,6 +13,7 @@ pub mod replay_vs_model;
 pub mod seal_open;
 pub(crate) mod server;
 pub mod session_client;
+pub mod session_server;
 pub mod stream_frames;
 pub(crate) mod world;
 pub mod wrap_open;

@@ -57,26 +57,34 @@ const WORDS: [&str; 16] = [
 ];
 
 /// Reads a script.
-struct Script<'d>(&'d [u8]);
+pub(super) struct Script<'d>(&'d [u8]);
 
 impl<'d> Script<'d> {
-    fn byte(&mut self) -> u8 {
+    pub(super) fn new(data: &'d [u8]) -> Self {
+        Self(data)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn byte(&mut self) -> u8 {
         let Some((&byte, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
         byte
     }
 
-    fn word(&mut self) -> u16 {
+    pub(super) fn word(&mut self) -> u16 {
         u16::from_be_bytes([self.byte(), self.byte()])
     }
 
-    fn long(&mut self) -> u64 {
+    pub(super) fn long(&mut self) -> u64 {
         // Either small or near the end of the range.
         let (kind, low) = (self.byte(), u64::from(self.word()));
         if kind >= 128 { u64::MAX - low } else { u64::from(kind) << 32 | low << (kind & 15) }
     }
 
-    fn block(&mut self) -> &'d [u8] {
+    pub(super) fn block(&mut self) -> &'d [u8] {
         let len = usize::from(self.byte()).min(self.0.len());
         let (block, rest) = self.0.split_at(len);
         self.0 = rest;
@@ -98,13 +106,13 @@ struct Record {
 
 /// `data` is a script.
 pub fn run(data: &[u8]) {
-    let mut script = Script(data);
+    let mut script = Script::new(data);
     let mut setup = Setup::read(&mut script);
     let mut world = setup.world();
     let mut record = Record { protected: setup.flags & 3 != 0, ..Record::default() };
     drain(&mut world, &mut record);
     for _ in 0..MAX_OPERATIONS {
-        if script.0.is_empty() {
+        if script.is_empty() {
             break;
         }
         operate(&mut world, &mut script, &mut setup, &mut record);
