@@ -106,11 +106,14 @@ impl Field {
         interrupt::check()?;
         let star = Star::new(2)?;
         let pki = Pki::new(KeyKind::EcdsaP256)?;
+        // OpenVPN keeps a client that has left for five seconds and refuses another one from its address until then.
+        let ports = "net.ipv4.ip_local_port_range=1024 65535";
+        star.exec(star.client(0), &["sysctl", "-qw", ports])?;
         let lines = [
             "server 10.8.0.0 255.255.0.0",
             "!server-ipv6",
             "duplicate-cn",
-            "max-clients 30000",
+            "max-clients 60000",
             "connect-freq-initial 1000000 10",
             "keepalive 60 240",
             "verb 1",
