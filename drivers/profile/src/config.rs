@@ -79,7 +79,8 @@ impl Profile {
             initial_rate: server.connect_freq_initial,
             connect_rate: server.connect_freq,
             login: server.login,
-            ask_login: asks,
+            ask_login: asks || server.tls_crypt_v2_verify.is_some(),
+            ask_with_token: self.scripts.tls_verify.is_some() || server.tls_crypt_v2_verify.is_some(),
             username_as_common_name: server.username_as_common_name,
             duplicate_cn: server.duplicate_cn,
             token: server.token.as_ref().map(|token| TokenConfig {

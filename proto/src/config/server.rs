@@ -30,6 +30,8 @@ pub struct ServerConfig {
     /// Ask the application about each login, also at renegotiations ([`Event::Login`](crate::Event::Login)).
     /// Without it a valid certificate is enough.
     pub ask_login: bool,
+    /// Ask also if the login has a valid token: there is more to be looked at than the password.
+    pub ask_with_token: bool,
     /// `username-as-common-name`.
     pub username_as_common_name: bool,
     /// `duplicate-cn`: several sessions under one common name.
@@ -51,6 +53,7 @@ impl ServerConfig {
             connect_rate: None,
             login: LoginPolicy::None,
             ask_login: false,
+            ask_with_token: false,
             username_as_common_name: false,
             duplicate_cn: false,
             token: None,

@@ -72,6 +72,11 @@ pub enum TokenState {
 }
 
 impl TokenState {
+    /// Whether the user name may still be the client's. A token for an empty name is good for no other one.
+    pub const fn proves_name(self) -> bool {
+        !matches!(self, Self::AuthenticatedEmptyUser | Self::ExpiredEmptyUser)
+    }
+
     /// As scripts get it.
     pub const fn name(self) -> &'static str {
         match self {

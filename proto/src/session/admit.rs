@@ -123,13 +123,20 @@ impl Session {
         }
         // A name without a password proves nothing, and nothing may follow from it.
         let wanted = given && config.login != LoginPolicy::None;
-        let claim = Claim {
-            username: wanted.then_some(login.username),
+        let mut claim = Claim {
+            username: wanted.then(|| without_controls(&login.username)),
             password: wanted.then_some(login.password),
             identity,
         };
         if claim.identity.is_none() && claim.username.is_none() {
             return self.deny(now, "");
+        }
+        let token = match self.check_token(now, &claim) {
+            Ok(token) => token,
+            Err(reason) => return self.deny(now, reason),
+        };
+        if token.as_ref().is_some_and(|token| !token.state.proves_name()) {
+            claim.username = Some(String::new());
         }
         let Some(server) = self.server_mut() else { return };
         let by_certificate = claim.identity.as_ref().and_then(|identity| identity.common_name.clone());
@@ -146,13 +153,9 @@ impl Session {
             return self.deny(now, "");
         }
         server.granted = None;
-        let token = match self.check_token(now, &claim) {
-            Ok(token) => token,
-            Err(reason) => return self.deny(now, reason),
-        };
         let by_token = token.as_ref().is_some_and(|token| token.state != TokenState::Initial);
         let trusted = by_token && config.token.as_ref().is_some_and(|token| !token.external);
-        if trusted || !config.ask_login {
+        if trusted && !config.ask_with_token || !config.ask_login {
             return self.grant(now);
         }
         self.ask(now, claim, token, peer_info);
@@ -194,12 +197,8 @@ impl Session {
         let username = claim.username.clone().unwrap_or_default();
         let known = server.token.as_ref().map(|life| life.series);
         let checked = Checked::new(&config, &username, password, known.as_ref(), now.unix);
-        let (named, good) = match checked.state {
-            TokenState::Initial => (true, true),
-            TokenState::Authenticated => (true, true),
-            TokenState::AuthenticatedEmptyUser => (false, true),
-            TokenState::Expired | TokenState::ExpiredEmptyUser | TokenState::Invalid => (true, false),
-        };
+        // By a token for nobody the client could take any name.
+        let good = matches!(checked.state, TokenState::Initial | TokenState::Authenticated);
         if !good && !config.external {
             return Err(match checked.state {
                 TokenState::Expired | TokenState::ExpiredEmptyUser => TOKEN_EXPIRED,
@@ -208,7 +207,7 @@ impl Session {
         }
         let series = checked.series.or(known).unwrap_or(Series { session: fresh, begun: now.unix.as_secs() });
         if server.token.is_none() {
-            let username = if named { username } else { String::new() };
+            let username = if checked.state.proves_name() { username } else { String::new() };
             server.token = Some(TokenLife { series, username, renew_at: None });
         }
         Ok(Some(Token { session: series.name(), state: checked.state }))
@@ -464,4 +463,10 @@ impl Session {
             self.push_token(now);
         }
     }
+}
+
+/// A user name as all will see it (`openvpn: ssl_verify.c`, `verify_user_pass`): in the log, in file names, and compared
+/// with others.
+fn without_controls(username: &str) -> String {
+    username.chars().map(|c| if c.is_control() { '_' } else { c }).collect()
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use ipnet::IpNet;
 use oxivpn_profile::server::ServerOptions;
+use oxivpn_proto::config::server::LoginPolicy;
 use oxivpn_proto::event::login::Login;
 use oxivpn_proto::options::pushed::Topology;
 use oxivpn_proto::pool::Lease;
@@ -207,6 +208,8 @@ impl Server {
         variables::untrusted(&mut env, client.remote);
         if let Some(username) = &login.username {
             variables::login(&mut env, username, &login.common_name, login.token.as_ref());
+        } else if self.config.login != LoginPolicy::None {
+            env.set("username", "");
         }
         env.set("common_name", &login.common_name);
         env

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use oxivpn_proto::event::login::{Login, LoginTicket, Verdict};
+use oxivpn_proto::event::login::{Login, LoginTicket, TokenState, Verdict};
 use oxivpn_proto::wire::ids::KeyId;
 use oxivpn_proto::{Instant, SessionHandle};
 
@@ -121,10 +121,11 @@ impl Server {
                 Step::Certificate(deep) => {
                     let depth = deep - 1;
                     pending.step = Step::Certificate(depth);
+                    let Some(command) = &self.profile.scripts.tls_verify else { continue };
                     let der = pending.login.identity.as_ref().and_then(|i| i.certificates.get(depth));
-                    let facts = der.and_then(|der| oxivpn_proto::tls::facts::facts(der));
-                    let (Some(command), Some(facts)) = (&self.profile.scripts.tls_verify, facts) else {
-                        continue;
+                    let Some(facts) = der.and_then(|der| oxivpn_proto::tls::facts::facts(der)) else {
+                        // The script can't be asked about what can't be read.
+                        return self.judge(now, &prefix, pending, Verdict::Drop);
                     };
                     let job = kinds::tls_verify(command, &env, depth, &facts.subject, limit);
                     return self.start_login_job(now, &prefix, pending, Ok(job));
@@ -169,14 +170,17 @@ impl Server {
     ) {
         let limit = self.config.channel.timing.hand_window;
         let session = pending.login.session;
-        let (username, password) = (&pending.login.username, &pending.login.password);
-        if self.manage_decides() && username.is_some() {
+        if self.is_proven_by_token(&pending.login) {
+            return self.judge(now, prefix, pending, Verdict::Accept);
+        }
+        // Who gives neither is asked about with both empty (`openvpn: ssl.c`, `key_method_2_read`).
+        let username = pending.login.username.as_deref().unwrap_or_default();
+        let password = pending.login.password.as_ref().map_or("", |password| password.as_str());
+        if self.manage_decides() {
             pending.manage = Asked::Waiting;
             self.ask_manage(session, pending.kid, &pending.login, env);
         }
-        if let (Some((command, via)), Some(username), Some(password)) =
-            (&self.options.auth_verify, username, password)
-        {
+        if let Some((command, via)) = &self.options.auth_verify {
             pending.script = Asked::Waiting;
             let call = Call { command, env, tmp_dir: &self.options.tmp_dir, limit };
             let made = LoginCheck::new(call, *via, username, password);
@@ -187,6 +191,12 @@ impl Server {
             return self.start_login_job(now, prefix, pending, job);
         }
         self.settle_login(now, prefix, pending);
+    }
+
+    /// Whether a token stands for the password, so that nobody has to be asked about that.
+    fn is_proven_by_token(&self, login: &Login) -> bool {
+        let external = self.config.token.as_ref().is_none_or(|token| token.external);
+        !external && login.token.as_ref().is_some_and(|token| token.state == TokenState::Authenticated)
     }
 
     /// Waits on, or lets the client in.

@@ -253,9 +253,7 @@ impl Server {
         let Some(client) = self.clients.get(session) else { return };
         let cid = client.cid;
         let mut env = env.clone();
-        if let Some(password) = &login.password {
-            env.set("password", password.as_str());
-        }
+        env.set("password", login.password.as_ref().map_or("", |password| password.as_str()));
         let news = if login.key == KeyId::FIRST {
             ClientNews::Connect { cid, kid }
         } else {

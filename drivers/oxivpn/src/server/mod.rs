@@ -120,9 +120,7 @@ impl Server {
         let drawn = Zeroizing::new(entropy::seed()?);
         let source = profile.tls.revocation.clone();
         let revocation = source.map(|source| Revocation::new(source, tls.clone(), clock::now()));
-        let mut config = profile.server_config(&options, &drawn, tls);
-        config.ask_login |= options.tls_crypt_v2_verify.is_some();
-        let config = Arc::new(config);
+        let config = Arc::new(profile.server_config(&options, &drawn, tls));
         let mut addressing = open::addressing(&profile, &options, &log)?;
         open::restore(&options, &mut addressing, &log)?;
         let pool_file = open::pool_file(&options)?;

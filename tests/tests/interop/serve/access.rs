@@ -111,7 +111,7 @@ fn without_certificate() -> Result<()> {
         })
 }
 
-/// `auth-user-pass-optional`: who gives no password is asked about by name, or not at all.
+/// `auth-user-pass-optional`: who gives no password is asked about with both empty.
 fn optional() -> Result<()> {
     let service = Service::new()?.line("auth-user-pass-optional");
     // The script answers for those without a name as well.
