@@ -79,3 +79,8 @@ pub const MAX_EVENTS: usize = 1024;
 
 /// Answers to first packets that wait to be sent; the caller drains after each packet.
 pub const MAX_STATELESS_REPLIES: usize = 64;
+
+/// Sessions that a listening peer of a point-to-point tunnel holds. One is the tunnel; the others are attempts of
+/// anybody who shows an address, and the oldest of them gives way, so that a flood has to begin so many within a
+/// handshake to keep the true peer out.
+pub const MAX_PEER_SESSIONS: usize = 64;

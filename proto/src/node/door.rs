@@ -10,8 +10,9 @@ use crate::config::server::ServerConfig;
 use crate::drops::DropReason;
 use crate::endpoint::doorman::{Doorman, Knock, Welcome};
 use crate::entropy::{Entropy, Purpose};
+use crate::event::CloseCause;
 use crate::handle::SessionHandle;
-use crate::limits::MAX_STATELESS_REPLIES;
+use crate::limits::{MAX_PEER_SESSIONS, MAX_STATELESS_REPLIES};
 use crate::path::Path;
 use crate::session::side::welcomes;
 use crate::session::{Accepted, Session};
@@ -142,10 +143,12 @@ impl Node {
     ) {
         let Welcome { local, remote, wrap, base_key, metadata, stateful } = welcome;
         self.make_way(now, &path);
-        if let Audience::Clients(config) = &audience
-            && self.door.inside.len() >= config.max_clients
-        {
-            return self.drops.count(DropReason::Full);
+        match &audience {
+            Audience::Clients(config) if self.door.inside.len() >= config.max_clients => {
+                return self.drops.count(DropReason::Full);
+            }
+            Audience::Peer(_) if self.door.inside.len() >= MAX_PEER_SESSIONS => self.drop_oldest_attempt(now),
+            Audience::Clients(_) | Audience::Peer(_) => {}
         }
         let accepted = Accepted { local, remote, wrap, base_key, metadata, stateful };
         let created = self.create(now, path, |now, setup| match audience {
@@ -163,13 +166,26 @@ impl Node {
     fn make_way(&mut self, now: Instant, path: &Path) {
         let at_path = [self.endpoint.challenger(path), self.endpoint.find(path)];
         for handle in at_path.into_iter().flatten() {
-            let is_up = self.sessions.get(&handle).is_some_and(|entry| entry.session.is_up());
-            if !is_up {
-                self.with(now, handle, |session, _| {
-                    session.abort(crate::event::CloseCause::Replaced);
-                });
+            if !self.is_up(handle) {
+                self.give_up(now, handle);
             }
         }
+    }
+
+    fn drop_oldest_attempt(&mut self, now: Instant) {
+        let oldest = self.door.inside.iter().copied().find(|&handle| !self.is_up(handle));
+        if let Some(handle) = oldest {
+            self.drops.count(DropReason::Full);
+            self.give_up(now, handle);
+        }
+    }
+
+    fn is_up(&self, handle: SessionHandle) -> bool {
+        self.sessions.get(&handle).is_some_and(|entry| entry.session.is_up())
+    }
+
+    fn give_up(&mut self, now: Instant, handle: SessionHandle) {
+        self.with(now, handle, |session, _| session.abort(CloseCause::Replaced));
     }
 
     fn seat(&mut self, path: Path, handle: SessionHandle, remote: SessionId) {

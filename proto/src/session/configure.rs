@@ -48,7 +48,10 @@ impl Session {
                     Phase::Configuring(Configuring { next_request: now.at + FIRST_REQUEST, give_up });
                 self.events.push_back(Event::AwaitingConfig(self.handle));
             }
-            Side::Server(_) => {
+            Side::Server(ref server) => {
+                // The verdict may have been put off before.
+                let give_up =
+                    server.question.as_ref().map_or(give_up, |question| give_up.max(question.until));
                 self.phase = Phase::Admitting(Admitting { asked: false, give_up });
                 self.go_on_admitting(now);
             }

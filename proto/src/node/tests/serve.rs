@@ -1,5 +1,7 @@
 //! A server node with client nodes, over links with faults, in virtual time.
 
+mod guards;
+
 use core::net::SocketAddr;
 
 use base64::Engine as _;

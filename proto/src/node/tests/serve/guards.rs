@@ -1,0 +1,123 @@
+//! Who must not get in, and what must not hold others up.
+
+use super::*;
+use crate::keys::data_key::TlsRole;
+use crate::keys::token::Series;
+use crate::limits::MAX_PEER_SESSIONS;
+
+const SECRET: [u8; 32] = [9; 32];
+
+fn with_tokens(external: bool) -> (ServerConfig, ClientConfig) {
+    let (mut server, client) = pairs().remove(2);
+    server.ask_login = true;
+    server.login = LoginPolicy::Required;
+    server.username_as_common_name = true;
+    let secret = Zeroizing::new(SECRET);
+    server.token = Some(TokenConfig { lifetime: None, renewal: secs(120), external, secret });
+    (server, client)
+}
+
+fn token(username: &str) -> String {
+    let begun = 1_700_000_000;
+    let series = Series { session: [7; 12], begun };
+    series.issue(&SECRET, username, secs(begun)).to_string()
+}
+
+#[test]
+fn a_token_for_nobody_is_good_for_no_name() {
+    let (server, client) = with_tokens(false);
+    let mut net = Net::new(server, 5);
+    net.policy.verdict = |login| panic!("nobody has to be asked about {login:?}");
+    net.join(1, client, login("root", &token("")));
+    net.run(secs(2));
+    let refused = CloseCause::AuthFailed { reason: String::new(), was_token: false };
+    assert_eq!(net.clients[&1].closed(), [&refused]);
+
+    let (server, client) = with_tokens(true);
+    let mut net = Net::new(server, 5);
+    net.policy.verdict = |login| {
+        assert_eq!((login.username.as_deref(), login.common_name.as_str()), (Some(""), ""));
+        let state = login.token.as_ref().map(|token| token.state);
+        (state == Some(TokenState::AuthenticatedEmptyUser)).then_some(Verdict::Accept)
+    };
+    net.join(1, client, login("root", &token("")));
+    assert!(net.up(1, secs(2)), "the application may let nobody in");
+}
+
+#[test]
+fn a_valid_token_is_asked_about_where_more_is_looked_at() {
+    let (mut server, client) = with_tokens(false);
+    let mut net = Net::new(server.clone(), 5);
+    net.policy.verdict = |_| Some(Verdict::Drop);
+    net.join(1, client.clone(), login("carol", &token("carol")));
+    assert!(net.up(1, secs(2)), "nobody is asked");
+
+    server.ask_with_token = true;
+    let mut net = Net::new(server, 5);
+    net.policy.verdict = |login| {
+        assert_eq!(login.token.as_ref().map(|token| token.state), Some(TokenState::Authenticated));
+        Some(Verdict::Drop)
+    };
+    net.join(1, client, login("carol", &token("carol")));
+    assert!(!net.up(1, secs(2)));
+    assert!(matches!(net.server.closed()[..], [CloseCause::Denied(_)]), "{:?}", net.server.closed());
+}
+
+#[test]
+fn user_names_have_no_control_characters() {
+    let (mut server, client) = with_tokens(false);
+    server.token = None;
+    let mut net = Net::new(server, 5);
+    net.policy.verdict = |login| {
+        assert_eq!((login.username.as_deref(), &*login.common_name), (Some("ann__up"), "ann__up"));
+        Some(Verdict::Accept)
+    };
+    net.join(1, client, login("ann\n\u{7f}up", "x"));
+    assert!(net.up(1, secs(2)));
+}
+
+#[test]
+fn a_verdict_put_off_before_the_exchange_ends_has_its_whole_time() {
+    let (mut server, mut client) = with_tokens(false);
+    server.token = None;
+    // Half of it is the most that a client waits.
+    server.channel.timing.reneg = secs(3600);
+    client.channel.timing.reneg = secs(3600);
+    let mut net = Net::new(server, 5);
+    net.policy.verdict = |_| None;
+    net.join(1, client, login("ann", "x"));
+    let end = net.now + secs(2);
+    while net.open.is_empty() && net.step(end) {}
+    let (ticket, _) = net.open.pop().unwrap();
+    net.server.node.defer_login(net.now, &ticket, secs(100), "");
+    net.run(secs(90));
+    assert_eq!(net.server.closed(), [&CloseCause::Local; 0]);
+    net.server.node.answer_login(net.now, ticket, Verdict::Accept);
+    net.drain();
+    assert!(net.up(1, secs(6)), "{:?}", net.clients[&1].events);
+}
+
+#[test]
+fn attempts_at_a_peer_are_bounded_and_keep_nobody_out() {
+    let config = |role| {
+        let channel = config(WrapConfig::None).channel;
+        Arc::new(PeerConfig { channel, role, remote: None })
+    };
+    let mut net = Net::silent(3);
+    net.server.node.listen_peer(config(TlsRole::Server));
+    let join = |net: &mut Net, number: u16| {
+        let mut host = Host::new(number as u8, net.now, PATH);
+        host.session = Some(host.node.connect_peer(net.now, PATH, config(TlsRole::Client)).unwrap());
+        net.clients.insert(number, host);
+        net.drain();
+    };
+    for number in 1..=MAX_PEER_SESSIONS as u16 + 10 {
+        join(&mut net, number);
+        net.run(Duration::from_millis(35));
+        net.clients.clear();
+    }
+    assert_eq!(net.server.node.sessions(), MAX_PEER_SESSIONS);
+    assert_eq!(net.server.node.drops().get(DropReason::Full), 10);
+    join(&mut net, 200);
+    assert!(net.up(200, secs(2)));
+}
