@@ -17,7 +17,10 @@ impl Server {
     pub(super) fn on_event(&mut self, now: Instant, event: Event) {
         match event {
             Event::Incoming { session, path, remote } => {
-                let Some(address) = self.address_of(path) else { return };
+                let Some(address) = self.address_of(path) else {
+                    // Its connection is gone already.
+                    return self.node.abort(now, session);
+                };
                 self.clients.insert(session, path, address, clock::unix());
                 if let Path::Stream(id) = path {
                     self.connections.claim(id);

@@ -269,9 +269,13 @@ impl Server {
         let (mut news, mut packets) =
             (core::mem::take(&mut self.news), core::mem::replace(&mut self.packets, Packets::none()));
         self.worker.take(&mut news, &mut packets);
+        let mut ended = Vec::new();
         // Reports first: they may be what lets an answer to a packet leave.
         for item in news.drain(..) {
-            self.on_news(now, item)?;
+            match item {
+                News::Closed(id) => ended.push(id),
+                item => self.on_news(now, item)?,
+            }
         }
         self.drain(now);
         for (path, packet) in packets.iter_mut() {
@@ -279,6 +283,10 @@ impl Server {
             self.drain_core(now);
         }
         self.drain(now);
+        // Last: what came on a connection came before its end.
+        for id in ended {
+            self.on_news(now, News::Closed(id))?;
+        }
         if !packets.is_empty() && self.clients.len() >= self.options.max_clients {
             self.tell_full();
         }
@@ -357,21 +365,27 @@ impl Server {
     /// Orders, then packets, then events, until there is none.
     fn drain_core(&mut self, now: Instant) {
         loop {
-            while let Some(order) = self.node.poll_directive() {
-                self.last_order = order.seq;
-                self.commands.push(Command::Order(order));
-            }
+            self.take_orders();
             while let Some(transmit) = self.node.poll_transmit(now, &mut self.out[..]) {
                 self.send(transmit);
             }
             let mut silent = true;
             while let Some(event) = self.node.poll_event() {
+                self.take_orders();
                 self.on_event(now, event);
                 silent = false;
             }
             if silent {
                 return;
             }
+        }
+    }
+
+    /// All orders so far. The one that removes a client's peer is among them when the client's end is told.
+    fn take_orders(&mut self) {
+        while let Some(order) = self.node.poll_directive() {
+            self.last_order = order.seq;
+            self.commands.push(Command::Order(order));
         }
     }
 

@@ -295,6 +295,8 @@ impl Engine {
                 }
             }
         }
+        // Before its first packet.
+        self.shared.news.send_all(&mut self.news);
     }
 
     fn receive_streams(&mut self, now: Instant) {

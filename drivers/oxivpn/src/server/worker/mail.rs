@@ -39,10 +39,15 @@ impl<T> Mailbox<T> {
         self.wake();
     }
 
+    /// From now on whoever sends wakes again.
+    pub(super) fn rest(&self) {
+        self.awake.store(false, Ordering::SeqCst);
+    }
+
     /// Swaps what came with `into`, which must be empty.
     pub(super) fn take(&self, into: &mut Vec<T>) {
-        // Before the look: whoever sends after it wakes again.
-        self.awake.store(false, Ordering::SeqCst);
+        // Before the look, so that nothing that comes after it is missed.
+        self.rest();
         core::mem::swap(&mut *lock(&self.items), into);
     }
 

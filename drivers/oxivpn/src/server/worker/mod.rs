@@ -154,10 +154,12 @@ impl Worker {
         self.shared.commands.send_all(commands);
     }
 
-    /// Takes what came since the last call into `news` and `packets`, which must be empty.
+    /// Takes what came since the last call into `news` and `packets`, which must be empty. Of a connection that
+    /// `packets` came from, `news` has told.
     pub fn take(&self, news: &mut Vec<News>, packets: &mut Packets) {
-        self.shared.news.take(news);
+        self.shared.news.rest();
         core::mem::swap(&mut *lock(&self.shared.packets), packets);
+        self.shared.news.take(news);
     }
 
     /// Room for [`take`](Self::take).
