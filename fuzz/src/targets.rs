@@ -27,8 +27,8 @@ pub const TARGETS: [Target; 15] = [
     Target { name: "push_reply", run: proto::push_reply::run },
     Target { name: "replay_vs_model", run: proto::replay_vs_model::run },
     Target { name: "seal_open", run: proto::seal_open::run },
+    Target { name: "server_node", run: proto::server_node::run },
     Target { name: "session_client", run: proto::session_client::run },
-    Target { name: "session_server", run: proto::session_server::run },
     Target { name: "stream_frames", run: proto::stream_frames::run },
     Target { name: "wrap_open", run: proto::wrap_open::run },
 ];

@@ -1,5 +1,5 @@
-//! A server with clients: the input is a script of what links, clients, strangers, application, data plane and
-//! clock do.
+//! A server node, its application and its data plane, with clients: the input is a script of what links, clients,
+//! strangers, application, data plane and clock do.
 //!
 //! ```text
 //! 5 bytes setup | operations: u8 kind, arguments
