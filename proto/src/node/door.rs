@@ -50,7 +50,7 @@ impl Door {
 
     pub(super) fn open_for_peer(&mut self, entropy: &Entropy, config: Arc<PeerConfig>) {
         let secret = self.secret(entropy);
-        let doorman = Doorman::new(&config.channel, None, None, None, &secret);
+        let doorman = Doorman::new(&config.channel, config.tls_crypt_v2.as_ref(), None, None, &secret);
         self.open = Some((Audience::Peer(config), doorman));
     }
 
