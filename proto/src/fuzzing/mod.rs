@@ -17,6 +17,7 @@ pub mod seal_open;
 pub(crate) mod server;
 pub mod server_node;
 pub mod session_client;
+pub mod session_server;
 pub mod stream_frames;
 pub(crate) mod world;
 pub mod wrap_open;

@@ -7,9 +7,17 @@ use crate::path::{Path, StreamId};
 use super::world::PATH;
 
 /// Reads a script.
-pub(crate) struct Script<'d>(pub(crate) &'d [u8]);
+pub(crate) struct Script<'d>(&'d [u8]);
 
 impl<'d> Script<'d> {
+    pub(crate) fn new(data: &'d [u8]) -> Self {
+        Self(data)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn byte(&mut self) -> u8 {
         let Some((&byte, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;

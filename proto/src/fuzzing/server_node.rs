@@ -137,14 +137,14 @@ pub fn run(data: &[u8]) {
 
 /// The kinds of events that the server's application was told.
 fn play(data: &[u8]) -> BTreeSet<&'static str> {
-    let mut script = Script(data);
+    let mut script = Script::new(data);
     let setup = Setup::read(&mut script);
     let mut net = setup.net();
     net.server.node.listen(Arc::new(setup.server()));
     let mut play = Play { setup, net, record: Record::new() };
     play.drain();
     for _ in 0..MAX_OPERATIONS {
-        if script.0.is_empty() {
+        if script.is_empty() {
             break;
         }
         play.operate(&mut script);

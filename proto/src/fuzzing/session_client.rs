@@ -70,13 +70,13 @@ struct Record {
 
 /// `data` is a script.
 pub fn run(data: &[u8]) {
-    let mut script = Script(data);
+    let mut script = Script::new(data);
     let mut setup = Setup::read(&mut script);
     let mut world = setup.world();
     let mut record = Record { protected: setup.flags & 3 != 0, ..Record::default() };
     drain(&mut world, &mut record);
     for _ in 0..MAX_OPERATIONS {
-        if script.0.is_empty() {
+        if script.is_empty() {
             break;
         }
         operate(&mut world, &mut script, &mut setup, &mut record);

@@ -114,15 +114,24 @@ impl Session {
         let Some(server) = self.server_mut() else { return };
         let config = server.config.clone();
         let given = !login.username.is_empty() && !login.password.is_empty();
-        if login.too_long || (config.login == LoginPolicy::Required && !given) {
+        if login.too_long {
             return self.deny(now, "");
         }
-        let wanted = config.login != LoginPolicy::None;
+        if config.login == LoginPolicy::Required && !given {
+            let cause = "Auth Username/Password was not provided by peer";
+            return self.dismiss(now, "AUTH_FAILED", CloseCause::Protocol(cause));
+        }
+        // A name without a password proves nothing, and nothing may follow from it.
+        let wanted = given && config.login != LoginPolicy::None;
         let claim = Claim {
-            username: (wanted && !login.username.is_empty()).then_some(login.username),
-            password: (wanted && !login.password.is_empty()).then_some(login.password),
+            username: wanted.then_some(login.username),
+            password: wanted.then_some(login.password),
             identity,
         };
+        if claim.identity.is_none() && claim.username.is_none() {
+            return self.deny(now, "");
+        }
+        let Some(server) = self.server_mut() else { return };
         let by_certificate = claim.identity.as_ref().and_then(|identity| identity.common_name.clone());
         let common_name = match &claim.username {
             Some(name) if config.username_as_common_name => name.clone(),
@@ -391,7 +400,9 @@ impl Session {
                 }
                 self.go_on_admitting(now);
             }
-            ControlMessage::ChallengeResponse(text) => {
+            ControlMessage::ChallengeResponse(text)
+                if self.server().is_some_and(|server| server.question.is_some()) =>
+            {
                 let (session, response) = (self.handle, Zeroizing::new(text));
                 self.events.push_back(Event::ChallengeResponse { session, response });
             }

@@ -14,6 +14,7 @@ use oxivpn_tests::{
     openvpn::{Release, version},
     process::{Process, command_in, output_in},
     scenario::{Scenario, Tunnel},
+    stats::median,
 };
 use serde_json::Value;
 
@@ -159,11 +160,4 @@ fn report(cipher: &str, way: Way, samples: &[Vec<Sample>; 2]) {
         ours.client_cpu / real.client_cpu,
         ours.server_cpu / real.server_cpu
     );
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }

@@ -7,7 +7,9 @@ mod ciphers;
 mod handshake;
 mod renegotiation;
 mod resilience;
+mod scripts;
 mod serve;
+mod setup;
 mod tunnel;
 
 use std::process::ExitCode;
@@ -18,8 +20,10 @@ fn main() -> ExitCode {
     cells.extend(resilience::cells());
     cells.extend(bad_input::cells());
     cells.extend(tunnel::cells());
+    cells.extend(scripts::cells());
     cells.extend(handshake::cells());
     cells.extend(ciphers::cells());
     cells.extend(serve::cells());
+    cells.extend(setup::cells());
     oxivpn_tests::matrix::main(cells)
 }

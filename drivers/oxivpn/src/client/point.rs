@@ -326,9 +326,9 @@ impl Client {
 
 fn family(listen: Option<&Listen>) -> Family {
     match listen.map(|listen| (listen.ipv6_only, listen.family)) {
-        Some((true, _) | (_, profile::Family::V6)) => Family::V6,
+        Some((true, _)) => Family::V6,
         Some((_, profile::Family::V4)) => Family::V4,
-        Some((_, profile::Family::Any)) | None => Family::Any,
+        Some((_, profile::Family::Any | profile::Family::V6)) | None => Family::Any,
     }
 }
 

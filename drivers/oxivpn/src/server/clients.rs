@@ -191,6 +191,10 @@ impl Clients {
         self.by_name.get(name).is_some_and(|sessions| sessions.iter().any(|other| *other != session))
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.by_session.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.by_session.is_empty()
     }

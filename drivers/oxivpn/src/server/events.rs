@@ -1,6 +1,7 @@
 //! News from the core about clients.
 
 use oxivpn_proto::config::params::{DataFormat, DataParams};
+use oxivpn_proto::config::server::LoginPolicy;
 use oxivpn_proto::config::{Keepalive, PingTimeout};
 use oxivpn_proto::event::{CloseCause, Event};
 use oxivpn_proto::tls::PeerIdentity;
@@ -124,6 +125,19 @@ impl Server {
             self.addressing.give_back(pending.into_lease());
         }
         let Some(mut client) = self.clients.remove(session) else { return };
+        // Nobody was asked: there was nothing to ask about.
+        if let CloseCause::Denied(_) = cause
+            && client.logins == 0
+            && !client.connected
+            && self.config.login == LoginPolicy::Required
+        {
+            say!(
+                self.log,
+                Info,
+                "{}TLS Error: Auth Username/Password was not provided by peer",
+                client.prefix
+            );
+        }
         let ending = words::ending(cause, client.shown_name(), self.config.channel.timing.hand_window);
         for line in &ending.lines {
             say!(self.log, Info, "{}{line}", client.prefix);

@@ -34,7 +34,7 @@ use oxivpn_proto::config::server::ServerConfig;
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
 use oxivpn_proto::plane::Capabilities;
 use oxivpn_proto::pool::Addressing;
-use oxivpn_proto::{Instant, Node, Path, PeerRef, Report, StreamChange, Transmit};
+use oxivpn_proto::{DropReason, Instant, Node, Path, PeerRef, Report, StreamChange, Transmit};
 use zeroize::Zeroizing;
 
 use crate::client::{HostSide, Next};
@@ -96,6 +96,8 @@ pub struct Server {
     /// SIGUSR2 waits for them.
     statistics_wanted: bool,
     managed: Managed,
+    /// Clients that were turned away because there are too many, as far as that was told.
+    refused: u64,
     revocation: Option<Revocation>,
     commands: Vec<Command>,
     news: Vec<News>,
@@ -124,6 +126,7 @@ impl Server {
         let mut addressing = open::addressing(&profile, &options, &log)?;
         open::restore(&options, &mut addressing, &log)?;
         let pool_file = open::pool_file(&options)?;
+        open::check_status(&profile)?;
         let sockets = Sockets::bind(&profile, &options)?;
         let udp = sockets
             .udp
@@ -191,6 +194,7 @@ impl Server {
             status_asked: false,
             statistics_wanted: false,
             managed: Managed::default(),
+            refused: 0,
             revocation,
             commands: Vec::new(),
             news: Vec::new(),
@@ -277,9 +281,26 @@ impl Server {
             self.drain_core(now);
         }
         self.drain(now);
+        if !packets.is_empty() && self.clients.len() >= self.options.max_clients {
+            self.tell_full();
+        }
         packets.clear();
         (self.news, self.packets) = (news, packets);
         Ok(())
+    }
+
+    /// Says that clients were turned away.
+    fn tell_full(&mut self) {
+        let refused = self.node.drops().get(DropReason::Full);
+        if refused > self.refused {
+            self.refused = refused;
+            say!(
+                self.log,
+                Info,
+                "MULTI: new incoming connection would exceed maximum number of clients ({})",
+                self.options.max_clients
+            );
+        }
     }
 
     fn on_news(&mut self, now: Instant, news: News) -> Result<()> {

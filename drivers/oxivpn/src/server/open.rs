@@ -142,6 +142,23 @@ fn refused(listen: &Listen, error: &BindError) -> anyhow::Error {
     )
 }
 
+/// Finds out whether the status file can be.
+pub(super) fn check_status(profile: &Profile) -> Result<()> {
+    let Some(status) = &profile.status else { return Ok(()) };
+    let dir = status.path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    if let Some(dir) = dir
+        && !dir.is_dir()
+    {
+        bail!(
+            "Options error: --status fails with '{}': No such file or directory (errno=2). Make the directory {}, or name \
+             another file",
+            status.path.display(),
+            dir.display()
+        );
+    }
+    Ok(())
+}
+
 /// Makes TLS sessions with the profile's certificate and key.
 pub(super) fn tls(profile: &Profile, log: &Log) -> Result<Arc<RustlsFactory>> {
     let passphrase = match profile.needs_passphrase() {

@@ -85,7 +85,7 @@ pub(super) fn revoke(dir: &Path, names: &[String]) -> Result<String> {
         put_away(dir, &name, &serial)?;
         out += &format!("{name} is revoked.\n");
     }
-    Ok(out + &words::revoked(dir))
+    Ok(out + words::revoked())
 }
 
 /// Makes room for another client of that name. A profile that nobody can use is deleted.

@@ -69,10 +69,12 @@ pub(super) fn client(plan: &Plan) -> String {
          remote-cert-tls server\n\
          verify-x509-name server name\n\
          tls-version-min 1.2\n\
-         verb 3\n",
+         {}verb 3\n",
         plan.host,
         plan.port,
         protocol(plan),
+        // The server frees what belongs to a client at once when that leaves; TCP tells it by itself.
+        if plan.tcp { "" } else { "explicit-exit-notify 1\n" },
     )
 }
 
@@ -149,12 +151,10 @@ pub(super) fn made(dir: &Path, plan: &Plan) -> Result<String> {
 }
 
 /// What to know after `revoke`.
-pub(super) fn revoked(dir: &Path) -> String {
-    format!(
-        "A server that runs learns it when it reads its files again; then all clients connect anew, and the revoked\n\
-         ones are refused: kill -HUP PID, with the number of `oxivpn {}/server.conf`.\n",
-        shell(dir)
-    )
+pub(super) fn revoked() -> &'static str {
+    "From now on the server refuses to connect them; it needs no restart. A tunnel that is up goes on until its keys\n\
+     are renewed, which is an hour at most. To end it at once, restart the server: the others come back by\n\
+     themselves.\n"
 }
 
 /// A path as one word of a shell.

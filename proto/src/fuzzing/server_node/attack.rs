@@ -12,8 +12,11 @@ use crate::wire::opcode::Opcode;
 use crate::wrap::replay::ReplayId;
 use crate::wrap::{Wrap, WrapConfig};
 
+/// When a packet arrives, with its sequence; the client's path, whether to the server, and the packet.
+type Flying = ((Instant, u64), (Path, bool, Vec<u8>));
+
 /// Takes a packet in flight off the link.
-fn pick(net: &mut Net, n: u8) -> Option<((Instant, u64), (Path, bool, Vec<u8>))> {
+fn pick(net: &mut Net, n: u8) -> Option<Flying> {
     let count = net.link.len();
     let at = *net.link.keys().nth(usize::from(n).checked_rem(count)?)?;
     net.link.remove_entry(&at)

@@ -45,7 +45,7 @@ pub(crate) fn cells() -> Vec<Cell> {
     cells.push(Cell::new("serve::ccd::iroute", || iroute(false)));
     cells.push(Cell::new("serve::client-to-client::ccd-and-iroute", || iroute(true)));
     cells.push(Cell::new("serve::ccd::push-remove-and-reset", push_remove));
-    cells.push(Cell::new("serve::ccd::default-and-config", default_file));
+    cells.push(Cell::new("serve::ccd::default", default_file));
     cells.push(Cell::new("serve::client-to-client::off", strangers));
     cells.push(Cell::new("serve::spoofed-source", spoofed));
     cells.push(Cell::new("serve::pool-persist", persist));
@@ -188,13 +188,12 @@ fn push_remove() -> Result<()> {
         })
 }
 
-/// `DEFAULT` is for who has no file; `config` includes another.
+/// `DEFAULT` is for who has no file.
 fn default_file() -> Result<()> {
     Service::new()?
         .line("client-config-dir ccd")
         .file("ccd/DEFAULT", "push \"route 192.0.2.0 255.255.255.0\"\n")
-        .file("ccd/alice", "config more\n")
-        .file("more", "push \"route 198.51.100.0 255.255.255.0\"\n")
+        .file("ccd/alice", "push \"route 198.51.100.0 255.255.255.0\"\n")
         .guests(both())
         .connected(|serving| {
             for (name, expected) in [("alice", ["198.51.100.0/24"]), ("bob", ["192.0.2.0/24"])] {

@@ -274,7 +274,9 @@ fn replay(wrap: Wrap) -> Result<()> {
                     _ => {}
                 }
                 let from = match round % 3 {
-                    0 => own,
+                    // Where nothing protects the control channel, who can write from a client's address can make
+                    // OpenVPN's client begin anew, and spoil that.
+                    0 if wrap != Wrap::None => own,
                     1 => other,
                     _ => random.address(),
                 };

@@ -151,7 +151,7 @@ impl Engine {
                     self.sockets.set_readable(token);
                 }
                 if write {
-                    self.out.unblock();
+                    self.out.unblock(&self.sockets, self.poll.registry());
                 }
             }
             Token(number) if number >= FIRST_STREAM => self.streams.notice(token, read, write),
@@ -171,7 +171,7 @@ impl Engine {
         self.receive_streams(now);
         self.forward(now);
         self.send_own(now);
-        self.totals.traffic.link_write += self.out.flush(&self.sockets);
+        self.totals.traffic.link_write += self.out.flush(&self.sockets, self.poll.registry());
         self.flush_streams();
         self.collect_reports();
         self.shared.news.send_all(&mut self.news);

@@ -31,7 +31,7 @@ impl Sockets {
             registry.register(
                 &mut SourceFd(&socket.as_raw_fd()),
                 Token(first_token + place),
-                Interest::READABLE | Interest::WRITABLE,
+                Interest::READABLE,
             )?;
         }
         Ok(Self { sockets: sockets.into_iter().map(|socket| (socket, true)).collect(), first_token })
@@ -39,6 +39,19 @@ impl Sockets {
 
     pub(super) fn len(&self) -> usize {
         self.sockets.len()
+    }
+
+    /// Watches whether a socket can be written as well, or no longer. Only while one is full: the kernel tells of
+    /// every datagram that has left.
+    pub(super) fn watch_writes(&self, registry: &Registry, place: usize, watch: bool) {
+        let Some((socket, _)) = self.sockets.get(place) else { return };
+        let interest = if watch { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        // Can't fail for a descriptor that is registered.
+        let _ = registry.reregister(
+            &mut SourceFd(&socket.as_raw_fd()),
+            Token(self.first_token + place),
+            interest,
+        );
     }
 
     /// Whether a socket may have something to read.
@@ -113,25 +126,26 @@ pub(super) struct Outbound {
     cell: usize,
     queue: Vec<Packet>,
     sent: usize,
-    blocked: bool,
+    /// The socket that is full.
+    blocked: Option<usize>,
 }
 
 impl Outbound {
     /// Room for a batch of packets of up to `mtu` bytes.
     pub(super) fn new(mtu: u16) -> Self {
         let cell = HEADROOM + usize::from(mtu) + TAILROOM;
-        Self { slab: vec![0; cell * BATCH], cell, queue: Vec::with_capacity(BATCH), sent: 0, blocked: false }
+        Self { slab: vec![0; cell * BATCH], cell, queue: Vec::with_capacity(BATCH), sent: 0, blocked: None }
     }
 
     /// The next free cell, unless a socket is full.
     pub(super) fn free(&mut self) -> Option<&mut [u8]> {
         let at = self.queue.len() * self.cell;
-        (!self.blocked && self.queue.len() < BATCH).then(|| &mut self.slab[at..at + self.cell])
+        (self.blocked.is_none() && self.queue.len() < BATCH).then(|| &mut self.slab[at..at + self.cell])
     }
 
     /// Whether there is room to read into.
     pub(super) const fn has_room(&self) -> bool {
-        !self.blocked && self.queue.len() < BATCH
+        self.blocked.is_none() && self.queue.len() < BATCH
     }
 
     /// Queues what was sealed in the free cell.
@@ -140,21 +154,28 @@ impl Outbound {
         self.queue.push(Packet { path, start: at + start, len });
     }
 
-    /// A socket may take more.
-    pub(super) const fn unblock(&mut self) {
-        self.blocked = false;
+    /// The socket that was full may take more.
+    pub(super) fn unblock(&mut self, sockets: &Sockets, registry: &Registry) {
+        if let Some(place) = self.blocked.take() {
+            sockets.watch_writes(registry, place, false);
+        }
     }
 
     /// Sends until the queue is empty or a socket full; the bytes that left.
-    pub(super) fn flush(&mut self, sockets: &Sockets) -> u64 {
+    pub(super) fn flush(&mut self, sockets: &Sockets, registry: &Registry) -> u64 {
         let mut bytes = 0;
-        while let Some(packet) = self.queue.get(self.sent).filter(|_| !self.blocked) {
+        while let Some(packet) = self.queue.get(self.sent).filter(|_| self.blocked.is_none()) {
             match sockets.send(packet.path, &self.slab[packet.start..packet.start + packet.len]) {
                 Sent::Gone => {
                     bytes += packet.len as u64;
                     self.sent += 1;
                 }
-                Sent::Full => self.blocked = true,
+                Sent::Full => {
+                    let Path::Datagram { socket, .. } = packet.path else { continue };
+                    // From here on a notice comes, even if there is room by now.
+                    sockets.watch_writes(registry, usize::from(socket), true);
+                    self.blocked = Some(usize::from(socket));
+                }
             }
         }
         if self.sent == self.queue.len() {

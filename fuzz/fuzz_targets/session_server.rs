@@ -1,0 +1,4 @@
+//! A server with clients.
+
+#![cfg_attr(fuzzing, no_main)]
+oxivpn_fuzz::target!(oxivpn_proto::fuzzing::session_server::run);
