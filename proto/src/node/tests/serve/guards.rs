@@ -101,7 +101,7 @@ fn a_verdict_put_off_before_the_exchange_ends_has_its_whole_time() {
 fn attempts_at_a_peer_are_bounded_and_keep_nobody_out() {
     let config = |role| {
         let channel = config(WrapConfig::None).channel;
-        Arc::new(PeerConfig { channel, role, remote: None })
+        Arc::new(PeerConfig { channel, tls_crypt_v2: None, role, remote: None })
     };
     let mut net = Net::silent(3);
     net.server.node.listen_peer(config(TlsRole::Server));
