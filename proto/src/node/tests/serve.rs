@@ -775,3 +775,22 @@ fn a_name_without_password_is_no_name() {
     net.join(1, client, login("root", ""));
     assert!(net.up(1, secs(1)));
 }
+
+#[test]
+fn a_handshake_is_not_given_up_at_once_for_another_from_its_address() {
+    let (server, client) = pairs().remove(0);
+    let mut net = Net::new(server, 5);
+    net.join(1, client.clone(), None);
+    net.run(Duration::from_millis(35));
+    assert_eq!((net.server.node.sessions(), net.server.count("Established")), (1, 0));
+    // The client gives up and begins anew from the same address.
+    let mut again = Host::new(222, net.now, PATH);
+    again.session = Some(again.node.connect(net.now, PATH, Arc::new(client), None).unwrap());
+    net.clients.insert(1, again);
+    net.drain();
+    net.run(secs(1));
+    assert!(net.server.node.drops().get(DropReason::UnderWay) > 0);
+    assert!(net.server.closed().is_empty());
+    assert!(net.up(1, secs(9)), "{:?}", net.server.node.drops());
+    assert_eq!(net.server.closed(), [&CloseCause::Replaced]);
+}
