@@ -65,6 +65,8 @@ drop_reasons! {
     NotUp,
     /// A session could not be made for a new client: TLS settings are unusable.
     Refused,
+    /// Another handshake from the same address has only just begun.
+    UnderWay,
     /// A data packet was given to the control machine.
     DataAtControl,
     /// The packet that should begin a session lacks the session id we gave to its sender, or has an old one.

@@ -234,6 +234,7 @@ fn stable(mut value: Value) -> Value {
                     "age",
                     "error",
                     "operstate",
+                    "tentative",
                 ] {
                     map.remove(key);
                 }

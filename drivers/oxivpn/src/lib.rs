@@ -1,10 +1,12 @@
-//! The parts of the `oxivpn` program: an OpenVPN client for Linux around the pure core of `oxivpn-proto`.
+//! The parts of the `oxivpn` program: OpenVPN client, server and point-to-point for Linux around the pure core of `oxivpn-proto`.
 //!
 //! | module | what it does |
 //! |---|---|
 //! | [`turn`] | moves a batch of packets between socket, core, data plane and device; no runtime |
 //! | [`link`] | UDP socket or TCP connection as the outer side of a turn |
 //! | [`client`] | the life of a client: servers, retries, credentials, device, addresses and routes |
+//! | [`server`] | a server: a thread for packets, one for everything else |
+//! | [`load`] | many clients in one process, to see what a server bears |
 //! | [`retry`] | what happens after a connection ended, as a pure table |
 //! | [`scripts`] | scripts with OpenVPN's arguments and environment, run beside the loop |
 //! | [`status`] | the status table that exporters read |

@@ -113,7 +113,7 @@ impl Profile {
             },
         };
         let role = if peer.server { TlsRole::Server } else { TlsRole::Client };
-        PeerConfig { channel, role, remote: None }
+        PeerConfig { channel, role, tls_crypt_v2: peer.tls_crypt_v2.clone(), remote: None }
     }
 
     /// Whether the private key is encrypted and `askpass` doesn't say how to open it: ask for the

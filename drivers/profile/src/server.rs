@@ -36,6 +36,8 @@ pub struct PeerOptions {
     pub listen: Vec<Listen>,
     /// Protection of the control channel.
     pub wrap: WrapConfig,
+    /// `tls-crypt-v2` of a `tls-server`.
+    pub tls_crypt_v2: Option<TlsCryptV2>,
     /// `tun-mtu`.
     pub tun_mtu: u16,
     /// `mssfix`.

@@ -109,7 +109,6 @@ fn what_contradicts_itself() {
         ("tls-server\nclient-to-client", "In p2p.conf:7: --client-to-client requires --mode server"),
         ("tls-server\nduplicate-cn", "--duplicate-cn requires --mode server"),
         ("tls-server\nauth-user-pass login", "In p2p.conf:7: --auth-user-pass requires --pull"),
-        ("tls-server\ntls-crypt-v2 v2-server.key", "`tls-crypt-v2` of a tls-server without `mode server`"),
         ("tls-server\nkeepalive 10 15", "must be at least twice the value of the first parameter"),
         ("tls-server\nkeepalive 10 60\nping-exit 9", "--keepalive conflicts with --ping"),
         ("tls-server\nsecret ta.key", "`secret` is not built yet"),

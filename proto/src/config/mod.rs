@@ -115,6 +115,8 @@ pub struct PeerConfig {
     pub channel: ChannelConfig,
     /// `tls-client` or `tls-server`.
     pub role: TlsRole,
+    /// Keys of a `tls-server` for clients with tls-crypt-v2, as in [`ServerConfig`](server::ServerConfig).
+    pub tls_crypt_v2: Option<server::TlsCryptV2>,
     /// The only address that a `tls-server` answers to; `None` for any (no `remote`, or `float`).
     pub remote: Option<SocketAddr>,
 }

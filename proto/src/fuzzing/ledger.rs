@@ -24,6 +24,10 @@ impl Ledger {
         match &order.directive {
             Directive::AddPeer { peer, .. } => {
                 assert!(self.used.insert(*peer), "a generation is used twice");
+                assert!(
+                    self.peers.keys().all(|other| other.id != peer.id),
+                    "a number is used twice: {order:?}"
+                );
                 self.peers.insert(*peer, BTreeSet::new());
             }
             Directive::RemovePeer { peer } => assert!(self.peers.remove(peer).is_some(), "{order:?}"),

@@ -6,13 +6,13 @@
 //!
 //! A block of bytes is a length byte and so many bytes. Numbers that are too large wrap around.
 
-use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::script::{Script, some_path};
 use super::server::{PEER, PUSH, Server};
 use super::world::{Faults, PATH, World, config, inner_packet, secs, wraps};
 use crate::clock::Instant;
@@ -55,42 +55,6 @@ const WORDS: [&str; 16] = [
     "INFO_PRE,CR_TEXT:E:code",
     "CR_RESPONSE,x",
 ];
-
-/// Reads a script.
-pub(super) struct Script<'d>(&'d [u8]);
-
-impl<'d> Script<'d> {
-    pub(super) fn new(data: &'d [u8]) -> Self {
-        Self(data)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn byte(&mut self) -> u8 {
-        let Some((&byte, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
-        byte
-    }
-
-    pub(super) fn word(&mut self) -> u16 {
-        u16::from_be_bytes([self.byte(), self.byte()])
-    }
-
-    pub(super) fn long(&mut self) -> u64 {
-        // Either small or near the end of the range.
-        let (kind, low) = (self.byte(), u64::from(self.word()));
-        if kind >= 128 { u64::MAX - low } else { u64::from(kind) << 32 | low << (kind & 15) }
-    }
-
-    pub(super) fn block(&mut self) -> &'d [u8] {
-        let len = usize::from(self.byte()).min(self.0.len());
-        let (block, rest) = self.0.split_at(len);
-        self.0 = rest;
-        block
-    }
-}
 
 /// What was said and done so far, to compare with.
 #[derive(Default)]
@@ -308,14 +272,6 @@ fn forge(world: &mut World, script: &mut Script<'_>) {
     };
     let mut packet = packet;
     world.deliver(false, &mut packet);
-}
-
-fn some_path(script: &mut Script<'_>) -> Path {
-    match script.byte() {
-        n @ 0..64 => Path::Stream(StreamId(u64::from(n))),
-        n @ 64..128 => Path::udp(0, SocketAddr::from((Ipv4Addr::LOCALHOST, n.into()))),
-        _ => PATH,
-    }
 }
 
 fn report(world: &World, script: &mut Script<'_>) -> Report {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::ledger::Ledger;
-use super::session_client::Script;
+use super::script::Script;
 use super::world::{config, key, secs};
 use crate::clock::{Anchor, Instant};
 use crate::config::params::ReplayWindow;

@@ -1,5 +1,6 @@
 //! The listening side of a node: who may come in, and who is in.
 
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -18,6 +19,9 @@ use crate::session::{Accepted, Session};
 use crate::transmit::Transmit;
 use crate::wire::ids::SessionId;
 use crate::wire::opcode::Opcode;
+
+/// How long a handshake is not given up for another one from the same address.
+const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// Whom a node listens for.
 #[derive(Clone)]
@@ -50,7 +54,7 @@ impl Door {
 
     pub(super) fn open_for_peer(&mut self, entropy: &Entropy, config: Arc<PeerConfig>) {
         let secret = self.secret(entropy);
-        let doorman = Doorman::new(&config.channel, None, None, None, &secret);
+        let doorman = Doorman::new(&config.channel, config.tls_crypt_v2.as_ref(), None, None, &secret);
         self.open = Some((Audience::Peer(config), doorman));
     }
 
@@ -141,7 +145,9 @@ impl Node {
         first: (Opcode, &[u8]),
     ) {
         let Welcome { local, remote, wrap, base_key, metadata, stateful } = welcome;
-        self.make_way(now, &path);
+        if !self.make_way(now, &path) {
+            return self.drops.count(DropReason::UnderWay);
+        }
         if let Audience::Clients(config) = &audience
             && self.door.inside.len() >= config.max_clients
         {
@@ -160,16 +166,21 @@ impl Node {
     }
 
     /// A client that starts anew gives its earlier attempt up; a session that is up stays until the new one is let in.
-    fn make_way(&mut self, now: Instant, path: &Path) {
+    /// An attempt that has only just begun stays too, so that recorded packets don't end it; whether there is room.
+    fn make_way(&mut self, now: Instant, path: &Path) -> bool {
         let at_path = [self.endpoint.challenger(path), self.endpoint.find(path)];
         for handle in at_path.into_iter().flatten() {
-            let is_up = self.sessions.get(&handle).is_some_and(|entry| entry.session.is_up());
-            if !is_up {
+            let Some(entry) = self.sessions.get(&handle) else { continue };
+            if !entry.session.is_up() {
+                if now - entry.session.started() < ATTEMPT {
+                    return false;
+                }
                 self.with(now, handle, |session, _| {
                     session.abort(crate::event::CloseCause::Replaced);
                 });
             }
         }
+        true
     }
 
     fn seat(&mut self, path: Path, handle: SessionHandle, remote: SessionId) {

@@ -119,7 +119,7 @@ impl Session {
         }
         if config.login == LoginPolicy::Required && !given {
             let cause = "Auth Username/Password was not provided by peer";
-            return self.dismiss(now, "AUTH_FAILED", CloseCause::Protocol(cause.into()));
+            return self.dismiss(now, "AUTH_FAILED", CloseCause::Protocol(cause));
         }
         // A name without a password proves nothing, and nothing may follow from it.
         let wanted = given && config.login != LoginPolicy::None;

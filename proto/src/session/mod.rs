@@ -158,6 +158,11 @@ impl Session {
         self.came_in.then_some(self.remote).flatten()
     }
 
+    /// When it began.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
     /// Whether the tunnel is up, or was and is being left.
     pub(crate) fn is_up(&self) -> bool {
         self.agreed.is_some() && !self.is_dead()

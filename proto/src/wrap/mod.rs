@@ -212,7 +212,7 @@ impl Wrap {
     }
 
     /// Seals a packet under any replay id.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing, feature = "fuzzing"))]
     pub(crate) fn seal_as(
         &self,
         id: ReplayId,

@@ -22,11 +22,10 @@ pub(super) fn options(
     let mut listen = listen::sockets(draft, kind)?;
     let tcp_server = draft.server.protocol.as_ref().is_some_and(|(word, _)| word.end == End::Server);
     check(draft, server, named, tcp_server)?;
-    if let (true, Some(source)) = (server, draft.wrap.crypt_v2.clone()) {
-        let text = "`tls-crypt-v2` of a tls-server without `mode server` is not built yet".into();
-        return Err(
-            ProfileError::at(&source.origin, text).cure("Write `tls-crypt` with one key on both sides")
-        );
+    let tls_crypt_v2 = if server { super::server::wrap(draft, files)?.1 } else { None };
+    if tls_crypt_v2.is_some() {
+        // What is left protects those who don't have such a key.
+        draft.wrap.crypt_v2 = None;
     }
     let remotes = if named { remotes::resolve(draft, files, kind)? } else { Vec::new() };
     let wrap = match remotes.first() {
@@ -44,6 +43,7 @@ pub(super) fn options(
         server,
         listen,
         wrap,
+        tls_crypt_v2,
         tun_mtu: draft.connection.tun_mtu,
         mssfix: draft.connection.mssfix,
         max_packet_size: draft.connection.max_packet_size,

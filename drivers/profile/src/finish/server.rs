@@ -148,7 +148,7 @@ fn login(draft: &mut Draft) -> Result<LoginPolicy, ProfileError> {
 
 type Wrap = (oxivpn_proto::wrap::WrapConfig, Option<TlsCryptV2>);
 
-fn wrap(draft: &mut Draft, files: &dyn Files) -> Result<Wrap, ProfileError> {
+pub(super) fn wrap(draft: &mut Draft, files: &dyn Files) -> Result<Wrap, ProfileError> {
     let mut global = draft.wrap.clone();
     let source = global.crypt_v2.take();
     let wrap = remotes::wrap(draft, files, &global)?;

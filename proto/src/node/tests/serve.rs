@@ -684,11 +684,20 @@ fn there_is_room_for_so_many_and_no_more() {
 
 #[test]
 fn two_peers_find_each_other_in_every_wrap() {
-    for (n, wrap) in wraps().into_iter().take(3).enumerate() {
+    let (v2, client_key) = v2_keys();
+    for (n, wrap) in wraps().into_iter().enumerate() {
+        let wrap = match wrap {
+            WrapConfig::TlsCryptV2 { .. } => WrapConfig::TlsCryptV2 { key: client_key.clone() },
+            wrap => wrap,
+        };
         let config = |role| {
-            let mut channel = config(wrap.clone()).channel;
+            let by_v2 = matches!(wrap, WrapConfig::TlsCryptV2 { .. });
+            let server = role == crate::keys::data_key::TlsRole::Server;
+            let wrap = if by_v2 && server { WrapConfig::None } else { wrap.clone() };
+            let mut channel = config(wrap).channel;
             channel.timing.reneg = secs(20);
-            PeerConfig { channel, role, remote: None }
+            let tls_crypt_v2 = (by_v2 && server).then(|| v2.clone());
+            PeerConfig { channel, role, tls_crypt_v2, remote: None }
         };
         let mut net = Net::silent(n as u8);
         net.server.node.listen_peer(Arc::new(config(crate::keys::data_key::TlsRole::Server)));
@@ -765,4 +774,23 @@ fn a_name_without_password_is_no_name() {
     };
     net.join(1, client, login("root", ""));
     assert!(net.up(1, secs(1)));
+}
+
+#[test]
+fn a_handshake_is_not_given_up_at_once_for_another_from_its_address() {
+    let (server, client) = pairs().remove(0);
+    let mut net = Net::new(server, 5);
+    net.join(1, client.clone(), None);
+    net.run(Duration::from_millis(35));
+    assert_eq!((net.server.node.sessions(), net.server.count("Established")), (1, 0));
+    // The client gives up and begins anew from the same address.
+    let mut again = Host::new(222, net.now, PATH);
+    again.session = Some(again.node.connect(net.now, PATH, Arc::new(client), None).unwrap());
+    net.clients.insert(1, again);
+    net.drain();
+    net.run(secs(1));
+    assert!(net.server.node.drops().get(DropReason::UnderWay) > 0);
+    assert!(net.server.closed().is_empty());
+    assert!(net.up(1, secs(9)), "{:?}", net.server.node.drops());
+    assert_eq!(net.server.closed(), [&CloseCause::Replaced]);
 }

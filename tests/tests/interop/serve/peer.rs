@@ -113,7 +113,8 @@ fn restarts(server: Player, client: Player) -> Result<()> {
             pair.start(end)?;
             // The end that stayed starts anew when it misses the other's pings, or at once.
             let inside = [INSIDE[0], INSIDE[1]];
-            poll(CONNECT, || {
+            // Its next attempt may come half a minute after the first.
+            poll(2 * CONNECT, || {
                 let ways = [(0, inside[1]), (1, inside[0])];
                 let through = ways.iter().map(|(from, to)| passes(pair.ns(*from), to));
                 Ok(through.collect::<Result<Vec<_>>>()?.iter().all(|&through| through).then_some(()))
