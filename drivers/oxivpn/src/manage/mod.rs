@@ -1,7 +1,7 @@
 //! The management interface: a line protocol on a TCP or unix socket with which GUIs, monitors and login services
 //! watch and steer the program (`openvpn: doc/management-notes.txt`, `manage.c`).
 //!
-//! [`Desk`](desk) is the interface without a socket: bytes in, bytes and [`Request`]s out. The program's state is
+//! `Desk` is the interface without a socket: bytes in, bytes and [`Request`]s out. The program's state is
 //! never touched from here; the program takes requests, answers them and tells news:
 //!
 //! | what | who |
