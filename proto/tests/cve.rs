@@ -363,7 +363,7 @@ fn cve_2022_0547_a_verdict_is_for_its_question_only() {
         let old = net.open.pop().unwrap();
         // Another session from the same address takes the place of the first; the answer is for that.
         net.join(1, &client, Some(login("mallory", "guess")));
-        net.run(secs(4));
+        net.run(secs(12));
         let new = net.open.pop().unwrap();
         net.server.node.answer_login(net.now, old, Verdict::Accept);
         net.run(secs(5));

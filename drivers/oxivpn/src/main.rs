@@ -1,4 +1,4 @@
-//! `oxivpn`: connects to OpenVPN servers with the profiles and command lines of OpenVPN.
+//! `oxivpn`: clients, servers and point-to-point tunnels with the profiles and command lines of OpenVPN.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,9 +12,9 @@ use oxivpn::{demo, genkey, load, process, say, setup, show};
 use oxivpn_profile::{Command, Disk, Genkey, Profile, parse_args};
 
 const USAGE: &str = "\
-Connects to an OpenVPN server.
+Clients, servers and point-to-point tunnels of OpenVPN.
 
-  oxivpn client.ovpn                       use this profile
+  oxivpn client.ovpn, oxivpn server.conf   use this profile
   oxivpn --config client.ovpn --verb 4     OpenVPN's own command line, any option
   oxivpn demo                              show a tunnel without any set-up
   oxivpn load client.ovpn --clients 1000   see how a server bears many clients

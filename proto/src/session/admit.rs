@@ -30,6 +30,9 @@ use crate::wire::ids::KeyId;
 /// What a client is told whose token is too old.
 const TOKEN_EXPIRED: &str = "SESSION: token expired";
 
+/// Answers to challenges for one login: attempts to type a code.
+const MAX_RESPONSES: u8 = 8;
+
 /// What the client of a negotiation claims to be.
 struct Claim {
     username: Option<String>,
@@ -167,7 +170,7 @@ impl Session {
         let Some(server) = self.server_mut() else { return };
         server.last_question = server.last_question.wrapping_add(1);
         let serial = server.last_question;
-        server.question = Some(Question { serial, until });
+        server.question = Some(Question { serial, until, responses: 0 });
         let login = Login {
             session,
             path,
@@ -399,15 +402,22 @@ impl Session {
                 }
                 self.go_on_admitting(now);
             }
-            ControlMessage::ChallengeResponse(text)
-                if self.server().is_some_and(|server| server.question.is_some()) =>
-            {
+            ControlMessage::ChallengeResponse(text) if self.may_respond() => {
                 let (session, response) = (self.handle, Zeroizing::new(text));
                 self.events.push_back(Event::ChallengeResponse { session, response });
             }
             ControlMessage::Exit => self.fail(CloseCause::PeerExit),
             _ => self.count(DropReason::ControlMessage),
         }
+    }
+
+    /// Counts an answer to a challenge; each may cost the application a script.
+    fn may_respond(&mut self) -> bool {
+        let question = self.server_mut().and_then(|server| server.question.as_mut());
+        question.is_some_and(|question| {
+            question.responses = question.responses.saturating_add(1);
+            question.responses <= MAX_RESPONSES
+        })
     }
 
     /// Makes a token, for the first time or anew.

@@ -111,6 +111,8 @@ impl Locked {
 pub(crate) struct Question {
     pub(super) serial: u32,
     pub(super) until: Instant,
+    /// Answers to challenges that the client gave so far.
+    pub(super) responses: u8,
 }
 
 /// The token of one client over its renewals.
