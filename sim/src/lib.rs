@@ -36,6 +36,7 @@
 #![forbid(unsafe_code)]
 
 mod link;
+pub mod machine;
 mod seed;
 pub mod trace;
 
