@@ -47,6 +47,8 @@ struct Entry {
     at: Instant,
     arrived: bool,
     forged: bool,
+    /// The probe that this one answers.
+    question: Option<u64>,
 }
 
 /// How late a probe that must arrive may be.
@@ -54,8 +56,19 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Truth {
     /// Numbers a probe that is about to be sent. A `forged` one must never arrive.
-    pub(crate) fn begin(&mut self, now: Instant, from: usize, to: usize, forged: bool) -> u64 {
-        self.probes.push(Entry { from: from as u16, to: to as u16, at: now, arrived: false, forged });
+    pub(crate) fn begin(&mut self, now: Instant, (from, to): (usize, usize), forged: bool) -> u64 {
+        self.enter(Entry { from: from as u16, to: to as u16, at: now, arrived: false, forged, question: None })
+    }
+
+    /// Numbers the answer to a probe, which goes back to where that one came from.
+    pub(crate) fn answer(&mut self, now: Instant, question: u64, from: usize) -> Option<(u64, usize)> {
+        let to = self.probes.get(question as usize)?.from;
+        let entry = Entry { from: from as u16, to, at: now, arrived: false, forged: false, question: Some(question) };
+        Some((self.enter(entry), usize::from(to)))
+    }
+
+    fn enter(&mut self, entry: Entry) -> u64 {
+        self.probes.push(entry);
         self.probes.len() as u64 - 1
     }
 
@@ -68,39 +81,32 @@ impl Truth {
         }
     }
 
-    /// The probe came out of a tunnel at machine `at`: who sent it, and when.
-    pub(crate) fn arrived(&mut self, now: Instant, number: u64, at: usize) -> Result<(usize, Instant), String> {
+    /// The probe came out of a tunnel at machine `at`.
+    pub(crate) fn arrived(&mut self, now: Instant, number: u64, at: usize) -> Result<(), String> {
         let Some(entry) = self.probes.get_mut(number as usize) else {
             return Err(format!("probe {number} was never sent"));
         };
-        let (from, to) = (usize::from(entry.from), usize::from(entry.to));
-        if entry.forged {
+        let Entry { from, forged, arrived, question, .. } = *entry;
+        if forged {
             return Err(format!("probe {number} of machine {from} arrived under an address that isn't its own"));
         }
-        if entry.arrived {
+        if arrived {
             return Err(format!("probe {number} arrived twice"));
         }
-        if from == at {
+        if usize::from(from) == at {
             return Err(format!("probe {number} came back to its sender"));
         }
         entry.arrived = true;
-        let sent = entry.at;
-        let tally = self.tallies.entry((from, to)).or_default();
+        let ends = (from.into(), entry.to.into());
+        let tally = self.tallies.entry(ends).or_default();
         tally.arrived += 1;
         tally.last = now;
-        Ok((from, sent))
-    }
-
-    /// The answer to a question that machine `from` sent at `asked`, to `to`, came back.
-    pub(crate) fn answered(&mut self, now: Instant, (from, to): (usize, usize), asked: Instant) {
-        let tally = self.tallies.entry((from, to)).or_default();
-        tally.answered += 1;
-        tally.slowest = tally.slowest.max(now - asked);
-    }
-
-    /// When a probe was sent.
-    pub(crate) fn sent_at(&self, number: u64) -> Option<Instant> {
-        self.probes.get(number as usize).map(|entry| entry.at)
+        if let Some(asked) = question.and_then(|number| self.probes.get(number as usize)).map(|asked| asked.at) {
+            let tally = self.tallies.entry((ends.1, ends.0)).or_default();
+            tally.answered += 1;
+            tally.slowest = tally.slowest.max(now - asked);
+        }
+        Ok(())
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {

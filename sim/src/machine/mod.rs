@@ -61,6 +61,11 @@ pub enum PlaneKind {
     Local,
 }
 
+impl PlaneKind {
+    /// All kinds.
+    pub const ALL: [Self; 1] = [Self::Local];
+}
+
 /// A node, its data plane and its application.
 pub struct Machine {
     id: MachineId,
@@ -232,6 +237,20 @@ impl Machine {
         } else {
             self.congested.remove(&id);
         }
+    }
+
+    /// Starts a renegotiation of all its tunnels.
+    pub(crate) fn renegotiate(&mut self, now: Instant) {
+        let sessions: Vec<_> = self.app.tunnels.keys().copied().collect();
+        sessions.into_iter().for_each(|session| self.node.renegotiate(now, session));
+        self.drain(now);
+    }
+
+    /// Leaves all its tunnels in an orderly way.
+    pub(crate) fn leave(&mut self, now: Instant) {
+        let sessions: Vec<_> = self.app.tunnels.keys().copied().collect();
+        sessions.into_iter().for_each(|session| self.node.close(now, session));
+        self.drain(now);
     }
 
     fn seal(&mut self, now: Instant, peer: PeerRef, inner: &[u8]) -> bool {
