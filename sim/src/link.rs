@@ -17,15 +17,15 @@
 //! let faults = Faults { rate: 1_000_000, queue: 3_000, bursts, ..Faults::NONE };
 //! let mut link = Link::new(faults, &SeedTree::new(7), 0);
 //!
-//! // Three packets of 10 ms each; the fourth finds the queue full.
+//! // Each takes the line for 10 ms. The first is on its way, the second waits; there is no room for more.
 //! for n in 0..4 {
 //!     link.send(Instant::ZERO, vec![n; 1_250], "to the server");
 //! }
 //! assert_eq!(link.deadline(), Some(Instant::ZERO + Duration::from_millis(10)));
-//! assert_eq!((link.in_flight(), link.counters().overflowed), (2, 1));
+//! assert_eq!((link.in_flight(), link.counters().overflowed), (2, 2));
 //! ```
 //!
-//! The second arrives at 20 ms. Then the line is cut, and later it heals:
+//! A line is cut, and later it heals:
 //!
 //! ```
 //! # use core::time::Duration;

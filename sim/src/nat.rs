@@ -131,7 +131,7 @@ impl Nat {
             return None;
         }
         let permit = self.kind.filter.of(from);
-        if !mapping.permits.get(&permit).is_some_and(|at| now - *at < self.kind.timeout) {
+        if mapping.permits.get(&permit).is_none_or(|at| now - *at >= self.kind.timeout) {
             self.counters.filtered += 1;
             return None;
         }
