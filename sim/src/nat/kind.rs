@@ -77,14 +77,18 @@ impl NatKind {
     }
 
     /// The kinds with a name.
-    pub const fn all() -> [(&'static str, Self); 5] {
-        [
-            ("full cone", Self::full_cone()),
-            ("restricted", Self::restricted()),
-            ("port restricted", Self::port_restricted()),
-            ("symmetric", Self::symmetric()),
-            ("carrier grade", Self::carrier_grade()),
-        ]
+    pub const ALL: [Self; 5] = [
+        Self::full_cone(),
+        Self::restricted(),
+        Self::port_restricted(),
+        Self::symmetric(),
+        Self::carrier_grade(),
+    ];
+
+    /// Its name, if it is one of [`ALL`](Self::ALL).
+    pub fn name(&self) -> Option<&'static str> {
+        const NAMES: [&str; 5] = ["full cone", "restricted", "port restricted", "symmetric", "carrier grade"];
+        Self::ALL.iter().zip(NAMES).find(|(kind, _)| *kind == self).map(|(_, name)| name)
     }
 }
 
