@@ -37,6 +37,7 @@
 
 mod link;
 mod seed;
+pub mod tls;
 
 pub use link::{Counters, Faults, Link};
 pub use seed::{Draws, Purpose, Rate, SeedTree};

@@ -85,6 +85,11 @@ impl Rate {
     pub const fn percent(percent: u32) -> Self {
         if percent < 100 { Self(percent) } else { Self::ALWAYS }
     }
+
+    /// As [`percent`](Self::percent) takes it.
+    pub(crate) const fn in_percent(self) -> u8 {
+        self.0 as u8
+    }
 }
 
 #[cfg(test)]
