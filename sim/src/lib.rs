@@ -38,6 +38,7 @@
 mod link;
 mod seed;
 pub mod tls;
+pub mod trace;
 
 pub use link::{Counters, Faults, Link};
-pub use seed::{Draws, Purpose, Rate, SeedTree};
+pub use seed::{Branch, Draws, Purpose, Rate, SeedTree};

@@ -96,7 +96,7 @@ impl Link {
     pub fn new(faults: Faults, seeds: &SeedTree, index: u32) -> Self {
         Self {
             faults,
-            seeds: *seeds,
+            seeds: seeds.clone(),
             index,
             counters: Counters::default(),
             flight: BTreeMap::new(),

@@ -78,7 +78,7 @@ pub(super) fn below(bound: usize) -> usize {
 
 /// Whether something of this probability happens now; as [`fill`].
 pub(super) fn hit(rate: Rate) -> bool {
-    below(usize::from(Rate::ALWAYS.in_percent())) < usize::from(rate.in_percent())
+    below(Rate::ALWAYS.as_millionths() as usize) < rate.as_millionths() as usize
 }
 
 #[cfg(test)]
