@@ -1,6 +1,6 @@
 //! Secrets of TLS sessions for captures.
 
-use core::fmt::Write as _;
+use core::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use oxivpn_proto::tls::rustls::KeyLog as Sink;
@@ -8,7 +8,7 @@ use oxivpn_proto::tls::rustls::KeyLog as Sink;
 /// Lines in the NSS key log format, as Wireshark takes them: `LABEL client-random secret`, in hex.
 ///
 /// Clones share the lines.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct KeyLog(Arc<Mutex<String>>);
 
 impl KeyLog {
@@ -34,5 +34,11 @@ impl KeyLog {
 
     fn lines(&self) -> MutexGuard<'_, String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for KeyLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyLog([redacted])")
     }
 }

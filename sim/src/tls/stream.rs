@@ -1,6 +1,7 @@
 //! Randomness of one machine, for TLS libraries that ask the whole process for it.
 
 use core::cell::RefCell;
+use core::fmt;
 use core::marker::PhantomData;
 
 use rand_chacha::ChaCha8Rng;
@@ -17,7 +18,7 @@ thread_local! {
 /// Parts of a rustls provider are `'static` and can't be told on whose behalf they work. So a machine
 /// [enters](Self::enter) its stream for as long as it runs. What is entered counts for this thread only: worlds on
 /// different threads don't meet.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Stream(ChaCha8Rng);
 
 impl Stream {
@@ -32,6 +33,12 @@ impl Stream {
         let outer = CURRENT.with_borrow_mut(|current| current.replace(mine));
         let _entered = Entered { home: self, outer, here: PhantomData };
         work()
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stream([redacted])")
     }
 }
 
