@@ -220,7 +220,7 @@ fn play(what: &str, authority: &Authority, seed: u8, by: usize) -> Vec<(Instant,
     let (now, session) = (world.now, world.machines[by].session.unwrap());
     world.machines[by].run(|node| node.renegotiate(now, session));
     world.drain();
-    // The side that did not ask sends with the new key once the other surely has it.
+    // No packet shows the client that the server has the new key, so it waits before it sends with it.
     world.go(secs(90));
     world.assert_alive(what);
     for (n, machine) in world.machines.iter().enumerate() {

@@ -76,9 +76,12 @@ fn each_flipped_bit_is_fatal() {
     }
 }
 
+/// Changes the record with this number.
+type Change = fn(&mut Vec<Vec<u8>>, usize);
+
 #[test]
 fn missing_repeated_and_swapped_records_are_fatal() {
-    let changes: [fn(&mut Vec<Vec<u8>>, usize); 3] = [
+    let changes: [Change; 3] = [
         |records, at| drop(records.remove(at)),
         |records, at| records.insert(at, records[at].clone()),
         |records, at| {
