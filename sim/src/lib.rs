@@ -48,7 +48,8 @@ pub mod trace;
 mod truth;
 pub mod world;
 
-pub use link::{Counters, Faults, Link};
+pub use link::{Bursts, Counters, Faults, Link};
 pub use nat::{Nat, NatKind};
 pub use pipe::{End, Pipe, PipeFaults};
 pub use seed::{Branch, Draws, Purpose, Rate, SeedTree};
+pub use truth::Tally;
