@@ -164,7 +164,8 @@ impl World {
     /// Ends all faults.
     pub fn heal(&mut self) {
         self.weather("the network is healed".into());
-        self.pipe_faults = PipeFaults::NONE;
+        self.pipe_faults = PipeFaults { delay: self.pipe_faults.delay, ..PipeFaults::NONE };
+        self.heal_streams();
         for site in 0..self.sites.len() {
             let SiteFaults { up, down, spare_data } = self.sites[site].faults;
             let healed = |faults: Faults| Faults { delay: faults.delay, ..Faults::NONE };
@@ -172,10 +173,7 @@ impl World {
         }
         for index in 0..self.stations.len() {
             self.stations[index].skew = 0;
-            // Faults of streams that exist can't be taken from them.
-            if !self.stations[index].lines.is_empty() {
-                self.reset_streams(index);
-            }
+            self.stations[index].gremlin = None;
         }
     }
 }
