@@ -119,7 +119,7 @@ fn lines(sheet: &Sheet, shape: &Shape, items: &mut Vec<Item>) {
     for site in 1..size(shape) {
         let mut draws = sheet.draws(100, site.into());
         if draws.hit(Rate::percent(50)) {
-            items.push(Item::Nat { site, kind: draws.pick(&NatKind::all()).1 });
+            items.push(Item::Nat { site, kind: *draws.pick(&NatKind::ALL) });
         }
     }
     if shape.stream && sheet.draws(101, 0).hit(Rate::percent(70)) {

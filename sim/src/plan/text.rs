@@ -89,7 +89,9 @@ impl fmt::Display for Item {
             Self::Spell { site, up, fault, at, lasts } => {
                 write!(f, "line {} site {site}: {fault} at {at:?} for {lasts:?}", way(*up))
             }
-            Self::Nat { site, kind } => write!(f, "site {site} is behind {kind:?}"),
+            Self::Nat { site, kind } => {
+                write!(f, "site {site} is behind {}", kind.name().unwrap_or("a translator"))
+            }
             Self::Streams(faults) => write!(f, "streams: {faults:?}"),
             Self::Event { at, what } => write!(f, "at {at:?}: {what}"),
             Self::Traffic { from, to, every, size, ask, forged } => {
