@@ -36,9 +36,17 @@
 #![forbid(unsafe_code)]
 
 mod link;
+pub mod machine;
+pub mod nat;
+pub mod pipe;
+pub mod plan;
+pub mod probe;
 mod seed;
+pub mod storm;
 pub mod tls;
 pub mod trace;
+mod truth;
+pub mod world;
 
 pub use link::{Counters, Faults, Link};
 pub use seed::{Branch, Draws, Purpose, Rate, SeedTree};
