@@ -57,13 +57,21 @@ const PATIENCE: Duration = Duration::from_secs(5);
 impl Truth {
     /// Numbers a probe that is about to be sent. A `forged` one must never arrive.
     pub(crate) fn begin(&mut self, now: Instant, (from, to): (usize, usize), forged: bool) -> u64 {
-        self.enter(Entry { from: from as u16, to: to as u16, at: now, arrived: false, forged, question: None })
+        self.enter(Entry {
+            from: from as u16,
+            to: to as u16,
+            at: now,
+            arrived: false,
+            forged,
+            question: None,
+        })
     }
 
     /// Numbers the answer to a probe, which goes back to where that one came from.
     pub(crate) fn answer(&mut self, now: Instant, question: u64, from: usize) -> Option<(u64, usize)> {
         let to = self.probes.get(question as usize)?.from;
-        let entry = Entry { from: from as u16, to, at: now, arrived: false, forged: false, question: Some(question) };
+        let entry =
+            Entry { from: from as u16, to, at: now, arrived: false, forged: false, question: Some(question) };
         Some((self.enter(entry), usize::from(to)))
     }
 
@@ -88,7 +96,9 @@ impl Truth {
         };
         let Entry { from, forged, arrived, question, .. } = *entry;
         if forged {
-            return Err(format!("probe {number} of machine {from} arrived under an address that isn't its own"));
+            return Err(format!(
+                "probe {number} of machine {from} arrived under an address that isn't its own"
+            ));
         }
         if arrived {
             return Err(format!("probe {number} arrived twice"));
@@ -101,7 +111,9 @@ impl Truth {
         let tally = self.tallies.entry(ends).or_default();
         tally.arrived += 1;
         tally.last = now;
-        if let Some(asked) = question.and_then(|number| self.probes.get(number as usize)).map(|asked| asked.at) {
+        if let Some(asked) =
+            question.and_then(|number| self.probes.get(number as usize)).map(|asked| asked.at)
+        {
             let tally = self.tallies.entry((ends.1, ends.0)).or_default();
             tally.answered += 1;
             tally.slowest = tally.slowest.max(now - asked);

@@ -123,6 +123,11 @@ impl Machine {
         self.app.tunnels.iter().map(|(&session, tunnel)| (session, tunnel))
     }
 
+    /// How often it has called.
+    pub fn calls(&self) -> u64 {
+        self.app.calls
+    }
+
     /// Takes a stream that another machine opened.
     pub(crate) fn accept(&mut self) -> StreamId {
         self.app.accepted += 1;

@@ -21,9 +21,10 @@ use oxivpn_proto::{
 };
 
 use crate::seed::{Purpose, SeedTree};
+use crate::tls::Stream;
 use crate::trace::{MachineId, What};
-pub use app::Tunnel;
 use app::App;
+pub use app::Tunnel;
 use plane::Plane;
 use role::Role;
 use watch::Watch;
@@ -84,6 +85,8 @@ pub struct Machine {
     /// has to arrive.
     congested: BTreeSet<StreamId>,
     buffer: Vec<u8>,
+    /// What its TLS draws from; away while it runs.
+    stream: Option<Stream>,
 }
 
 impl Machine {
@@ -98,6 +101,7 @@ impl Machine {
     ) -> Self {
         let seeds = seeds.clone();
         let (node, plane) = Self::make(&role, kind, &seeds, 0, now, skew);
+        let stream = Stream::new(seeds.draws(Purpose::Secret, 1, 0).seed());
         let mut machine = Self {
             id,
             kind,
@@ -112,9 +116,22 @@ impl Machine {
             drops: DropCounters::default(),
             congested: BTreeSet::new(),
             buffer: Vec::new(),
+            stream: Some(stream),
         };
-        machine.start(now);
+        machine.run(|machine| machine.start(now));
         machine
+    }
+
+    /// Does something with the machine; all calls that reach its node go through here.
+    pub(crate) fn run<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
+        match self.stream.take() {
+            Some(mut stream) => {
+                let result = stream.enter(|| work(self));
+                self.stream = Some(stream);
+                result
+            }
+            None => work(self),
+        }
     }
 
     /// Switched off and on again: all state is lost, and nobody was told.
@@ -126,7 +143,7 @@ impl Machine {
         self.app.reset(&self.role);
         self.actions.clear();
         self.congested.clear();
-        self.start(now);
+        self.run(|machine| machine.start(now));
     }
 
     fn make(
@@ -165,6 +182,11 @@ impl Machine {
     /// What it is.
     pub const fn role(&self) -> &Role {
         &self.role
+    }
+
+    /// How often it was switched on again.
+    pub const fn boots(&self) -> u64 {
+        self.boots
     }
 
     /// Its number.

@@ -9,10 +9,10 @@ use oxivpn_proto::config::{ChannelConfig, ClientConfig, Credentials, Keepalive, 
 use oxivpn_proto::keys::data_key::TlsRole;
 use oxivpn_proto::options::pushed::Topology;
 use oxivpn_proto::pool::AddressPlan;
+use oxivpn_proto::wrap::WrapConfig;
 use oxivpn_proto::wrap::generate;
 use oxivpn_proto::wrap::static_key::{HmacDigest, KeyDirection, StaticKey};
 use oxivpn_proto::wrap::tls_crypt_v2::{ClientKeyV2, ServerKeyV2};
-use oxivpn_proto::wrap::WrapConfig;
 use zeroize::Zeroizing;
 
 use super::{Cast, Fault, Item, Mishap, Plan, Shape, WrapKind};
@@ -106,7 +106,9 @@ fn schedule(world: &mut World, plan: &Plan) {
     let end = start + plan.shape.faulty;
     for item in &plan.items {
         match *item {
-            Item::Spell { site, up, fault, at, lasts } => spell(world, plan, (site, up, fault), start + at, lasts),
+            Item::Spell { site, up, fault, at, lasts } => {
+                spell(world, plan, (site, up, fault), start + at, lasts)
+            }
             Item::Event { at, what } => {
                 let happening = match what {
                     Mishap::Crash(who, off) => Happening::Crash(MachineId(who), off),
@@ -178,7 +180,8 @@ impl<'a> Maker<'a> {
                 let mut server = [0; 128];
                 server.copy_from_slice(&bytes[64..192]);
                 let server = ServerKeyV2::new(&server);
-                let pem = generate::client_key(&server, &bytes, &generate::made_at(CALENDAR)).unwrap_or_default();
+                let pem =
+                    generate::client_key(&server, &bytes, &generate::made_at(CALENDAR)).unwrap_or_default();
                 let caller = match ClientKeyV2::from_pem(&pem) {
                     Ok(key) => WrapConfig::TlsCryptV2 { key: Arc::new(key) },
                     Err(_) => WrapConfig::None,
@@ -235,10 +238,8 @@ impl<'a> Maker<'a> {
             secret: Zeroizing::new(self.secret),
         });
         let Shape { ping, ping_restart, .. } = self.shape;
-        let push = vec![
-            format!("ping {}", ping.as_secs()),
-            format!("ping-restart {}", ping_restart.as_secs()),
-        ];
+        let push =
+            vec![format!("ping {}", ping.as_secs()), format!("ping-restart {}", ping_restart.as_secs())];
         let at = |last| Ipv4Addr::from(u32::from(NETWORK) + last);
         let plan = AddressPlan {
             topology: Topology::Subnet,
@@ -250,7 +251,12 @@ impl<'a> Maker<'a> {
             ..AddressPlan::default()
         };
         let login = LoginAnswer { delay: self.shape.login_delay, secret: self.password() };
-        Role::Server(Arc::new(ServerRole { config, plan, client_to_client: self.shape.client_to_client, login }))
+        Role::Server(Arc::new(ServerRole {
+            config,
+            plan,
+            client_to_client: self.shape.client_to_client,
+            login,
+        }))
     }
 
     fn password(&self) -> u64 {
@@ -264,7 +270,8 @@ impl<'a> Maker<'a> {
         if self.shape.cast == Cast::Pair {
             let mut channel = ChannelConfig::new(wrap, tls);
             self.tune(&mut channel, true);
-            let config = PeerConfig { channel, role: TlsRole::Client, tls_crypt_v2: None, remote: Some(server) };
+            let config =
+                PeerConfig { channel, role: TlsRole::Client, tls_crypt_v2: None, remote: Some(server) };
             return self.peer(config, Some((server, retry)), [ENDS[1], ENDS[0]]);
         }
         let mut config = ClientConfig::new(wrap, tls);
@@ -278,7 +285,12 @@ impl<'a> Maker<'a> {
         Role::Client(Arc::new(ClientRole { config, server, stream: self.shape.stream, credentials, retry }))
     }
 
-    fn peer(&self, config: PeerConfig, calls: Option<(core::net::SocketAddr, Retry)>, ends: [Ipv4Addr; 2]) -> Role {
+    fn peer(
+        &self,
+        config: PeerConfig,
+        calls: Option<(core::net::SocketAddr, Retry)>,
+        ends: [Ipv4Addr; 2],
+    ) -> Role {
         Role::Peer(Arc::new(PeerRole {
             config,
             calls: calls.map(|(server, _)| server),

@@ -123,7 +123,18 @@ fn lines(sheet: &Sheet, shape: &Shape, items: &mut Vec<Item>) {
         }
     }
     if shape.stream && sheet.draws(101, 0).hit(Rate::percent(70)) {
-        items.push(Item::Streams(PipeFaults::draw(&mut sheet.draws(102, 0))));
+        let mut draws = sheet.draws(102, 0);
+        let faults = PipeFaults {
+            delay: shape.delay,
+            jitter: millis(draws.below(50)),
+            chunks: Rate::percent(draws.between(5, 100) as u32),
+            buffer: draws.between(2000, 60_000) as usize,
+            stall: Rate::millionths(draws.between(100, 10_000) as u32),
+            stall_for: millis(draws.between(100, 8000)),
+            reset: Rate::millionths(draws.below(300) as u32),
+            ..PipeFaults::NONE
+        };
+        items.push(Item::Streams(faults));
     }
 }
 
@@ -133,9 +144,11 @@ fn faults(draws: &Draws, badness: u32) -> Vec<Fault> {
         return Vec::new();
     }
     let mut draws = draws.clone();
-    let mut upto = |percent: u64| Rate::millionths(draws.between(1000, percent * 10_000 * u64::from(badness)) as u32);
+    let mut upto =
+        |percent: u64| Rate::millionths(draws.between(1000, percent * 10_000 * u64::from(badness)) as u32);
     let (loss, copies, hold, flip, cut, again) = (upto(8), upto(5), upto(8), upto(4), upto(3), upto(4));
-    let bursts = Bursts { worsen: upto(1), recover: Rate::percent(10), good: Rate::NEVER, bad: Rate::percent(80) };
+    let bursts =
+        Bursts { worsen: upto(1), recover: Rate::percent(10), good: Rate::NEVER, bad: Rate::percent(80) };
     vec![
         Fault::Loss(loss),
         Fault::Bursts(bursts),
@@ -169,7 +182,13 @@ fn events(sheet: &Sheet, shape: &Shape, items: &mut Vec<Item>) {
             8 => Mishap::Leave(caller),
             _ => {
                 let fault = if draws.hit(Rate::percent(70)) { Fault::BlackHole } else { Fault::Mtu(600) };
-                items.push(Item::Spell { site: who, up: draws.hit(Rate::percent(50)), fault, at, lasts: short });
+                items.push(Item::Spell {
+                    site: who,
+                    up: draws.hit(Rate::percent(50)),
+                    fault,
+                    at,
+                    lasts: short,
+                });
                 continue;
             }
         };
@@ -189,7 +208,14 @@ fn traffic(sheet: &Sheet, shape: &Shape, items: &mut Vec<Item>) {
         }
         let mut draws = sheet.draws(302, caller.into());
         if draws.hit(Rate::percent(10)) && matches!(shape.cast, Cast::Server { .. }) {
-            items.push(Item::Traffic { from: caller, to: 0, every: secs(1), size: (40, 200), ask: true, forged: true });
+            items.push(Item::Traffic {
+                from: caller,
+                to: 0,
+                every: secs(1),
+                size: (40, 200),
+                ask: true,
+                forged: true,
+            });
         }
         let other = 1 + draws.below(u64::from(machines) - 1) as u16;
         if other != caller && shape.client_to_client {

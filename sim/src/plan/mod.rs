@@ -259,7 +259,9 @@ impl Plan {
 
     /// Whether something may keep data from arriving although the shape spares it.
     fn disturbs_data(&self) -> bool {
-        self.items.iter().any(|item| matches!(item, Item::Spell { .. } | Item::Event { .. } | Item::Nat { .. }))
+        self.items
+            .iter()
+            .any(|item| matches!(item, Item::Spell { .. } | Item::Event { .. } | Item::Nat { .. }))
     }
 
     /// The plan without some of its items, by their index.

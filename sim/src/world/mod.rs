@@ -293,7 +293,8 @@ impl World {
         if station.state != State::Running {
             return R::default();
         }
-        let result = call(&mut station.machine, self.now);
+        let now = self.now;
+        let result = station.machine.run(|machine| call(machine, now));
         self.settle(index);
         result
     }
@@ -392,7 +393,9 @@ impl World {
 
     /// All tallies, by sender and receiver.
     pub fn tallies(&self) -> impl Iterator<Item = ((MachineId, MachineId), Tally)> + '_ {
-        self.truth.tallies().map(|((from, to), tally)| ((MachineId(from as u16), MachineId(to as u16)), tally))
+        self.truth
+            .tallies()
+            .map(|((from, to), tally)| ((MachineId(from as u16), MachineId(to as u16)), tally))
     }
 
     /// Packets that found no receiver: an address without site, a closed port, a machine that is off or asleep.
@@ -403,6 +406,9 @@ impl World {
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("World").field("now", &self.now).field("machines", &self.stations.len()).finish_non_exhaustive()
+        f.debug_struct("World")
+            .field("now", &self.now)
+            .field("machines", &self.stations.len())
+            .finish_non_exhaustive()
     }
 }

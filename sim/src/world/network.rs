@@ -30,7 +30,11 @@ impl World {
     }
 
     fn class(&self, site: usize, bytes: &[u8]) -> usize {
-        if self.sites[site].faults.spare_data && matches!(peek(bytes), Peek::Data(_)) { DATA } else { CONTROL }
+        if self.sites[site].faults.spare_data && matches!(peek(bytes), Peek::Data(_)) {
+            DATA
+        } else {
+            CONTROL
+        }
     }
 
     pub(super) fn call_up(&mut self, site: usize, class: usize) {

@@ -70,12 +70,12 @@ impl World {
         let own = if flow.forged { Ipv4Addr::from(u32::from(own) ^ 0x80) } else { own };
         let number = self.truth.begin(self.now, (from, to), flow.forged);
         let probe = Probe { number, from: own, to: destination, ask: flow.ask };
-        self.put_probe((from, to), probe, size);
+        self.put_probe((from, to), probe, size, !flow.forged);
     }
 
-    fn put_probe(&mut self, (from, to): (usize, usize), probe: Probe, size: usize) {
+    fn put_probe(&mut self, (from, to): (usize, usize), probe: Probe, size: usize, honest: bool) {
         // Before it is sent: it may arrive within the call.
-        let ends = if self.lossless { self.ends(from, to) } else { None };
+        let ends = if self.lossless && honest { self.ends(from, to) } else { None };
         let packet = probe.build(size);
         if self.with(from, |machine, now| machine.send_inner(now, &packet)) {
             self.truth.sent(self.now, probe.number, ends);
@@ -95,7 +95,8 @@ impl World {
         if let Role::Server(server) = self.stations[to].machine.role() {
             return server.plan.own;
         }
-        let servers = self.stations.iter().filter(|station| matches!(station.machine.role(), Role::Server(_)));
+        let servers =
+            self.stations.iter().filter(|station| matches!(station.machine.role(), Role::Server(_)));
         let name = self.tape.names.get(to)?;
         let mut tunnels = servers.flat_map(|station| station.machine.tunnels());
         tunnels.find(|(_, tunnel)| tunnel.name == *name).and_then(|(_, tunnel)| tunnel.address).and_then(v4)
@@ -128,7 +129,12 @@ impl World {
             Some(Err(what)) => return self.violate(who, what),
             Some(Ok(probe)) => probe,
         };
-        let own = self.stations[index].machine.address();
+        let machine = &self.stations[index].machine;
+        let own = machine.address();
+        if matches!(machine.role(), Role::Server(_)) && own != Some(IpAddr::V4(probe.to)) {
+            // For a client that isn't there any more: on its way to the rest of the server's network.
+            return;
+        }
         if own != Some(IpAddr::V4(probe.to)) {
             let what = format!("probe {} for {} arrived, our address is {own:?}", probe.number, probe.to);
             return self.violate(who, what);
@@ -140,7 +146,7 @@ impl World {
             && let Some((number, to)) = self.truth.answer(self.now, probe.number, index)
         {
             let answer = Probe { number, from: probe.to, to: probe.from, ask: false };
-            self.put_probe((index, to), answer, packet.len());
+            self.put_probe((index, to), answer, packet.len(), true);
         }
     }
 }
