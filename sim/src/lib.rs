@@ -35,6 +35,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod host;
 mod link;
 mod seed;
 pub mod trace;
