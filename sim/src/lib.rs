@@ -36,6 +36,7 @@
 #![forbid(unsafe_code)]
 
 pub mod host;
+pub mod kernel;
 mod link;
 mod seed;
 pub mod trace;
