@@ -22,7 +22,7 @@
 //! | `KeySpent` | nothing is sent until the next renegotiation, and without `reneg-sec` never again |
 //! | `Floated` | control packets go where the peer was, and the next renegotiation fails |
 //! | `PeerExit` | the session ends by `ping-restart`, if there is one |
-//! | `PeerLost` | the next question after its activity has the answer; there is one if pings or timeouts are configured |
+//! | `PeerLost` | the next order for it has that answer; with pings or timeouts one comes soon |
 //!
 //! So a driver must notice that something was dropped (`ENOBUFS`) and look what the kernel has: who was moved, which
 //! keys are spent, which peers are gone. That is [`KernelQuirks::resync`]. The other three can't be found out, and
