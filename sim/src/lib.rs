@@ -35,6 +35,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod host;
+pub mod kernel;
 pub mod link;
 pub mod machine;
 pub mod nat;
