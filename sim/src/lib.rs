@@ -36,6 +36,7 @@
 #![forbid(unsafe_code)]
 
 mod link;
+pub mod report;
 mod seed;
 pub mod trace;
 
