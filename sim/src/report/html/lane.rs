@@ -7,7 +7,7 @@ use core::fmt::{self, Write};
 
 use super::{
     markup::{Text, bytes, count, plural, short, span, time},
-    story::{Band, Flow, Key, Machine, Mark, Session},
+    story::{Band, Flow, Key, Machine, Mark, Sample, Session},
     window::{Window, rows, runs},
 };
 
@@ -277,7 +277,12 @@ fn keys(out: &mut String, keys: &[Key], window: &Window, (y, height): (u64, u64)
 }
 
 /// Bytes sent upwards, bytes received downwards; red where a machine sends and hears nothing.
-fn traffic(out: &mut String, (flows, deaf): (&[Flow], &[bool]), peak: u64, (y, height): (u64, u64)) -> fmt::Result {
+fn traffic(
+    out: &mut String,
+    (flows, deaf): (&[Flow], &[bool]),
+    peak: u64,
+    (y, height): (u64, u64),
+) -> fmt::Result {
     let half = height / 2;
     let tall = |value: u64| (u128::from(value) * u128::from(half)).div_ceil(u128::from(peak.max(1))) as u64;
     let shapes: Vec<_> = flows
@@ -335,8 +340,12 @@ pub(super) fn network(out: &mut String, machines: &[Machine], window: &Window) -
     )?;
     writeln!(out, "</svg></div></div>")?;
 
-    // Single packets in fine columns would be lost by rounding, and come late by a column.
-    let coarse = Window { columns: (window.columns / 8).max(1), ..*window };
+    // Within the time of a sample nothing is known, and single packets would be lost by rounding.
+    let met = |sample: &&Sample| window.has(sample.to);
+    let samples = machines.iter().flat_map(|machine| machine.samples.iter().filter(met));
+    let longest = samples.map(|sample| sample.to - sample.from).max().unwrap_or(0).max(1);
+    let most = (window.columns / 8).min(window.len() / longest);
+    let coarse = Window { columns: most.max(1), ..*window };
     let lost: Vec<u64> = sum(machines, &coarse)
         .iter()
         .map(|flow| (flow.sent.saturating_sub(flow.received) * 100).checked_div(flow.sent).unwrap_or(0))

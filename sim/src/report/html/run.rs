@@ -135,7 +135,9 @@ fn part(story: &Story) -> Option<Window> {
 /// Machines that have to do with a part of the run: those of violations, then those with the most events.
 fn near(story: &Story, part: &Window) -> Vec<usize> {
     let blamed = |index: usize| {
-        story.violations.iter().any(|(_, who, _)| who.is_some_and(|who| usize::from(who.0) == index))
+        story.violations.iter().any(|(_, who, text)| {
+            who.is_some_and(|who| usize::from(who.0) == index) || names(text, &story.machines[index].name)
+        })
     };
     let events = |machine: &Machine| {
         machine.marks.iter().filter(|mark| part.has(mark.at)).count()
@@ -154,6 +156,15 @@ fn near(story: &Story, part: &Window) -> Vec<usize> {
     near
 }
 
+/// Whether a text has this name in it, not as a part of a longer one.
+fn names(text: &str, name: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+    !name.is_empty()
+        && text
+            .match_indices(name)
+            .any(|(at, _)| !text[..at].ends_with(part) && !text[at + name.len()..].starts_with(part))
+}
+
 /// A time axis, weather, and the lanes of these machines.
 fn stage(
     out: &mut String,
@@ -162,14 +173,18 @@ fn stage(
     lanes: &[usize],
     window: &Window,
 ) -> fmt::Result {
-    let heights = if lanes.len() > 12 { LOW } else { TALL };
+    // Among many machines the one with the sessions of all is the server.
+    let sessions: usize = lanes.iter().map(|index| story.machines[*index].sessions.len()).sum();
+    let busy = 3 * sessions / lanes.len().max(1);
     writeln!(out, "<section><h2>{title} <small>{}</small></h2>\n<div class=\"stage\">", Text(about))?;
     behind(out, story, window)?;
     axis(out, story, window)?;
     weather(out, story, window)?;
     network(out, &story.machines, window)?;
     for index in lanes {
-        lane(out, &story.machines[*index], window, heights)?;
+        let machine = &story.machines[*index];
+        let low = lanes.len() > 12 && machine.sessions.len() <= busy;
+        lane(out, machine, window, if low { LOW } else { TALL })?;
     }
     writeln!(out, "</div></section>")
 }
@@ -189,7 +204,12 @@ fn behind(out: &mut String, story: &Story, window: &Window) -> fmt::Result {
             let parts = column * 10_000 / coarse.columns;
             format!("{}.{:02}%", parts / 100, parts % 100)
         };
-        write!(out, "<em class=\"d{depth}\" style=\"left:{};width:{}\"></em>", place(from), place(to - from))?;
+        write!(
+            out,
+            "<em class=\"d{depth}\" style=\"left:{};width:{}\"></em>",
+            place(from),
+            place(to - from)
+        )?;
     }
     writeln!(out, "</div>")?;
     write!(out, "<div class=\"over front\">")?;
@@ -246,10 +266,12 @@ fn weather(out: &mut String, story: &Story, window: &Window) -> fmt::Result {
     write!(out, "<div class=\"weather\" style=\"height:{}px\">", most * 17)?;
     for (band, row) in met.iter().zip(places) {
         let width = window.scale(band.to, 10_000) - window.scale(band.from, 10_000);
-        let text = Text(&band.text);
+        let text = short(&band.text, 200);
+        // Half a letter tells nothing; the title has it all.
+        let label = if width < 250 { "" } else { &text };
         write!(
             out,
-            "<span style=\"left:{};width:{}.{:02}%;top:{}px\" title=\"{} to {}: {text}\">{text}</span>",
+            "<span style=\"left:{};width:{}.{:02}%;top:{}px\" title=\"{} to {}: {text}\">{label}</span>",
             window.percent(band.from),
             width / 100,
             width % 100,

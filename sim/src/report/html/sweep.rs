@@ -211,8 +211,8 @@ fn without_numbers(text: &str) -> String {
 fn seed_table<'a>(out: &mut String, seeds: impl Iterator<Item = &'a Seed>) -> fmt::Result {
     writeln!(
         out,
-        "<div class=\"scroll\"><table><thead><tr><th>seed</th><th>result</th><th>plan</th><th>virtual</th>\
-         <th>real</th><th>faults that hit</th><th>hash</th></tr></thead><tbody>"
+        "<div class=\"scroll\"><table><thead><tr><th>seed</th><th class=\"text\">result</th><th class=\"text\">plan</th><th>virtual</th>\
+         <th>real</th><th class=\"text\">faults that hit</th><th>hash</th></tr></thead><tbody>"
     )?;
     for seed in seeds {
         let (class, result) = match &seed.failure {
@@ -253,7 +253,7 @@ fn mutants(out: &mut String, mutants: &[Mutant]) -> fmt::Result {
     writeln!(
         out,
         "<section><h2>Mutants <span class=\"verdict {class}\">{words}</span></h2><div class=\"scroll\"><table>\
-         <thead><tr><th>mutant</th><th>what is wrong</th><th>caught by seed</th><th>as</th><th>seeds run</th></tr>\
+         <thead><tr><th>mutant</th><th class=\"text\">what is wrong</th><th>caught by seed</th><th class=\"text\">as</th><th>seeds run</th></tr>\
          </thead><tbody>"
     )?;
     let mut order: Vec<&Mutant> = mutants.iter().collect();
@@ -311,21 +311,19 @@ fn kinds(out: &mut String, seeds: &[Seed]) -> fmt::Result {
         )?;
         let most = values.values().map(|sum| sum.runs).max().unwrap_or(1);
         for (value, sum) in values {
-            let class = if sum.failed > 0 { " class=\"bad\"" } else { "" };
-            let good = (sum.runs - sum.failed) * 100 / most;
             // One failure in thousands is seen as well.
             let bad = (sum.failed * 100).div_ceil(most);
+            let good = ((sum.runs - sum.failed) * 100 / most).min(100 - bad);
+            let (hot, failed) = match sum.failed {
+                0 => ("", "0".to_owned()),
+                failed => (" class=\"hot\"", format!("{} ({})", count(failed), percent(failed, sum.runs))),
+            };
             writeln!(
                 out,
-                "<tr{class}><th>{}</th><td>{}</td><td class=\"bar\"><b style=\"width:{good}%\"></b>\
-                 <b class=\"bad\" style=\"width:{bad}%\"></b></td><td>{}</td><td>{}</td></tr>",
+                "<tr><th>{}</th><td>{}</td><td class=\"bar\"><b style=\"width:{good}%\"></b>\
+                 <b class=\"bad\" style=\"width:{bad}%\"></b></td><td{hot}>{failed}</td><td>{}</td></tr>",
                 Text(value),
                 count(sum.runs),
-                if sum.failed > 0 {
-                    format!("{} ({})", count(sum.failed), percent(sum.failed, sum.runs))
-                } else {
-                    "0".into()
-                },
                 u64::try_from(sum.real.as_millis()).unwrap_or(u64::MAX) / sum.runs.max(1),
             )?;
         }
@@ -355,7 +353,7 @@ fn faults(out: &mut String, seeds: &[Seed]) -> fmt::Result {
     )?;
     for (fault, (hit, times, failed)) in faults {
         let class = if hit == 0 { " class=\"bad\"" } else { "" };
-        let never = if hit == 0 { "never" } else { "" };
+        let never = if hit == 0 { "(never)" } else { "" };
         writeln!(
             out,
             "<tr{class}><th>{} {never}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",

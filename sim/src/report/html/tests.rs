@@ -270,11 +270,17 @@ fn a_sample_is_spread_over_its_time() {
     let bytes: Vec<u64> = flows.iter().map(|flow| flow.sent_bytes).collect();
     assert_eq!(bytes, [0, 0, 10, 10, 10, 10, 0, 0, 0, 0]);
     assert_eq!(flows.iter().map(|flow| flow.sent).sum::<u64>(), 7);
-    assert_eq!(window.deaf(&[Sample { from: 20, to: 60, flow }])[1..8], [false, true, true, true, true, true, false]);
+    assert_eq!(
+        window.deaf(&[Sample { from: 20, to: 60, flow }])[1..8],
+        [false, true, true, true, true, true, false]
+    );
     // A part of the time has its part of the traffic.
     let part = Window { from: 40, to: 140, columns: 10 };
     let flows = part.traffic(&[Sample { from: 20, to: 60, flow }]);
-    assert_eq!(flows.iter().map(|flow| flow.sent_bytes).collect::<Vec<_>>(), [10, 10, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(
+        flows.iter().map(|flow| flow.sent_bytes).collect::<Vec<_>>(),
+        [10, 10, 0, 0, 0, 0, 0, 0, 0, 0]
+    );
 }
 
 #[test]
@@ -290,7 +296,8 @@ fn windows_cut_time() {
     assert_eq!(runs(&[1, 1, 2, 1]), [(0, 2, 1), (2, 3, 2), (3, 4, 1)]);
     assert_eq!(rows([(0, 5), (1, 3), (3, 4), (5, 6)].into_iter(), 2), Some(vec![0, 1, 1, 0]));
     assert_eq!(rows([(0, 5), (1, 3), (2, 4)].into_iter(), 2), None);
-    for (seconds, first) in [(1, 100_000_000), (60, 10 * SECOND), (600, 60 * SECOND), (28_800, 3_600 * SECOND)]
+    for (seconds, first) in
+        [(1, 100_000_000), (60, 10 * SECOND), (600, 60 * SECOND), (28_800, 3_600 * SECOND)]
     {
         let ticks = Window { from: 0, to: seconds * SECOND, columns: 1 }.ticks(12);
         assert_eq!((ticks[0], ticks[1]), (0, first), "{seconds}");

@@ -133,7 +133,10 @@ fn headers_have_right_lengths_and_checksums() {
             assert!(packet.verify_checksum(&src, &dst));
         }
     }
-    assert_eq!(udp, [(40_000, 1_194, 14), (40_000, 1_194, 14), (40_001, 1_194, 0), (40_000, 1_194, DATAGRAM)]);
+    assert_eq!(
+        udp,
+        [(40_000, 1_194, 14), (40_000, 1_194, 14), (40_001, 1_194, 0), (40_000, 1_194, DATAGRAM)]
+    );
 }
 
 #[test]
@@ -145,21 +148,30 @@ fn a_stream_counts_on_in_each_direction() {
         .map(|(_, _, bytes, _)| {
             let tcp = TcpPacket::new_checked(&bytes[20..]).unwrap();
             let number = |TcpSeqNumber(n)| n;
-            (tcp.src_port(), tcp.syn(), number(tcp.seq_number()), number(tcp.ack_number()), tcp.payload().len())
+            (
+                tcp.src_port(),
+                tcp.syn(),
+                number(tcp.seq_number()),
+                number(tcp.ack_number()),
+                tcp.payload().len(),
+            )
         })
         .collect();
     let (client, server) = (40_000, 1_194);
-    assert_eq!(segments, [
-        (client, true, 0, 0, 0),
-        (server, true, 0, 1, 0),
-        (client, false, 1, 1, 0),
-        (client, false, 1, 1, 1_400),
-        (client, false, 1_401, 1, 1_400),
-        (client, false, 2_801, 1, 200),
-        (server, false, 1, 3_001, 10),
-        (client, false, 3_001, 11, 5),
-        (client, false, 1, 1, 1_400),
-        (client, false, 1_401, 1, 1_400),
-        (client, false, 2_801, 1, 200),
-    ]);
+    assert_eq!(
+        segments,
+        [
+            (client, true, 0, 0, 0),
+            (server, true, 0, 1, 0),
+            (client, false, 1, 1, 0),
+            (client, false, 1, 1, 1_400),
+            (client, false, 1_401, 1, 1_400),
+            (client, false, 2_801, 1, 200),
+            (server, false, 1, 3_001, 10),
+            (client, false, 3_001, 11, 5),
+            (client, false, 1, 1, 1_400),
+            (client, false, 1_401, 1, 1_400),
+            (client, false, 2_801, 1, 200),
+        ]
+    );
 }
