@@ -7,7 +7,7 @@ use core::fmt::{self, Write};
 
 use super::{
     markup::{Text, bytes, count, plural, short, span, time},
-    story::{Band, Flow, Key, Machine, Mark, Sample, Session},
+    story::{Band, Flow, Key, Machine, Mark, Sample, Session, Sign},
     window::{Window, rows, runs},
 };
 
@@ -40,7 +40,8 @@ pub(super) fn lane(out: &mut String, machine: &Machine, window: &Window, heights
         + if moving { heights.traffic + 3 } else { 0 };
 
     let name = Text(&machine.name);
-    write!(out, "<div class=\"lane\"><div class=\"who\"><b title=\"{name}\">{name}</b>")?;
+    let hit = if machine.marks.iter().any(|mark| mark.sign == Sign::Violation) { " hit" } else { "" };
+    write!(out, "<div class=\"lane{hit}\"><div class=\"who\"><b title=\"{name}\">{name}</b>")?;
     if moving {
         let [sent, received] = peak.map(|peak| bytes(per_second(peak, window)));
         write!(out, "<small title=\"most in a column of pixels\">↑ {sent}/s ↓ {received}/s</small>")?;
@@ -255,8 +256,9 @@ fn keys(out: &mut String, keys: &[Key], window: &Window, (y, height): (u64, u64)
         let (top, bottom) = (height * row as u64 / most, height * (row as u64 + 1) / most);
         let place = (y + top, (bottom - top).max(2) - 1);
         let promoted = key.promoted.unwrap_or(key.to);
-        let sends =
-            key.promoted.map_or("never sent with".to_owned(), |at| format!("sends from {}", time(at, 3)));
+        let sends = key
+            .promoted
+            .map_or_else(|| "never sent with".to_owned(), |at| format!("sends from {}", time(at, 3)));
         let gone =
             if key.retired { format!("retired {}", time(key.to, 3)) } else { "not retired".to_owned() };
         let (peer, id, from) = (key.peer, key.key, time(key.from, 3));
@@ -353,11 +355,12 @@ pub(super) fn network(out: &mut String, machines: &[Machine], window: &Window) -
     let worst = lost.iter().copied().max().unwrap_or(0);
     write!(
         out,
-        "<div class=\"lane net\"><div class=\"who\"><b>packets lost</b><small>at most {worst} %</small></div>\
+        "<div class=\"lane net\"><div class=\"who\"><b>packets lost</b><small>at most {worst} %, root scale</small></div>\
          <div class=\"plot\"><svg viewBox=\"0 0 {} 25\" preserveAspectRatio=\"none\" height=\"25\">",
         coarse.width()
     )?;
-    let heights: Vec<u64> = lost.iter().map(|percent| percent.div_ceil(4)).collect();
+    // By the square root: one per cent is seen beside a black hole.
+    let heights: Vec<u64> = lost.iter().map(|percent| (percent * 100).isqrt().div_ceil(4)).collect();
     write!(out, "<path class=\"lost\" d=\"{}\"/>", steps(&heights, 25, "v-", "v"))?;
     writeln!(out, "</svg></div></div>")
 }

@@ -172,8 +172,9 @@ fn failures(out: &mut String, sweep: &Sweep) -> fmt::Result {
     }
     writeln!(
         out,
-        "<section><h2>Violations <small>{} of their own kind</small></h2>",
-        count(alike.len() as u64)
+        "<section><h2>Violations <small>{}, {}</small></h2>",
+        plural(failed.len() as u64, "seed"),
+        plural(alike.len() as u64, "kind")
     )?;
     let mut groups: Vec<_> = alike.into_iter().collect();
     groups.sort_by(|a, b| b.1.0.cmp(&a.1.0).then(a.0.cmp(&b.0)));

@@ -99,11 +99,11 @@ impl Window {
                 (u128::from(value) * part / long) as u64
             };
             let (first, last) = (self.column(sample.from), self.column(sample.to));
-            for column in first..=last {
-                let (from, to) = (self.edge(column as u64), self.edge(column as u64 + 1));
+            for (column, flow) in (first as u64..).zip(&mut flows[first..=last]) {
+                let (from, to) = (self.edge(column), self.edge(column + 1));
                 // The last column ends at the window's end, and so does what is in it.
                 let share = |value: u64| upto(value, to) - upto(value, from);
-                flows[column].add(Flow {
+                flow.add(Flow {
                     sent: share(sample.flow.sent),
                     sent_bytes: share(sample.flow.sent_bytes),
                     received: share(sample.flow.received),
