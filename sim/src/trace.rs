@@ -37,7 +37,8 @@ pub enum What {
     ClockJump(i64),
     /// It has another outer address from now on.
     Moved(SocketAddr),
-    /// A fault begins: of the network as a whole, or at one machine.
+    /// A fault begins: of the network as a whole, or at one machine. The text is `subject: state`; the state of the
+    /// same subject before is over then.
     Weather(String),
     /// The fault of the same text and place is over.
     Cleared(String),

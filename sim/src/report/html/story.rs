@@ -164,14 +164,20 @@ impl Story {
         let named =
             tape.records.iter().filter_map(|record| record.who).map(|who| usize::from(who.0) + 1).max();
         let many = tape.names.len().max(named.unwrap_or(0));
-        let machines = (0..many).map(|n| Machine::new(tape.name(MachineId(n as u16)), end)).collect();
-        let mut story =
-            Self { machines, network: Machine::new("network".to_owned(), end), end, violations: Vec::new() };
+        let machines = (0..many)
+            .map(|n| Machine { name: tape.name(MachineId(n as u16)), ..Machine::default() })
+            .collect();
+        let mut story = Self {
+            machines,
+            network: Machine { name: "network".to_owned(), ..Machine::default() },
+            end,
+            violations: Vec::new(),
+        };
         for record in &tape.records {
             let at = record.at.as_nanos();
             match &record.what {
                 What::Healed if record.who.is_none() => {
-                    story.machines.iter_mut().for_each(|machine| machine.clear(at, None));
+                    story.machines.iter_mut().for_each(|machine| machine.clear(at, |_| true));
                 }
                 What::Violation(text) => story.violations.push((at, record.who, text.clone())),
                 _ => {}
@@ -191,10 +197,6 @@ impl Story {
 }
 
 impl Machine {
-    fn new(name: String, _end: u64) -> Self {
-        Self { name, ..Self::default() }
-    }
-
     fn mark(&mut self, at: u64, sign: Sign, text: String) {
         self.marks.push(Mark { at, sign, text });
     }
@@ -216,12 +218,13 @@ impl Machine {
             What::ClockJump(_) => self.mark(at, Sign::Clock, what.to_string()),
             What::Moved(_) => self.mark(at, Sign::Moved, what.to_string()),
             What::Weather(text) => {
+                self.clear(at, |before| subject(before) == subject(text));
                 self.open.weather.push(self.weather.len());
                 self.weather.push(Band { from: at, to: end, text: text.clone() });
             }
-            What::Cleared(text) => self.clear(at, Some(text)),
+            What::Cleared(text) => self.clear(at, |before| before == text),
             What::Healed => {
-                self.clear(at, None);
+                self.clear(at, |_| true);
                 self.mark(at, Sign::Note, what.to_string());
             }
             What::Connecting { session } => self.begin(at, end, *session),
@@ -331,12 +334,12 @@ impl Machine {
         }
     }
 
-    /// Ends the faults with this text, or all.
-    fn clear(&mut self, at: u64, text: Option<&str>) {
+    /// Ends the faults of these texts.
+    fn clear(&mut self, at: u64, over: impl Fn(&str) -> bool) {
         let bands = &mut self.weather;
         self.open.weather.retain(|index| {
             let band = &mut bands[*index];
-            let over = text.is_none_or(|text| text == band.text);
+            let over = over(&band.text);
             if over {
                 band.to = at;
             }
@@ -348,4 +351,9 @@ impl Machine {
     pub(super) fn reconnects(&self) -> u64 {
         (self.sessions.iter().filter(|session| session.up.is_some()).count() as u64).saturating_sub(1)
     }
+}
+
+/// What a fault is of: its text up to the colon.
+fn subject(text: &str) -> &str {
+    text.split_once(": ").map_or(text, |(subject, _)| subject)
 }

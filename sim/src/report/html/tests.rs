@@ -247,6 +247,17 @@ fn a_story_has_spans_of_what_was_told() {
 }
 
 #[test]
+fn a_new_state_of_the_same_subject_ends_the_one_before() {
+    let mut tape = Tape::new(crate::trace::Keep::Records);
+    for (n, text) in ["site 1: loss", "site 2: loss", "site 1: delay"].iter().enumerate() {
+        tape.record(Instant::from_nanos(n as u64), None, crate::trace::What::Weather((*text).to_owned()));
+    }
+    let head = Head { end: Instant::from_nanos(9), ..samples::head(None) };
+    let bands = Story::read(&head, &tape).network.weather;
+    assert_eq!(bands.iter().map(|band| (band.from, band.to)).collect::<Vec<_>>(), [(0, 2), (1, 9), (2, 9)]);
+}
+
+#[test]
 fn columns_keep_sums() {
     let tape = star(WORLDS[0].1);
     let story = Story::read(&samples::head(None), &tape);
