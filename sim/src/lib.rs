@@ -38,6 +38,7 @@
 pub mod link;
 pub mod machine;
 pub mod nat;
+pub mod night;
 pub mod pipe;
 pub mod plan;
 pub mod probe;

@@ -40,7 +40,7 @@ use core::time::Duration;
 
 use oxivpn_proto::Instant;
 
-use crate::seed::{Draws, Rate, SeedTree};
+use crate::seed::{Rate, SeedTree};
 
 mod lane;
 
@@ -101,27 +101,6 @@ impl PipeFaults {
 
     /// A stream on which nothing arrives.
     pub const BLOCKED: Self = Self { blocked: true, ..Self::NONE };
-
-    /// A stream as bad as some are on which programs still get on: it carries 5 kB/s at least between stalls,
-    /// which are shorter than usual timeouts, and lives for some hundred writes. Each fault is there or not.
-    pub fn draw(draws: &mut Draws) -> Self {
-        let millis = Duration::from_millis;
-        let mut rate = |percent, most| {
-            let strength = Rate::millionths(draws.between(1, most) as u32);
-            if draws.hit(Rate::percent(percent)) { strength } else { Rate::NEVER }
-        };
-        let (chunks, stall, reset) = (rate(75, 1_000_000), rate(50, 20_000), rate(30, 3000));
-        Self {
-            delay: draws.time(Duration::ZERO, millis(200)),
-            jitter: draws.time(Duration::ZERO, millis(100)),
-            chunks,
-            buffer: *draws.pick(&[1500, 4000, 16_000, Self::NONE.buffer]),
-            stall,
-            stall_for: draws.time(millis(100), millis(8000)),
-            reset,
-            blocked: false,
-        }
-    }
 }
 
 /// What happened to the bytes of one direction. At any time

@@ -46,7 +46,7 @@ pub fn run(plan: &Plan, keep: Keep) -> Outcome {
 }
 
 /// Everybody has to be up within the plan's patience, and to be heard in both directions.
-fn recover(built: &mut Built, plan: &Plan, healed: Instant) {
+pub(crate) fn recover(built: &mut Built, plan: &Plan, healed: Instant) {
     let deadline = healed + plan.patience();
     let (hub, callers) = (built.hub, built.callers.clone());
     let every = Duration::from_millis(500);

@@ -369,6 +369,16 @@ impl Node {
         self.sessions.len()
     }
 
+    /// The sessions whose newest negotiation got as far as `level`, by OpenVPN's numbers: 3 begun (and so all), 4 TLS
+    /// handshake, 5 own keys sent, 6 the peer's received, 7 all acknowledged. To [abort](Self::abort) them is what a
+    /// [gremlin](crate::gremlin::Mask::connection_flood) does.
+    pub fn sessions_at(&self, level: u8) -> Vec<SessionHandle> {
+        let reached = |(handle, entry): (&SessionHandle, &Entry)| {
+            (!entry.session.is_dead() && entry.session.progress() >= level).then_some(*handle)
+        };
+        self.sessions.iter().filter_map(reached).collect()
+    }
+
     /// Whether it takes clients or a peer.
     pub fn is_listening(&self) -> bool {
         self.door.is_open()

@@ -168,6 +168,18 @@ impl Session {
         self.agreed.is_some() && !self.is_dead()
     }
 
+    /// How far its newest negotiation is, by OpenVPN's numbers from 3 to 7 (`openvpn: ssl_common.h`, `S_PRE_START` to
+    /// `S_ACTIVE`).
+    pub(crate) fn progress(&self) -> u8 {
+        match self.exchange.state() {
+            State::Reset => 3,
+            State::Handshake => 4,
+            State::SentKey => 5,
+            State::Asked | State::GotKey => 6,
+            State::Active => 7,
+        }
+    }
+
     pub(crate) fn peer(&self) -> PeerRef {
         self.peer
     }

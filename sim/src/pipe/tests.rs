@@ -268,20 +268,3 @@ fn blocked_until_healed() {
     assert_eq!(pipe.poll_read(milli(1000), End::B), Some(b"abc".to_vec()));
     assert!(pipe.poll_read(milli(1000), End::B).is_none() && pipe.is_closed(End::B));
 }
-
-#[test]
-fn drawn_faults_let_programs_get_on() {
-    let seeds = SeedTree::new(1);
-    let drawn = (0..200).map(|n| PipeFaults::draw(&mut seeds.draws(crate::seed::Purpose::Which, 0, n)));
-    let (mut kinds, mut resets) = (std::collections::BTreeSet::new(), 0);
-    for (seed, faults) in (0..).zip(drawn) {
-        let never = |rate| rate == Rate::NEVER;
-        kinds.insert((never(faults.chunks), never(faults.stall), never(faults.reset)));
-        let mut run = Run::new(PipeFaults { stall: Rate::NEVER, ..faults }, seed, [20_000; 2]);
-        run.finish(End::A);
-        resets += u32::from(run.pipe.is_reset());
-        let took = run.now - Instant::ZERO;
-        assert!(took < Duration::from_secs(4), "{faults:?}: {took:?}");
-    }
-    assert!(kinds.len() == 8 && resets > 0 && resets < 50, "{kinds:?}, {resets}");
-}

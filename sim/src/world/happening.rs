@@ -165,7 +165,8 @@ impl World {
     /// Ends all faults.
     pub fn heal(&mut self) {
         self.tape.record(self.now, None, What::Healed);
-        self.pipe_faults = PipeFaults::NONE;
+        self.pipe_faults = PipeFaults { delay: self.pipe_faults.delay, ..PipeFaults::NONE };
+        self.heal_streams();
         for site in 0..self.sites.len() {
             let SiteFaults { up, down, spare_data } = self.sites[site].faults;
             let healed = |faults: Faults| Faults { delay: faults.delay, ..Faults::NONE };
@@ -173,10 +174,7 @@ impl World {
         }
         for index in 0..self.stations.len() {
             self.stations[index].skew = 0;
-            // Faults of streams that exist can't be taken from them.
-            if !self.stations[index].lines.is_empty() {
-                self.reset_streams(index);
-            }
+            self.stations[index].gremlin = None;
         }
     }
 }

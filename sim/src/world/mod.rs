@@ -21,14 +21,15 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::collections::BTreeMap;
 
+use oxivpn_proto::gremlin::{Gremlin, Mask};
 use oxivpn_proto::{Instant, StreamId};
 
-use crate::link::{Faults, Link};
+use crate::link::{Counters, Faults, Link};
 use crate::machine::role::Role;
 use crate::machine::{Action, Machine, PlaneKind};
 use crate::nat::{Nat, NatKind};
 use crate::pipe::PipeFaults;
-use crate::seed::{Branch, SeedTree};
+use crate::seed::{Branch, Purpose, SeedTree};
 use crate::trace::{Keep, MachineId, Tape, What};
 use crate::truth::{End, Tally, Truth};
 use agenda::{Agenda, Part};
@@ -103,6 +104,9 @@ struct Station {
     skew: i64,
     lines: BTreeMap<StreamId, Line>,
     sample: Sample,
+    /// OpenVPN's fault injector between the machine and its line.
+    gremlin: Option<Gremlin>,
+    deeds: Deeds,
 }
 
 /// Inner traffic since the last sample.
@@ -112,6 +116,31 @@ struct Sample {
     sent_bytes: u64,
     received: u32,
     received_bytes: u64,
+}
+
+/// What a machine did so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deeds {
+    /// Sessions that it began.
+    pub calls: u64,
+    /// Tunnels that came up.
+    pub tunnels: u64,
+    /// Keys that its data plane was told to send with.
+    pub keys: u64,
+    /// Sessions that ended.
+    pub closed: u64,
+}
+
+impl Deeds {
+    fn note(&mut self, what: &What) {
+        match what {
+            What::Connecting { .. } => self.calls += 1,
+            What::Established { .. } => self.tunnels += 1,
+            What::KeyPromoted { .. } => self.keys += 1,
+            What::Closed { .. } => self.closed += 1,
+            _ => {}
+        }
+    }
 }
 
 /// A broken invariant.
@@ -233,9 +262,24 @@ impl World {
             skew: 0,
             lines: BTreeMap::new(),
             sample: Sample::default(),
+            gremlin: None,
+            deeds: Deeds::default(),
         });
         self.settle(usize::from(id.0));
         id
+    }
+
+    /// Puts OpenVPN's fault injector between a machine and its line; an empty mask takes it away.
+    pub fn set_gremlin(&mut self, id: MachineId, mask: Mask) {
+        let seeds = self.seeds.branch(Branch::Gremlin, id.0.into());
+        let seed = seeds.draws(Purpose::Secret, 0, 0).seed();
+        let gremlin = (!mask.is_empty()).then(|| Gremlin::new(mask, seed, self.now));
+        self.stations[usize::from(id.0)].gremlin = gremlin;
+    }
+
+    /// What the fault injector of a machine did.
+    pub fn gremlin(&self, id: MachineId) -> Option<&Gremlin> {
+        self.stations[usize::from(id.0)].gremlin.as_ref()
     }
 
     /// From now on every probe must arrive whose sender and receiver keep their tunnel. Only for networks that
@@ -320,6 +364,7 @@ impl World {
     }
 
     fn record(&mut self, index: usize, what: What) {
+        self.stations[index].deeds.note(&what);
         self.tape.record(self.now, Some(MachineId(index as u16)), what);
     }
 
@@ -384,6 +429,16 @@ impl World {
     /// A machine.
     pub fn machine(&self, id: MachineId) -> &Machine {
         &self.stations[usize::from(id.0)].machine
+    }
+
+    /// What a machine did so far.
+    pub fn deeds(&self, id: MachineId) -> Deeds {
+        self.stations[usize::from(id.0)].deeds
+    }
+
+    /// What lines did to packets, one after the other.
+    pub fn lines(&self) -> impl Iterator<Item = &Counters> + '_ {
+        self.sites.iter().flat_map(|site| site.up.iter().chain(&site.down)).map(Link::counters)
     }
 
     /// What became of the probes from one machine to another.

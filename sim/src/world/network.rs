@@ -15,7 +15,12 @@ impl World {
             Path::Datagram { remote, .. } => remote,
             Path::Stream(id) => return self.send_on_stream(index, id, &bytes),
         };
-        let station = &self.stations[index];
+        let station = &mut self.stations[index];
+        if let Some(gremlin) = &mut station.gremlin
+            && !gremlin.outgoing(self.now)
+        {
+            return;
+        }
         let from = SocketAddr::new(station.address, station.port);
         let site = station.site;
         self.tape.frame(self.now, Seen::Sent, (from, remote), false, &bytes);
@@ -62,7 +67,7 @@ impl World {
     }
 
     pub(super) fn call_down(&mut self, site: usize, class: usize) {
-        while let Some(((from, to), bytes)) = self.sites[site].down[class].poll(self.now) {
+        while let Some(((from, to), mut bytes)) = self.sites[site].down[class].poll(self.now) {
             let inside = match &mut self.sites[site].nat {
                 Some(nat) => nat.inbound(self.now, from, to),
                 None => Some(to),
@@ -72,6 +77,11 @@ impl World {
                 self.lost_on_the_way += 1;
                 continue;
             };
+            if let Some(gremlin) = &mut self.stations[index].gremlin
+                && !gremlin.incoming(self.now, &mut bytes)
+            {
+                continue;
+            }
             self.tape.frame(self.now, Seen::Received, (from, to), false, &bytes);
             self.with(index, |machine, now| machine.handle_packet(now, Path::udp(0, from), bytes));
         }

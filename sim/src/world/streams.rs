@@ -179,6 +179,14 @@ impl World {
         }
     }
 
+    /// Takes all faults from the streams that there are.
+    pub(super) fn heal_streams(&mut self) {
+        for (&number, stream) in &mut self.streams {
+            stream.pipe.set_faults(self.now, self.pipe_faults);
+            self.agenda.set(Part::Pipe(number), stream.pipe.deadline());
+        }
+    }
+
     /// Breaks all streams of a machine, as a reboot or a router on the way does.
     pub(super) fn reset_streams(&mut self, index: usize) {
         let numbers: Vec<u32> = self.stations[index].lines.values().map(|line| line.stream).collect();

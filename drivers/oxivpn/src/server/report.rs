@@ -27,6 +27,9 @@ impl Server {
             for (reason, count) in drops.iter() {
                 say!(self.log, Notice, "dropped {reason:?},{count}");
             }
+            if let Some(faults) = &self.faults {
+                faults.statistics();
+            }
         }
     }
 

@@ -384,9 +384,10 @@ impl TlsSession for Session {
     }
 
     fn drain(&mut self, out: &mut Vec<u8>) -> usize {
-        let len = self.outgoing.len();
-        out.append(&mut self.outgoing);
-        len
+        // Not `append`, which would leave the buffer with its room.
+        let bytes = core::mem::take(&mut self.outgoing);
+        out.extend_from_slice(&bytes);
+        bytes.len()
     }
 
     fn read_record(&mut self, out: &mut Zeroizing<Vec<u8>>) -> bool {
