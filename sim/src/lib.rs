@@ -44,6 +44,7 @@ pub mod night;
 pub mod pipe;
 pub mod plan;
 pub mod probe;
+pub mod report;
 mod seed;
 pub mod storm;
 pub mod tls;

@@ -70,7 +70,8 @@ impl World {
                 self.set_faults(site(id), faults);
             }
             Happening::Rebind(id) => {
-                self.weather(format!("the translator of site {} forgets everything", id.0));
+                let text = format!("the translator of site {} forgets everything", id.0);
+                self.tape.record(self.now, None, What::Note(text));
                 if let Some(nat) = &mut self.sites[site(id)].nat {
                     nat.rebind(self.now);
                 }
@@ -163,7 +164,7 @@ impl World {
 
     /// Ends all faults.
     pub fn heal(&mut self) {
-        self.weather("the network is healed".into());
+        self.tape.record(self.now, None, What::Healed);
         self.pipe_faults = PipeFaults { delay: self.pipe_faults.delay, ..PipeFaults::NONE };
         self.heal_streams();
         for site in 0..self.sites.len() {
