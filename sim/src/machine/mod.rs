@@ -14,7 +14,6 @@ use std::sync::Arc;
 use oxivpn_proto::config::NodeConfig;
 use oxivpn_proto::data::{Forward, HEADROOM, Opened, Payload, Slot, TAILROOM};
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
-use oxivpn_proto::plane::local::LocalPlane;
 use oxivpn_proto::wire::data::{Peek, peek};
 use oxivpn_proto::{
     Anchor, Directive, DropCounters, Instant, Node, Path, PeerRef, Report, StreamChange, StreamId,
@@ -60,11 +59,17 @@ pub(crate) enum Action {
 pub enum PlaneKind {
     /// The product's plain plane.
     Local,
+    /// As the Linux `ovpn` module.
+    Kernel,
+    /// As worker threads of a program.
+    Workers,
+    /// With delays and losses drawn by the seed.
+    Drawn,
 }
 
 impl PlaneKind {
     /// All kinds.
-    pub const ALL: [Self; 1] = [Self::Local];
+    pub const ALL: [Self; 4] = [Self::Local, Self::Kernel, Self::Workers, Self::Drawn];
 }
 
 /// A node, its data plane and its application.
@@ -154,9 +159,7 @@ impl Machine {
         now: Instant,
         skew: i64,
     ) -> (Node, Plane) {
-        let mut plane = match kind {
-            PlaneKind::Local => Plane::Local(LocalPlane::new()),
-        };
+        let mut plane = Plane::new(kind, seeds, boots);
         if let Role::Server(server) = role {
             let own = [server.plan.own.map(IpAddr::V4), server.plan.own6.map(|net| IpAddr::V6(net.addr()))];
             plane.serve(&own.into_iter().flatten().collect::<Vec<_>>());

@@ -7,21 +7,39 @@ use oxivpn_proto::plane::local::LocalPlane;
 use oxivpn_proto::plane::{Capabilities, DataPlane};
 use oxivpn_proto::{DropCounters, DropReason, Instant, Order, Path, PeerRef, Report, Transmit};
 
+use super::PlaneKind;
+use crate::kernel::{FakeKernel, KernelQuirks};
+use crate::seed::{Branch, SeedTree};
+
 /// A data plane of a machine.
 pub(super) enum Plane {
     /// The product's plain plane.
     Local(LocalPlane),
+    /// A kernel's, or worker threads': it works later.
+    Kernel(Box<FakeKernel>),
 }
 
 macro_rules! either {
     ($self:expr, $plane:ident => $call:expr) => {
         match $self {
             Self::Local($plane) => $call,
+            Self::Kernel($plane) => $call,
         }
     };
 }
 
 impl Plane {
+    pub(super) fn new(kind: PlaneKind, seeds: &SeedTree, boots: u64) -> Self {
+        let seeds = seeds.branch(Branch::Plane, boots as u32);
+        let kernel = |quirks| Self::Kernel(Box::new(FakeKernel::new(quirks, &seeds)));
+        match kind {
+            PlaneKind::Local => Self::Local(LocalPlane::new()),
+            PlaneKind::Kernel => kernel(KernelQuirks::OVPN),
+            PlaneKind::Workers => kernel(KernelQuirks::WORKERS),
+            PlaneKind::Drawn => kernel(KernelQuirks::drawn(&seeds)),
+        }
+    }
+
     pub(super) fn serve(&mut self, own: &[IpAddr]) {
         either!(self, plane => plane.serve(own));
     }
@@ -80,12 +98,14 @@ impl Plane {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
             Self::Local(_) => None,
+            Self::Kernel(kernel) => kernel.deadline(),
         }
     }
 
-    pub(super) fn handle_timeout(&mut self, _now: Instant) {
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
         match self {
             Self::Local(_) => {}
+            Self::Kernel(kernel) => kernel.handle_timeout(now),
         }
     }
 }

@@ -31,8 +31,8 @@ struct Peer {
 #[derive(Clone, Default)]
 struct Key {
     last: Option<u64>,
-    /// The key was replaced, but the plane may not know yet.
-    renewed: bool,
+    /// The order that replaced the key before, which the plane may not have carried out yet.
+    renewed: Option<u64>,
 }
 
 impl Watch {
@@ -72,7 +72,7 @@ impl Watch {
         match order {
             Directive::InstallKey { .. } => {
                 let last = slot.take().filter(|_| asynchronous).and_then(|key| key.last);
-                *slot = Some(Key { last, renewed: asynchronous });
+                *slot = Some(Key { last, renewed: asynchronous.then_some(seq) });
                 if entry.sends == Some(key) && !asynchronous {
                     return wrong("the key is in use");
                 }
@@ -103,7 +103,11 @@ impl Watch {
         for (peer, entry) in &mut self.peers {
             if !self.pending.iter().any(|(_, waits)| waits == peer) {
                 entry.sent.clear();
-                entry.keys.iter_mut().flatten().for_each(|key| key.renewed = false);
+            }
+            for key in
+                entry.keys.iter_mut().flatten().filter(|key| key.renewed.is_some_and(|order| order <= seq))
+            {
+                *key = Key::default();
             }
         }
     }
@@ -130,10 +134,10 @@ impl Watch {
             return wrong(format!("sealed with {:?}, which is not installed", header.key));
         };
         if let Some(last) = key.last.filter(|&last| id <= last) {
-            if !key.renewed {
+            if key.renewed.is_none() {
                 return wrong(format!("packet-id {id} after {last} under {:?}", header.key));
             }
-            key.renewed = false;
+            key.renewed = None;
         }
         key.last = Some(id);
         Ok(())

@@ -53,14 +53,16 @@ fn shape(sheet: &Sheet) -> Shape {
     let wraps = [WrapKind::None, WrapKind::TlsAuth, WrapKind::TlsCrypt, WrapKind::TlsCryptV2];
     let wrap = *draws.pick(&wraps);
     let mut draws = sheet.draws(1, 0);
-    let tls = if draws.hit(Rate::percent(15)) { TlsKind::Rustls } else { TlsKind::Fake };
+    let tls = if draws.hit(Rate::percent(8)) { TlsKind::Rustls } else { TlsKind::Fake };
     let stream = draws.hit(Rate::percent(20));
     let all = [DataCipher::Aes256Gcm, DataCipher::Aes128Gcm, DataCipher::ChaCha20Poly1305];
     let ciphers = match draws.below(4) {
         0 => all.to_vec(),
         n => vec![all[n as usize - 1]],
     };
-    let planes = [*draws.pick(&PlaneKind::ALL), *draws.pick(&PlaneKind::ALL)];
+    let mut plane =
+        || if draws.hit(Rate::percent(60)) { PlaneKind::Local } else { *draws.pick(&PlaneKind::ALL) };
+    let planes = [plane(), plane()];
     let mut draws = sheet.draws(2, 0);
     let renegs = [secs(10), secs(10), secs(15), secs(25), secs(3600), Duration::ZERO];
     let reneg = [*draws.pick(&renegs), *draws.pick(&renegs)];
