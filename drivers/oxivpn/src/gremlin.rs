@@ -216,7 +216,8 @@ mod tests {
         faults.statistics();
         let counts = faults.counts();
         assert!(counts.down > 200 && counts.outgoing == 400, "{counts:?}");
-        let end = format!("of 400 packets to write 0 lost; {} more lost in outages; 0 made up\n", counts.down);
+        let end =
+            format!("of 400 packets to write 0 lost; {} more lost in outages; 0 made up\n", counts.down);
         assert!(text(&memory).ends_with(&end), "{}", text(&memory));
     }
 }

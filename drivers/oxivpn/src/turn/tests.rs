@@ -405,7 +405,11 @@ fn faults_on_purpose_reach_all_packets_of_the_link() {
         assert!((packets / 100..packets / 25).contains(&count), "{counts:?}");
     }
     assert_eq!(link(&mut turn).outbox.len() as u64, 3000 - counts.outgoing_dropped);
-    let whole = turn.control.received.iter().filter(|packet| matches!(packet[..], [CONTROL, 1, 2, _])).count();
-    assert!((whole as u64) < 2000 - counts.incoming_dropped - counts.corrupted / 3, "{whole} are as they were");
+    let whole =
+        turn.control.received.iter().filter(|packet| matches!(packet[..], [CONTROL, 1, 2, _])).count();
+    assert!(
+        (whole as u64) < 2000 - counts.incoming_dropped - counts.corrupted / 3,
+        "{whole} are as they were"
+    );
     assert!(whole as u64 >= 2000 - counts.incoming_dropped - counts.corrupted, "{whole} are as they were");
 }

@@ -118,8 +118,16 @@ impl Lab {
         let (near, device) = UnixDatagram::pair().unwrap();
         device.set_read_timeout(Some(PATIENCE)).unwrap();
         let own = vec![inner(1).into()];
-        let setup =
-            Setup { sockets, listeners, mtu: 1500, own, client_to_client, max_streams: 8, stream_queue: 4, faults };
+        let setup = Setup {
+            sockets,
+            listeners,
+            mtu: 1500,
+            own,
+            client_to_client,
+            max_streams: 8,
+            stream_queue: 4,
+            faults,
+        };
         let (tx, wakes) = channel();
         let worker = Worker::start(setup, move || _ = tx.send(())).unwrap();
         let tun = oxivpn_tun::Device::from_fd(OwnedFd::from(near)).unwrap();
