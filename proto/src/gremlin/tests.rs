@@ -229,7 +229,9 @@ fn the_same_seed_has_the_same_faults() {
             let mut bytes = packet(40);
             let delivered = gremlin.incoming(at(second / 20), &mut bytes);
             fates.push((delivered, bytes));
-            (0..outgoing).for_each(|_| drop(gremlin.outgoing(at(second / 20))));
+            for _ in 0..outgoing {
+                gremlin.outgoing(at(second / 20));
+            }
             let mut flood = Vec::new();
             let copies = gremlin.packet_flood(at(second / 20), 1500, &mut flood);
             fates.push((copies > 0, flood));
