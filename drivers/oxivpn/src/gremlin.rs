@@ -132,26 +132,25 @@ impl core::fmt::Debug for Faults {
 }
 
 #[cfg(test)]
-impl Faults {
-    /// Faults with a log that nobody sees.
-    pub(crate) fn quiet(mask: u32, seed: u64) -> Arc<Self> {
-        let options = GremlinOptions { mask: Mask::from(mask), seed: Some(seed) };
-        let log = Arc::new(Log::plain(Box::new(std::io::sink()), 0));
-        Self::new(Some(options), crate::clock::now(), &log).unwrap().unwrap()
-    }
-
-    /// What was done so far.
-    pub(crate) fn counts(&self) -> oxivpn_proto::gremlin::Counts {
-        self.lock().counts()
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use core::time::Duration;
     use std::io::{self, Write};
 
     use super::*;
+
+    impl Faults {
+        /// Faults with a log that nobody sees.
+        pub(crate) fn quiet(mask: u32, seed: u64) -> Arc<Self> {
+            let options = GremlinOptions { mask: Mask::from(mask), seed: Some(seed) };
+            let log = Arc::new(Log::plain(Box::new(io::sink()), 0));
+            Self::new(Some(options), crate::clock::now(), &log).unwrap().unwrap()
+        }
+
+        /// What was done so far.
+        pub(crate) fn counts(&self) -> oxivpn_proto::gremlin::Counts {
+            self.lock().counts()
+        }
+    }
 
     #[derive(Clone, Default)]
     struct Memory(Arc<Mutex<Vec<u8>>>);
