@@ -76,6 +76,7 @@ impl Faults {
                 Notice,
                 "GREMLIN_FLOOD_CLIENTS: flooding clients with {count} packets of size {size}"
             );
+            self.log.flush();
         }
         count
     }
@@ -117,6 +118,8 @@ impl Faults {
         let state = if gremlin.is_up(now) { "UP" } else { "DOWN" };
         let seconds = (next - now).as_nanos().div_ceil(1_000_000_000);
         say!(self.log, Notice, "GREMLIN: CONNECTION GOING {state} FOR {seconds} SECONDS");
+        // The thread that would write it may have nothing to do for long.
+        self.log.flush();
     }
 
     /// A thread that panicked with it has said so, and left numbers that are as good as any.
