@@ -395,7 +395,8 @@ fn faults_on_purpose_reach_all_packets_of_the_link() {
         device(&mut turn).inbox.extend(core::iter::repeat_n(vec![1, 2, 3], 20));
         turn.control.outgoing.extend(core::iter::repeat_n(vec![CONTROL, 7], 5));
         turn.plane.own = 5;
-        while turn.turn(now(), NONE).again {}
+        let mut ready = Ready { link_read: true, device_read: true, ..NONE };
+        while turn.turn(now(), core::mem::replace(&mut ready, NONE)).again {}
     }
     let counts = faults.counts();
     assert_eq!((counts.incoming, counts.outgoing), (2000, 3000));
