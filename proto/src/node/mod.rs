@@ -410,7 +410,8 @@ impl Node {
         while let Some(directive) = entry.session.poll_directive() {
             self.last_order += 1;
             match directive {
-                Directive::InstallKey { .. } => entry.gate = self.last_order,
+                // What is sent next may make the peer forget the key that sent before.
+                Directive::InstallKey { .. } | Directive::PromoteKey { .. } => entry.gate = self.last_order,
                 Directive::RemovePeer { .. } => removal = Some(self.last_order),
                 _ => {}
             }
