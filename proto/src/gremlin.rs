@@ -89,7 +89,7 @@ impl From<u32> for Mask {
 impl From<Mask> for u32 {
     /// A level that is too high counts as the highest.
     fn from(mask: Mask) -> Self {
-        let field = |level: u8, most: u8, shift: u32| Self::from(level.min(most)) << shift;
+        let field = |level: u8, most: u8, shift: Self| Self::from(level.min(most)) << shift;
         field(mask.connection_flood, 7, 0)
             | field(mask.packet_flood, 3, 3)
             | field(mask.corrupt, 3, 5)

@@ -76,6 +76,7 @@ impl Faults {
                 Notice,
                 "GREMLIN_FLOOD_CLIENTS: flooding clients with {count} packets of size {size}"
             );
+            self.log.flush();
         }
         count
     }
@@ -117,6 +118,8 @@ impl Faults {
         let state = if gremlin.is_up(now) { "UP" } else { "DOWN" };
         let seconds = (next - now).as_nanos().div_ceil(1_000_000_000);
         say!(self.log, Notice, "GREMLIN: CONNECTION GOING {state} FOR {seconds} SECONDS");
+        // The thread that would write it may have nothing to do for long.
+        self.log.flush();
     }
 
     /// A thread that panicked with it has said so, and left numbers that are as good as any.
@@ -132,26 +135,25 @@ impl core::fmt::Debug for Faults {
 }
 
 #[cfg(test)]
-impl Faults {
-    /// Faults with a log that nobody sees.
-    pub(crate) fn quiet(mask: u32, seed: u64) -> Arc<Self> {
-        let options = GremlinOptions { mask: Mask::from(mask), seed: Some(seed) };
-        let log = Arc::new(Log::plain(Box::new(std::io::sink()), 0));
-        Self::new(Some(options), crate::clock::now(), &log).unwrap().unwrap()
-    }
-
-    /// What was done so far.
-    pub(crate) fn counts(&self) -> oxivpn_proto::gremlin::Counts {
-        self.lock().counts()
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use core::time::Duration;
     use std::io::{self, Write};
 
     use super::*;
+
+    impl Faults {
+        /// Faults with a log that nobody sees.
+        pub(crate) fn quiet(mask: u32, seed: u64) -> Arc<Self> {
+            let options = GremlinOptions { mask: Mask::from(mask), seed: Some(seed) };
+            let log = Arc::new(Log::plain(Box::new(io::sink()), 0));
+            Self::new(Some(options), crate::clock::now(), &log).unwrap().unwrap()
+        }
+
+        /// What was done so far.
+        pub(crate) fn counts(&self) -> oxivpn_proto::gremlin::Counts {
+            self.lock().counts()
+        }
+    }
 
     #[derive(Clone, Default)]
     struct Memory(Arc<Mutex<Vec<u8>>>);
@@ -216,7 +218,8 @@ mod tests {
         faults.statistics();
         let counts = faults.counts();
         assert!(counts.down > 200 && counts.outgoing == 400, "{counts:?}");
-        let end = format!("of 400 packets to write 0 lost; {} more lost in outages; 0 made up\n", counts.down);
+        let end =
+            format!("of 400 packets to write 0 lost; {} more lost in outages; 0 made up\n", counts.down);
         assert!(text(&memory).ends_with(&end), "{}", text(&memory));
     }
 }

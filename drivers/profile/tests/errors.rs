@@ -161,9 +161,7 @@ fn what_is_not_built_is_refused_by_name() {
         let text = error(line);
         assert!(text.contains(&format!("In client.ovpn:7: `{name}` is not built yet: ")), "{text}");
     }
-    for name in
-        ["no-replay", "no-iv", "engine", "inetd", "tls-remote", "compat-names", "mtu-dynamic"]
-    {
+    for name in ["no-replay", "no-iv", "engine", "inetd", "tls-remote", "compat-names", "mtu-dynamic"] {
         let text = error(name);
         assert!(text.contains(&format!("In client.ovpn:7: `{name}` is refused: ")), "{text}");
     }

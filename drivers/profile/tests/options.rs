@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use common::{BASE, Memory, PKI, client_key_v2, read, static_key, warnings, with};
 use oxivpn_profile::profile::{
-    AuthRetry, Bind, CredentialSource, DeviceKind, Family, GremlinOptions, LogFile, PrivateKey, Protocol, RestartAs,
+    AuthRetry, Bind, CredentialSource, DeviceKind, Family, GremlinOptions, LogFile, PrivateKey, Protocol,
+    RestartAs,
 };
 use oxivpn_profile::{Command, Profile, parse_args};
 use oxivpn_proto::config::cipher::DataCipher;

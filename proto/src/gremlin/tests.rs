@@ -186,7 +186,7 @@ fn damages_are_drawn_evenly_and_within_the_packet() {
     assert!(seen.iter().all(|count| count.abs_diff(10_000) < 400), "{seen:?}");
 }
 
-/// One packet with this seed, damage for damage: a change of the draws would make recorded seeds worthless.
+/// A change of the draws would make recorded seeds worthless. These were computed by a ChaCha20 of another kind.
 #[test]
 fn what_a_seed_does_stays_what_it_is() {
     let mut draws = Entropy::new([6; 32]).fork(Purpose::Gremlin, 3);
@@ -207,8 +207,17 @@ fn what_a_seed_does_stays_what_it_is() {
     assert_eq!(changes, CHANGES);
 }
 
-const RECORDED: [&str; 8] = [""; 8];
-const CHANGES: [u64; 6] = [0; 6];
+const RECORDED: [&str; 8] = [
+    "0102030405060768",
+    "010203040506b4",
+    "01020304050607",
+    "0102030405",
+    "0102030405064e",
+    "010203040506070811",
+    "4a02030405060708",
+    "01020304051407",
+];
+const CHANGES: [u64; 6] = [6, 62, 68, 94, 101, 140];
 
 #[test]
 fn the_same_seed_has_the_same_faults() {
@@ -220,7 +229,9 @@ fn the_same_seed_has_the_same_faults() {
             let mut bytes = packet(40);
             let delivered = gremlin.incoming(at(second / 20), &mut bytes);
             fates.push((delivered, bytes));
-            (0..outgoing).for_each(|_| drop(gremlin.outgoing(at(second / 20))));
+            for _ in 0..outgoing {
+                gremlin.outgoing(at(second / 20));
+            }
             let mut flood = Vec::new();
             let copies = gremlin.packet_flood(at(second / 20), 1500, &mut flood);
             fates.push((copies > 0, flood));

@@ -104,8 +104,9 @@ fn statistics(process: &mut Process) -> Result<[u64; 7]> {
     process.signal(Signal::SIGUSR2)?;
     let line = process.wait_for("gremlin: of \\d+ packets read", Duration::from_secs(5))?;
     let counts = line.split_once("gremlin: of").context("no numbers")?.1;
-    let numbers = Regex::new(r"\d+")?.find_iter(counts).map(|number| number.as_str().parse().ok());
-    let numbers: Option<Vec<u64>> = numbers.collect();
+    let digits = Regex::new(r"\d+")?;
+    let numbers: Option<Vec<u64>> =
+        digits.find_iter(counts).map(|number| number.as_str().parse().ok()).collect();
     numbers.and_then(|numbers| numbers.try_into().ok()).with_context(|| format!("no statistics: {line}"))
 }
 
