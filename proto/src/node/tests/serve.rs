@@ -1,5 +1,6 @@
 //! A server node with client nodes, over links with faults, in virtual time.
 
+mod broken;
 mod guards;
 
 use core::net::SocketAddr;
