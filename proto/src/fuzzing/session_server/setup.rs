@@ -59,6 +59,11 @@ impl Setup {
         1 + usize::from(self.limits & 3)
     }
 
+    /// Whether the application is asked about logins.
+    pub(super) fn asks(&self) -> bool {
+        self.has(11)
+    }
+
     pub(super) fn server(&self) -> ServerConfig {
         let (wrap, v2, _) = self.wraps();
         let mut config = ServerConfig::new(wrap, Arc::new(FakeFactory::new()));
@@ -76,7 +81,7 @@ impl Setup {
         config.login =
             [LoginPolicy::None, LoginPolicy::Optional, LoginPolicy::Required, LoginPolicy::Required]
                 [usize::from(self.flags >> 9 & 3)];
-        config.ask_login = self.has(11);
+        config.ask_login = self.asks();
         config.token = self.has(12).then(|| TokenConfig {
             lifetime: [None, Some(secs(20)), Some(secs(600)), None][usize::from(self.limits >> 4 & 3)],
             renewal: secs([600, 5, 60, 3600][usize::from(self.limits >> 6)]),
