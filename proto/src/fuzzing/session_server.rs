@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::mole::{self, Words};
-use super::net::Net;
+use super::net::{Host, Net};
 use super::script::{Script, some_path};
 use super::world::{Faults, inner_packet, secs};
 use crate::clock::Instant;
@@ -207,7 +207,8 @@ impl Play {
         let place = self.net.address(number, script.byte() % 4);
         let taken = self.net.clients.values().any(|other| other.path == place);
         let Some(client) = self.net.clients.get_mut(&number) else { return };
-        let (node, session) = (&mut client.host.node, client.session);
+        let Some(session) = client.session else { return };
+        let node = &mut client.node;
         match kind {
             13 => node.renegotiate(now, session),
             14 => node.close(now, session),
@@ -369,11 +370,12 @@ impl Play {
 
     /// What holds after every drain; takes the news out of the net, and answers questions.
     fn inspect(&mut self) {
-        for event in core::mem::take(&mut self.net.events) {
+        for event in core::mem::take(&mut self.net.server.events) {
             self.on_event(event);
         }
-        for (end, inner) in self.net.inner.iter_mut().enumerate() {
-            for packet in inner.drain(..) {
+        let clients = self.net.clients.values_mut().map(|client| (1, client));
+        for (end, host) in clients.chain([(0, &mut self.net.server)]) {
+            for packet in host.inner.drain(..) {
                 let mark = packet.last_chunk().map(|bytes| u32::from_be_bytes(*bytes)).unwrap_or_default();
                 assert!(self.record.marks[end].remove(&mark), "packet {mark} arrived twice, or from nowhere");
             }
@@ -457,14 +459,9 @@ impl Play {
         self.net.server.node.listen(Arc::new(self.setup.server()));
         self.drain();
         self.record.steps = MAX_STEPS * 4;
-        self.pass_until(now + secs(4000), |net| {
-            net.clients.values().all(|client| client.peer.is_some() || client.closed.is_some())
-        });
+        self.pass_until(now + secs(4000), |net| net.clients.values().all(is_decided));
         for (number, client) in &self.net.clients {
-            assert!(
-                client.peer.is_some() || client.closed.is_some(),
-                "client {number} is neither up nor closed"
-            );
+            assert!(is_decided(client), "client {number} is neither up nor closed");
         }
         self.close_all();
         self.net.clients.clear();
@@ -474,9 +471,7 @@ impl Play {
         self.setup.join(&mut self.net, CLIENTS, 0, None);
         self.drain();
         self.record.steps = MAX_STEPS;
-        self.pass_until(self.net.now + secs(5), |net| {
-            net.clients[&CLIENTS].peer.is_some() || net.clients[&CLIENTS].closed.is_some()
-        });
+        self.pass_until(self.net.now + secs(5), |net| is_decided(&net.clients[&CLIENTS]));
         let client = &self.net.clients.get(&CLIENTS);
         assert!(client.is_some_and(|client| client.peer.is_some()), "{:?}", self.net.server.node.drops());
         self.pass(secs(3));
@@ -499,6 +494,11 @@ impl Play {
         assert_eq!(self.net.server.node.sessions(), 0, "a session that nobody heard of");
         assert_eq!(self.net.server.node.deadline(), None, "nobody is there, and yet a deadline");
     }
+}
+
+/// It came up, or learned why not.
+fn is_decided(client: &Host) -> bool {
+    client.peer.is_some() || !client.closed().is_empty()
 }
 
 fn usual(number: u8) -> ClientSettings {

@@ -25,7 +25,8 @@ fn spoof(net: &mut Net, id: [u8; 8], key: u8, record: &[u8]) {
         packet.push(0);
         packet.extend(MessageId(message).0.to_be_bytes());
         packet.extend(record);
-        deliver(&mut net.server, net.now, Net::address(1), &mut packet);
+        let path = net.address(1, 0);
+        net.deliver(path, true, &mut packet);
         net.drain();
     }
     net.run(secs(1));
@@ -38,7 +39,7 @@ const JUNK: [u8; 4] = [0, 2, 99, 0];
 fn assert_heard(net: &mut Net) {
     let before = net.clients[&1].count("Message");
     let session = net.server.session.unwrap();
-    net.server.node.send_message(net.now, session, "INFO,hello");
+    net.at_server(|node, now| node.send_message(now, session, "INFO,hello"));
     net.drain();
     net.run(secs(1));
     assert_eq!(net.clients[&1].count("Message"), before + 1, "{:?}", net.server.events);
@@ -66,10 +67,9 @@ fn a_broken_control_channel_is_revived_by_either_side() {
         for key in 1..=3_u8 {
             if by_server {
                 let session = net.server.session.unwrap();
-                net.server.node.renegotiate(net.now, session);
+                net.at_server(|node, now| node.renegotiate(now, session));
             } else {
-                let host = net.clients.get_mut(&1).unwrap();
-                host.node.renegotiate(net.now, host.session.unwrap());
+                net.at_client(1, Node::renegotiate);
             }
             net.drain();
             net.run(secs(2));
@@ -105,8 +105,7 @@ fn it_is_revived_when_the_time_for_the_next_key_has_come() {
 #[test]
 fn a_revival_that_fails_leaves_the_key_to_its_end_and_the_client_begins_anew() {
     let (mut net, _) = broken(|_, client| client.channel.timing.hand_window = secs(90));
-    let host = net.clients.get_mut(&1).unwrap();
-    host.node.renegotiate(net.now, host.session.unwrap());
+    net.at_client(1, Node::renegotiate);
     net.drain();
     net.run(Duration::from_millis(25));
     net.faults = Faults { drop: 100, control_only: true, ..Faults::default() };
@@ -124,11 +123,7 @@ fn a_revival_that_fails_leaves_the_key_to_its_end_and_the_client_begins_anew() {
 
 /// The client begins anew from its address.
 fn restart(net: &mut Net) {
-    let mut again = Host::new(222, net.now, PATH);
-    let config = Arc::new(pairs().remove(0).1);
-    again.session = Some(again.node.connect(net.now, PATH, config, None).unwrap());
-    net.clients.insert(1, again);
-    net.drain();
+    net.restart(1, pairs().remove(0).1, None);
     assert!(net.up(1, secs(5)), "{:?}", net.server.node.drops());
     net.run(secs(1));
     assert_eq!(net.server.closed(), [&CloseCause::Replaced]);
@@ -156,7 +151,7 @@ fn a_broken_control_channel_is_not_kept_for_ever() {
 fn who_leaves_over_a_broken_control_channel_says_so_with_data() {
     let (mut net, _) = broken(|server, _| server.channel.exit_notify = Some(1));
     let session = net.server.session.unwrap();
-    net.server.node.close(net.now, session);
+    net.at_server(|node, now| node.close(now, session));
     net.drain();
     net.run(secs(2));
     assert_eq!(net.server.closed(), [&CloseCause::Local]);
