@@ -295,9 +295,7 @@ fn replay(wrap: Wrap) -> Result<()> {
                     _ => {}
                 }
                 let from = match round % 3 {
-                    // Where nothing protects the control channel, an answer to a spoofed first packet makes OpenVPN's
-                    // client begin anew at its address, which may cost a packet.
-                    0 if wrap != Wrap::None => own,
+                    0 => own,
                     1 => other,
                     _ => random.address(),
                 };

@@ -115,3 +115,24 @@ fn attempts_at_a_peer_are_bounded_and_keep_nobody_out() {
     net.join_peer(200, config(TlsRole::Client));
     assert!(net.up(200, secs(2)));
 }
+
+#[test]
+fn nobody_lures_a_client_that_is_up_into_beginning_anew() {
+    let (server, client) = pairs().remove(0);
+    let mut net = Net::new(server, 5);
+    net.join(1, client.clone(), None);
+    assert!(net.up(1, secs(1)));
+    let path = net.address(1, 0);
+    for n in 1..=50_u8 {
+        let mut reset = vec![7 << 3, n, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0];
+        net.deliver(path, true, &mut reset);
+        let mut out = [0; MAX_CONTROL_DATAGRAM];
+        assert!(net.at_server(|node, now| node.poll_transmit(now, &mut out)).is_none(), "packet {n}");
+    }
+    assert_eq!(net.server.node.drops().get(DropReason::UnderWay), 50);
+    // The client itself asks again.
+    net.restart(1, client, None);
+    assert!(net.up(1, secs(4)), "{:?}", net.server.node.drops());
+    net.run(secs(1));
+    net.assert_alive(1, "anew");
+}
