@@ -30,6 +30,7 @@ use crate::report::Report;
 use crate::session::output::Scratch;
 use crate::session::{Now, Session, Setup};
 use crate::transmit::Transmit;
+use crate::wire::ids::SessionId;
 use door::Door;
 use peers::PeerIds;
 use schedule::Schedule;
@@ -69,6 +70,8 @@ struct Entry {
     gate: u64,
     /// Its number in the data plane goes on under its successor.
     succeeded: bool,
+    /// Who wanted to begin anew at its path, unanswered so far.
+    caller: Option<SessionId>,
 }
 
 impl Node {
@@ -228,7 +231,7 @@ impl Node {
         match start(self.now(now), Setup { handle, peer, path, capabilities, entropy }) {
             Ok(session) => {
                 self.by_peer.insert(peer, handle);
-                self.sessions.insert(handle, Entry { session, gate: 0, succeeded: false });
+                self.sessions.insert(handle, Entry { session, gate: 0, succeeded: false, caller: None });
                 Ok(handle)
             }
             Err(error) => {

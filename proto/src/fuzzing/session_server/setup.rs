@@ -6,7 +6,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::super::mole::{MoleFactory, Words};
-use super::super::net::{Client, Host, Net};
+use super::super::net::{Host, Net};
 use super::super::script::Script;
 use super::super::world::{Faults, PATH, config, key, secs, wraps};
 use crate::config::server::{LoginPolicy, Rate, ServerConfig, TlsCryptV2, TokenConfig};
@@ -59,6 +59,11 @@ impl Setup {
         1 + usize::from(self.limits & 3)
     }
 
+    /// Whether the application is asked about logins.
+    pub(super) fn asks(&self) -> bool {
+        self.has(11)
+    }
+
     pub(super) fn server(&self) -> ServerConfig {
         let (wrap, v2, _) = self.wraps();
         let mut config = ServerConfig::new(wrap, Arc::new(FakeFactory::new()));
@@ -76,7 +81,7 @@ impl Setup {
         config.login =
             [LoginPolicy::None, LoginPolicy::Optional, LoginPolicy::Required, LoginPolicy::Required]
                 [usize::from(self.flags >> 9 & 3)];
-        config.ask_login = self.has(11);
+        config.ask_login = self.asks();
         config.token = self.has(12).then(|| TokenConfig {
             lifetime: [None, Some(secs(20)), Some(secs(600)), None][usize::from(self.limits >> 4 & 3)],
             renewal: secs([600, 5, 60, 3600][usize::from(self.limits >> 6)]),
@@ -143,10 +148,9 @@ impl Setup {
         let password = Zeroizing::new("secret".to_owned());
         let login = (kind & 16 == 0).then_some(Credentials { username: name, password, is_token: false });
         let seed = [self.seed ^ 0x80 ^ number; 32];
-        let mut host = Host::new(seed, net.now, capabilities, Duration::ZERO);
-        let session = host.node.connect(net.now, net.server_path, Arc::new(config), login);
-        let session = session.expect("a usable configuration");
-        let path = net.address(number, 0);
-        net.clients.insert(number, Client { host, session, peer: None, path, closed: None });
+        let mut host = Host::new(seed, net.now, net.address(number, 0), capabilities, Duration::ZERO);
+        let session = host.node.connect(net.now, net.server.path, Arc::new(config), login);
+        host.session = Some(session.expect("a usable configuration"));
+        net.clients.insert(number, host);
     }
 }

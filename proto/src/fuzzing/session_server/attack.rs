@@ -115,9 +115,9 @@ fn reseal(
 /// Any bytes from anywhere.
 pub(super) fn inject(net: &mut Net, script: &mut Script<'_>) {
     let from = somewhere(net, script);
-    let before = net.inner[0].len();
+    let before = net.server.inner.len();
     net.deliver(from, true, &mut script.block().to_vec());
-    assert_eq!(net.inner[0].len(), before, "a datagram that nobody sealed was accepted");
+    assert_eq!(net.server.inner.len(), before, "a datagram that nobody sealed was accepted");
 }
 
 /// A well-formed packet of somebody with the key, as a client that may be known.
