@@ -116,16 +116,16 @@ impl Session {
         let identity = self.exchange.tls().peer();
         let Some(server) = self.server_mut() else { return };
         let config = server.config.clone();
-        let given = !login.username.is_empty() && !login.password.is_empty();
         if login.too_long {
             return self.deny(now, "");
         }
-        if config.login == LoginPolicy::Required && !given {
+        if config.login == LoginPolicy::Required && !login.given {
             let cause = "Auth Username/Password was not provided by peer";
             return self.dismiss(now, "AUTH_FAILED", CloseCause::Protocol(cause));
         }
-        // A name without a password proves nothing, and nothing may follow from it.
-        let wanted = given && config.login != LoginPolicy::None;
+        // A password may be empty, for those who are asked about it to decide (`openvpn: ssl.c`, `key_method_2_read`).
+        // What was left out proves nothing, and nothing may follow from the other half.
+        let wanted = login.given && config.login != LoginPolicy::None;
         let mut claim = Claim {
             username: wanted.then(|| without_controls(&login.username)),
             password: wanted.then_some(login.password),

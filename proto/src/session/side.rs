@@ -102,7 +102,7 @@ impl Locked {
 
     /// Clients that show neither certificate nor name can't be told apart, and so are never the same.
     pub(super) fn names_somebody(&self) -> bool {
-        self.username.is_some() || self.fingerprint.is_some()
+        self.username.as_deref().is_some_and(|name| !name.is_empty()) || self.fingerprint.is_some()
     }
 }
 

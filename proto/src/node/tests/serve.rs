@@ -1,5 +1,6 @@
 //! A server node with client nodes, over links with faults, in virtual time.
 
+mod decisions;
 mod guards;
 
 use core::net::SocketAddr;
@@ -761,21 +762,6 @@ fn a_client_that_begins_anew_at_its_address_keeps_its_number() {
         assert_eq!(net.server.node.sessions(), 2);
     }
     net.assert_alive(1, "the other client");
-}
-
-#[test]
-fn a_name_without_password_is_no_name() {
-    let (mut server, client) = pairs().remove(0);
-    server.login = LoginPolicy::Optional;
-    server.ask_login = true;
-    server.username_as_common_name = true;
-    let mut net = Net::new(server, 5);
-    net.policy.verdict = |login| {
-        assert!(login.username.is_none() && login.password.is_none() && login.common_name != "root");
-        Some(Verdict::Accept)
-    };
-    net.join(1, client, login("root", ""));
-    assert!(net.up(1, secs(1)));
 }
 
 #[test]
