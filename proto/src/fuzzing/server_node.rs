@@ -511,7 +511,7 @@ fn settings(script: &mut Script<'_>) -> ClientSettings {
     let time = script.byte();
     let session_timeout = (time & 1 != 0).then(|| secs(script.long()));
     let inactive = (time & 2 != 0).then(|| (secs(script.long()), script.long()));
-    ClientSettings { push, routes, session_timeout, inactive }
+    ClientSettings { push, routes, session_timeout, inactive, ..ClientSettings::default() }
 }
 
 #[cfg(test)]

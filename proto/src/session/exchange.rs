@@ -366,8 +366,15 @@ impl Exchange {
         self.partial.extend_from_slice(record);
         match Introduction::parse(&self.partial) {
             Ok(introduction) => {
-                let Introduction { source, options, login_given, username, password, login_too_long, peer_info } =
-                    introduction;
+                let Introduction {
+                    source,
+                    options,
+                    login_given,
+                    username,
+                    password,
+                    login_too_long,
+                    peer_info,
+                } = introduction;
                 self.hello = Some(PeerHello { options, peer_info });
                 self.login =
                     Some(ReceivedLogin { given: login_given, username, password, too_long: login_too_long });

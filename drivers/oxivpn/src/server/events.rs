@@ -121,7 +121,7 @@ impl Server {
         }
     }
 
-    fn on_closed(&mut self, now: Instant, session: SessionHandle, cause: &CloseCause) {
+    pub(super) fn on_closed(&mut self, now: Instant, session: SessionHandle, cause: &CloseCause) {
         self.logins.remove(&session);
         self.forget_manage_config(session);
         if let Some(pending) = self.admissions.remove(&session) {

@@ -70,7 +70,9 @@ impl Host {
 /// What the server's application does.
 struct Policy {
     verdict: fn(&crate::event::login::Login) -> Option<Verdict>,
+    admit: fn(&crate::event::login::Admission) -> Result<(), String>,
     push: Vec<String>,
+    rename: Option<&'static str>,
 }
 
 /// A server and clients 1, 2, ... whose address ends in their number.
@@ -155,7 +157,12 @@ impl Net {
             rng: Entropy::new([seed; 32]).fork(Purpose::Jitter, 77),
             link: BTreeMap::new(),
             sequence: 0,
-            policy: Policy { verdict: |_| Some(Verdict::Accept), push: vec!["ping 10".into()] },
+            policy: Policy {
+                verdict: |_| Some(Verdict::Accept),
+                admit: |_| Ok(()),
+                push: vec!["ping 10".into()],
+                rename: None,
+            },
             open: Vec::new(),
             names: BTreeMap::new(),
         }
@@ -235,9 +242,11 @@ impl Net {
                     let settings = ClientSettings {
                         push: self.policy.push.clone(),
                         routes: vec![inner],
+                        username: self.policy.rename.map(str::to_owned),
                         ..ClientSettings::default()
                     };
-                    self.server.node.admit(self.now, ticket, Ok(settings));
+                    let decision = (self.policy.admit)(&admission).map(|()| settings);
+                    self.server.node.admit(self.now, ticket, decision);
                 }
                 Event::Established { session, peer, .. } => {
                     self.names.insert(session, peer);

@@ -1,6 +1,7 @@
 //! What the application decides about clients, and what follows from it.
 
 use super::*;
+use crate::config::cipher::DataCipher;
 
 #[test]
 fn an_empty_password_is_one_and_the_application_decides() {
@@ -18,5 +19,94 @@ fn an_empty_password_is_one_and_the_application_decides() {
         };
         net.join(1, client, login("root", ""));
         assert!(net.up(1, secs(1)), "{policy:?}");
+    }
+}
+
+#[test]
+fn a_client_that_is_refused_replaces_nobody() {
+    let (mut server, client) = pairs().remove(2);
+    server.duplicate_cn = false;
+    server.login = LoginPolicy::Required;
+    server.username_as_common_name = true;
+    let mut net = Net::new(server, 5);
+    let joined = |net: &mut Net, number| net.join(number, client.clone(), login("alice", "secret"));
+    joined(&mut net, 1);
+    assert!(net.up(1, secs(2)));
+    net.policy.admit = |_| Err("not now".into());
+    // From another address, and from that of the one that is in.
+    joined(&mut net, 2);
+    let mut again = Host::new(222, net.now, PATH);
+    let config = Arc::new(client.clone());
+    again.session = Some(again.node.connect(net.now, PATH, config, login("alice", "secret")).unwrap());
+    let other = net.clients.insert(1, again).unwrap();
+    net.drain();
+    net.run(secs(8));
+    let refused = CloseCause::AuthFailed { reason: "not now".into(), was_token: false };
+    assert_eq!(net.clients[&1].closed(), [&refused]);
+    assert_eq!(net.clients[&2].closed(), [&refused]);
+    assert_eq!(net.server.closed(), [&CloseCause::Denied("not now".into()); 2]);
+    net.clients.insert(1, other);
+    net.assert_alive(1, "the one that is in");
+    net.policy.admit = |_| Ok(());
+    joined(&mut net, 2);
+    assert!(net.up(2, secs(2)));
+    net.run(secs(1));
+    assert_eq!(net.server.closed()[2..], [&CloseCause::Replaced]);
+    net.assert_alive(2, "the newer");
+}
+
+#[test]
+fn a_client_without_a_common_cipher_replaces_nobody() {
+    let (mut server, client) = pairs().remove(2);
+    server.duplicate_cn = false;
+    server.login = LoginPolicy::Required;
+    server.username_as_common_name = true;
+    server.channel.ciphers = vec![DataCipher::Aes256Gcm];
+    let mut net = Net::new(server, 5);
+    net.join(1, client.clone(), login("alice", "secret"));
+    assert!(net.up(1, secs(2)));
+    let mut odd = client;
+    odd.channel.ciphers = vec![DataCipher::ChaCha20Poly1305];
+    net.join(2, odd, login("alice", "secret"));
+    net.run(secs(8));
+    assert!(matches!(net.server.closed()[..], [CloseCause::Denied(_)]), "{:?}", net.server.closed());
+    net.assert_alive(1, "the one that is in");
+}
+
+#[test]
+fn another_name_lasts_over_renegotiations_and_in_tokens() {
+    for tokens in [false, true] {
+        let (mut server, client) = pairs().remove(2);
+        server.duplicate_cn = false;
+        server.ask_login = true;
+        server.ask_with_token = true;
+        server.login = LoginPolicy::Required;
+        server.username_as_common_name = true;
+        let secret = Zeroizing::new([9; 32]);
+        server.token =
+            tokens.then_some(TokenConfig { lifetime: None, renewal: secs(600), external: false, secret });
+        let mut net = Net::new(server, 5);
+        net.policy.rename = Some("employee 7");
+        net.join(1, client.clone(), login("alice", "secret"));
+        assert!(net.up(1, secs(2)));
+        let session = net.server.session.unwrap();
+        net.policy.verdict = |login| {
+            assert_eq!(login.username.as_deref(), Some("employee 7"));
+            assert_eq!(login.common_name, "employee 7");
+            let state = login.token.as_ref().map_or(TokenState::Initial, |token| token.state);
+            Some(if state == TokenState::Invalid { Verdict::Drop } else { Verdict::Accept })
+        };
+        for _ in 0..2 {
+            net.run(secs(61));
+            net.server.node.renegotiate(net.now, session);
+            net.run(secs(90));
+            net.assert_alive(1, "after a renegotiation");
+        }
+        assert_eq!(net.server.count("Rekeyed"), 2);
+        // Whoever gets that name now is the same client.
+        net.policy.verdict = |_| Some(Verdict::Accept);
+        net.join(2, client, login("bob", "secret"));
+        assert!(net.up(2, secs(2)));
+        assert_eq!(net.server.closed(), [&CloseCause::Replaced], "tokens: {tokens}");
     }
 }
