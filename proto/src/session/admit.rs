@@ -161,6 +161,9 @@ impl Session {
             server.username.clone_from(&claim.username);
             server.locked = Some(locked);
         } else if server.locked.as_ref() != Some(&locked) {
+            // Who became somebody else loses its keys at once; whoever is only refused has them until it is told
+            // (`openvpn: ssl_verify.c`, `tls_deauthenticate`; `push.c`, `send_auth_failed`).
+            self.slots.clear(&mut self.directives);
             return self.deny(now, "");
         }
         server.granted = None;

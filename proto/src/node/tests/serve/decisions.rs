@@ -110,3 +110,45 @@ fn another_name_lasts_over_renegotiations_and_in_tokens() {
         assert_eq!(net.server.closed(), [&CloseCause::Replaced], "tokens: {tokens}");
     }
 }
+
+#[test]
+fn who_becomes_somebody_else_is_cut_off_at_once() {
+    // By another name, or by a refusal of the same one.
+    for renamed in [true, false] {
+        let (mut server, client) = pairs().remove(2);
+        server.ask_login = true;
+        server.login = LoginPolicy::Required;
+        let mut net = Net::new(server, 5);
+        if renamed {
+            let other = STANDARD.encode("bob");
+            net.policy.push.extend([format!("auth-token-user {other}"), "auth-token x".into()]);
+        }
+        net.join(1, client, login("alice", "secret"));
+        assert!(net.up(1, secs(2)));
+        net.run(secs(15));
+        net.policy.verdict = |login| {
+            assert_eq!(login.username.as_deref(), Some("alice"));
+            Some(Verdict::Deny(String::new()))
+        };
+        let session = net.server.session.unwrap();
+        net.server.node.renegotiate(net.now, session);
+        net.drain();
+        while net.server.count("TlsReady") < 2 {
+            assert!(net.step(net.now + secs(1)), "no new key");
+        }
+        // The refusal does not reach the client, which goes on.
+        let mut host = net.clients.remove(&1).unwrap();
+        let peer = host.peer.unwrap();
+        let before = net.server.inner.len();
+        for (wait, passed) in [(1, usize::from(!renamed)), (10, usize::from(!renamed))] {
+            let mut inner = inner_packet(wait);
+            inner[12..16].copy_from_slice(&[10, 8, 0, 1]);
+            let packet = seal(&mut host, net.now, peer, &inner);
+            net.put(1, true, packet);
+            net.run(secs(wait.into()));
+            assert_eq!(net.server.inner.len() - before, passed, "renamed: {renamed}, {wait}");
+            net.run(secs(5));
+        }
+        assert_eq!(net.server.closed(), [&CloseCause::Denied(String::new())]);
+    }
+}
