@@ -106,6 +106,9 @@ pub enum Event {
         /// The client's session id, for the log.
         remote: SessionId,
     },
+    /// What came on this byte stream is of no session, and makes none. OpenVPN closes such a connection
+    /// (`openvpn: forward.c`, `check_tls_errors_co`).
+    Unwelcome(crate::StreamId),
     /// Answer with [`Node::answer_login`](crate::Node::answer_login).
     Login(LoginTicket, Box<Login>),
     /// Answer with [`Node::admit`](crate::Node::admit).
@@ -149,6 +152,7 @@ impl Event {
             | Self::Rekeyed { .. }
             | Self::Floated { .. }
             | Self::Incoming { .. }
+            | Self::Unwelcome(_)
             | Self::Pushed { .. }
             | Self::PeerNegotiated { .. }
             | Self::Message { .. } => true,

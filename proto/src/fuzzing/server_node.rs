@@ -423,6 +423,7 @@ impl Play {
             Event::Pushed { session, .. } => said(session, "Pushed"),
             Event::ChallengeResponse { session, .. } => said(session, "ChallengeResponse"),
             Event::Reached { session, .. } => said(session, "Reached"),
+            Event::Unwelcome(_) => {}
             other => panic!("no event of a server: {other:?}"),
         }
     }

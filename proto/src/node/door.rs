@@ -11,9 +11,9 @@ use crate::config::server::ServerConfig;
 use crate::drops::DropReason;
 use crate::endpoint::doorman::{Doorman, Knock, Welcome};
 use crate::entropy::{Entropy, Purpose};
-use crate::event::CloseCause;
+use crate::event::{CloseCause, Event};
 use crate::handle::SessionHandle;
-use crate::limits::{MAX_PEER_SESSIONS, MAX_STATELESS_REPLIES};
+use crate::limits::{MAX_EVENTS, MAX_PEER_SESSIONS, MAX_STATELESS_REPLIES};
 use crate::path::Path;
 use crate::session::side::welcomes;
 use crate::session::{Accepted, Session};
@@ -126,6 +126,7 @@ impl Node {
             Knock::Drop(reason) => {
                 self.door.spare = reply;
                 self.drops.count(reason);
+                self.turn_away(path, reason);
             }
             Knock::Welcome(welcome, verified) => {
                 self.door.spare = reply;
@@ -182,6 +183,31 @@ impl Node {
             }
         }
         true
+    }
+
+    /// What came on a byte stream makes no session.
+    fn turn_away(&mut self, path: Path, reason: DropReason) {
+        let Path::Stream(id) = path else { return };
+        let of_nobody = self.endpoint.find(&path).is_none() && self.endpoint.challenger(&path).is_none();
+        if of_nobody && reason != DropReason::RateLimited && self.events.len() < MAX_EVENTS {
+            self.events.push_back(Event::Unwelcome(id));
+        }
+    }
+
+    /// There are as many clients as may be. Handshakes count, as in OpenVPN (`openvpn: multi.c`,
+    /// `multi_create_instance`), but strangers can't keep others out with them: of a crowd from one place the oldest
+    /// gives way, or else whoever takes long.
+    fn make_room(&mut self, now: Instant, path: &Path) -> bool {
+        let takes_long = |handle: &SessionHandle| {
+            self.sessions.get(handle).is_some_and(|entry| now - entry.session.started() >= ATTEMPT)
+        };
+        let attempts = &self.door.attempts;
+        let victim = attempts.crowd(path).or_else(|| attempts.oldest().filter(takes_long));
+        if let Some(victim) = victim {
+            self.drops.count(DropReason::Full);
+            self.give_up(now, victim);
+        }
+        victim.is_some()
     }
 
     fn drop_oldest_attempt(&mut self, now: Instant) {

@@ -387,6 +387,11 @@ impl Node {
         sum
     }
 
+    /// As [`drops`](Self::drops), without those of sessions that are there. Costs nothing however many there are.
+    pub const fn drops_outside(&self) -> &DropCounters {
+        &self.drops
+    }
+
     /// How many sessions there are, in whatever phase.
     pub fn sessions(&self) -> usize {
         self.sessions.len()

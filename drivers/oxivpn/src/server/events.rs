@@ -32,6 +32,7 @@ impl Server {
                     say!(self.log, Debug, "{real} TLS: Initial packet from {address}, sid={front} {back}");
                 }
             }
+            Event::Unwelcome(id) => self.shed(now, id),
             Event::TlsReady { session, peer, description, key } => {
                 self.on_tls(session, peer.as_ref(), &description, key);
             }

@@ -14,6 +14,7 @@ mod leave;
 mod login;
 mod manage;
 mod open;
+mod ration;
 mod report;
 mod revocation;
 mod words;
@@ -34,7 +35,7 @@ use oxivpn_proto::config::server::ServerConfig;
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
 use oxivpn_proto::plane::Capabilities;
 use oxivpn_proto::pool::Addressing;
-use oxivpn_proto::{DropReason, Instant, Node, Path, PeerRef, Report, StreamChange, Transmit};
+use oxivpn_proto::{DropReason, Instant, Node, Path, PeerRef, Report, StreamChange, StreamId, Transmit};
 use zeroize::Zeroizing;
 
 use crate::client::{HostSide, Next};
@@ -52,6 +53,7 @@ use leave::Phase;
 use login::Logins;
 use manage::Managed;
 use open::Sockets;
+use ration::Ration;
 use revocation::Revocation;
 use worker::{Command, News, Packets, Setup, Totals, Worker};
 
@@ -69,6 +71,8 @@ pub struct Server {
     /// The sockets again: control packets are sent from here.
     udp: Vec<UdpSocket>,
     connections: Connections,
+    /// Lines about connections of nobody.
+    strangers: Ration,
     clients: Clients,
     logins: Logins,
     admissions: Admissions,
@@ -140,6 +144,8 @@ impl Server {
         let mut around = Around::new(&profile, log.clone(), || {});
         let device = host.set_up(&profile, options.tun_mtu, &mut around)?;
         sockets.tell(&log);
+        let unclaimed = options.max_clients / 4 + 16;
+        let connections = Connections::new(unclaimed, options.max_clients + unclaimed);
         let setup = Setup {
             sockets: sockets.udp,
             listeners: sockets.tcp,
@@ -149,7 +155,7 @@ impl Server {
                 .flatten()
                 .collect(),
             client_to_client: options.client_to_client,
-            max_streams: options.max_clients + options.max_clients / 4 + 16,
+            max_streams: options.max_clients + unclaimed,
             stream_queue: options.tcp_queue_limit,
         };
         let waker = wake.clone();
@@ -172,7 +178,8 @@ impl Server {
             node,
             worker,
             udp,
-            connections: Connections::default(),
+            connections,
+            strangers: Ration::default(),
             clients: Clients::default(),
             logins: Logins::new(),
             admissions: Admissions::new(),
@@ -288,7 +295,7 @@ impl Server {
             self.on_news(now, News::Closed(id))?;
         }
         if !packets.is_empty() && self.clients.len() >= self.options.max_clients {
-            self.tell_full();
+            self.tell_full(now);
         }
         packets.clear();
         (self.news, self.packets) = (news, packets);
@@ -296,16 +303,31 @@ impl Server {
     }
 
     /// Says that clients were turned away.
-    fn tell_full(&mut self) {
-        let refused = self.node.drops().get(DropReason::Full);
+    fn tell_full(&mut self, now: Instant) {
+        let refused = self.node.drops_outside().get(DropReason::Full);
         if refused > self.refused {
             self.refused = refused;
-            say!(
-                self.log,
-                Info,
-                "MULTI: new incoming connection would exceed maximum number of clients ({})",
-                self.options.max_clients
-            );
+            let most = self.options.max_clients;
+            self.say_of_strangers(now, || {
+                format!("MULTI: new incoming connection would exceed maximum number of clients ({most})")
+            });
+        }
+    }
+
+    /// Says something that anybody can cause as often as he likes.
+    fn say_of_strangers(&mut self, now: Instant, line: impl FnOnce() -> String) {
+        if let Some(held) = self.strangers.take(now) {
+            if held > 0 {
+                say!(self.log, Info, "{held} more lines about connections of strangers were left out");
+            }
+            say!(self.log, Info, "{}", line());
+        }
+    }
+
+    /// Ends a connection of nobody.
+    pub(super) fn shed(&mut self, now: Instant, id: StreamId) {
+        if !self.connections.is_claimed(id) && self.connections.close(now, id) {
+            self.commands.push(Command::Close(id));
         }
     }
 
@@ -319,21 +341,25 @@ impl Server {
                 }
             }
             News::Accepted { id, remote } => {
-                say!(self.log, Info, "TCP connection established with {}", words::address(remote));
-                self.connections.insert(id, remote, now + self.config.channel.timing.hand_window);
+                self.say_of_strangers(now, || {
+                    format!("TCP connection established with {}", words::address(remote))
+                });
+                let late = now + self.config.channel.timing.hand_window;
+                if let Some(oldest) = self.connections.insert(id, remote, late) {
+                    self.shed(now, oldest);
+                }
             }
             News::Closed(id) => {
                 self.node.handle_stream(now, id, StreamChange::Closed);
                 self.drain(now);
                 self.connections.remove(id);
             }
-            News::Refused(remote) => say!(
-                self.log,
-                Info,
-                "{} MULTI: new incoming connection would exceed maximum number of clients ({})",
-                words::real(remote),
-                self.options.max_clients
-            ),
+            News::Refused(remote) => {
+                let (real, most) = (words::real(remote), self.options.max_clients);
+                self.say_of_strangers(now, || {
+                    format!("{real} MULTI: new incoming connection would exceed maximum number of clients ({most})")
+                });
+            }
             News::Totals(totals) => {
                 self.totals = *totals;
                 self.on_totals(now);

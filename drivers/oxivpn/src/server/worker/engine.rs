@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -40,6 +41,9 @@ const OVERHEAD: usize = overhead(DataFormat::Epoch(PeerId::UNDEFINED));
 
 /// Bytes of control packets that fit into a connection's queue when data has filled its part.
 const CONTROL_QUEUE: usize = 64 * 1024;
+
+/// While so much news waits for the control thread, no connection is taken and no report of remote packets passed on.
+const MAX_NEWS: usize = 4096;
 
 /// Everything the thread owns.
 pub(super) struct Engine {
@@ -137,8 +141,28 @@ impl Engine {
     fn is_busy(&self) -> bool {
         self.sockets.any_readable()
             || self.streams.has_readable()
-            || self.listeners.iter().any(|(_, ready)| *ready)
+            || (!self.waits() && self.listeners.iter().any(|(_, ready)| *ready))
             || (self.device_readable && self.device.is_some() && self.out.has_room())
+    }
+
+    /// Whether the control thread is behind with its news; it wakes us when it has taken them.
+    fn waits(&self) -> bool {
+        self.shared.waits.load(Ordering::SeqCst)
+    }
+
+    /// Whether there is room for news that remote packets cause any number of. The flag goes up before the look, so
+    /// that the control thread sees it or we see that it has looked.
+    fn has_news_room(&self) -> bool {
+        let has_room = || self.shared.news.len() + self.news.len() < MAX_NEWS;
+        if has_room() {
+            return true;
+        }
+        self.shared.waits.store(true, Ordering::SeqCst);
+        let room = has_room();
+        if room {
+            self.shared.waits.store(false, Ordering::SeqCst);
+        }
+        room
     }
 
     fn notice(&mut self, token: Token, read: bool, write: bool) {
@@ -178,8 +202,11 @@ impl Engine {
     }
 
     fn collect_reports(&mut self) {
-        while let Some(report) = self.plane.poll_report() {
+        while !self.waits()
+            && let Some(report) = self.plane.poll_report()
+        {
             self.news.push(News::Report(report));
+            self.has_news_room();
         }
     }
 
@@ -272,6 +299,9 @@ impl Engine {
     }
 
     fn accept(&mut self) {
+        if !self.listeners.iter().any(|(_, ready)| *ready) || !self.has_news_room() {
+            return;
+        }
         for place in 0..self.listeners.len() {
             for _ in 0..BATCH {
                 let Some((listener, ready)) = self.listeners.get_mut(place).filter(|(_, ready)| *ready)

@@ -461,6 +461,23 @@ fn nonsense_ends_a_connection_and_too_many_are_refused() {
 }
 
 #[test]
+fn connections_wait_while_the_control_thread_is_behind() {
+    let (listener, at) = listener();
+    let mut lab = Lab::new(Vec::new(), vec![listener], false);
+    // Nobody takes the news of those that are refused, until the kernel's queue is full, too.
+    let mut taken = 0;
+    while taken < 20_000 && TcpStream::connect_timeout(&at, Duration::from_millis(200)).is_ok() {
+        taken += 1;
+    }
+    let waiting = lab.worker.shared.news.len();
+    assert!((4096..4096 + 2 * crate::turn::BATCH).contains(&waiting), "{waiting} of {taken}");
+    lab.look();
+    lab.news.clear();
+    // It goes on by itself.
+    lab.wait(|news| matches!(news, News::Refused(_)));
+}
+
+#[test]
 fn a_device_that_goes_away_is_told() {
     let (socket, _) = udp();
     let mut lab = Lab::new(vec![socket], Vec::new(), false);

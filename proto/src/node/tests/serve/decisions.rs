@@ -152,3 +152,17 @@ fn who_becomes_somebody_else_is_cut_off_at_once() {
         assert_eq!(net.server.closed(), [&CloseCause::Denied(String::new())]);
     }
 }
+
+#[test]
+fn nonsense_on_a_byte_stream_is_told() {
+    let (server, _) = pairs().remove(1);
+    let mut net = Net::new(server, 5);
+    for (packet, unwelcome) in [(&[0x38; 14][..], 1), (&[0x20; 60], 2), (b"GET / HTTP/1.1", 3)] {
+        net.server.node.handle_datagram(net.now, Path::Stream(StreamId(7)), &mut packet.to_vec());
+        net.drain();
+        assert_eq!(net.server.count("Unwelcome(StreamId(7))"), unwelcome, "{packet:?}");
+    }
+    net.server.node.handle_datagram(net.now, Net::address(1), &mut [0x38; 14]);
+    net.drain();
+    assert_eq!(net.server.count("Unwelcome"), 3, "a datagram may be anybody's");
+}
