@@ -222,7 +222,7 @@ impl Table {
             return Err(DropReason::UnknownPath);
         }
         let span = entry.open(now, header, datagram, &mut self.reports)?;
-        entry.note_path(from, &mut self.reports);
+        entry.note_path(now, from, &mut self.reports);
         let bytes = datagram.len();
         let payload = &mut datagram[span.clone()];
         let kind = inner::classify(payload);

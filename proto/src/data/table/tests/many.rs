@@ -239,6 +239,27 @@ fn news_of_ten_thousand_peers_stay_bounded() {
     assert_eq!(reports(&mut s), [Report::Floated { peer: peer(9_999), to: from(9_999, 4) }]);
 }
 
+#[test]
+fn whoever_moves_with_each_packet_is_told_now_and_then() {
+    let mut s = Table::new();
+    add(&mut s, peer(0), udp(1), DataParams { float: true, ..params(v2(0), false) });
+    install(&mut s, peer(0), KEY, data(0, TlsRole::Server, KeyLimits::default()));
+    let mut client = client_of_block_0(0);
+    let mut moves = Vec::new();
+    for n in 0..1000_u64 {
+        let (now, port) = (NOW + Duration::from_millis(n), 1 + (n % 2) as u16);
+        let mut packet = seal(&mut client, peer(0), &inner::PING);
+        assert!(s.open(now, udp(port), &mut packet).is_ok());
+        for report in reports(&mut s) {
+            if let Report::Floated { peer, to } = report {
+                moves.push(to);
+                s.apply(now, Directive::MovePeer { peer, path: to });
+            }
+        }
+    }
+    assert_eq!(moves.len(), 4);
+}
+
 fn client_of_block_0(id: u32) -> Table {
     let mut c = Table::new();
     add(&mut c, peer(0), udp(1194), params(v2(id), true));
