@@ -233,7 +233,8 @@ pub enum CloseCause {
     Denied(String),
     /// The application did not answer a question within `hand-window`.
     Unanswered,
-    /// The same client connected anew, or floated onto this one's address.
+    /// The same client connected anew, or floated onto this one's address; or a handshake gave way to that of another
+    /// client, because there were too many.
     Replaced,
     /// The byte stream ended.
     StreamClosed,

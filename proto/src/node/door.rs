@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::Node;
+use super::attempts::Attempts;
 use crate::clock::Instant;
 use crate::config::PeerConfig;
 use crate::config::server::ServerConfig;
@@ -41,6 +42,8 @@ pub(super) struct Door {
     spare: Vec<u8>,
     /// Sessions that came in here.
     inside: BTreeSet<SessionHandle>,
+    /// Those of them that have not shown who they are.
+    attempts: Attempts,
     /// Those of them that were let in, by common name, where a name may be in only once.
     names: BTreeMap<String, SessionHandle>,
 }
@@ -97,8 +100,14 @@ impl Door {
         self.names.insert(name, session).filter(|&before| before != session)
     }
 
+    /// A client has shown who it is.
+    pub(super) fn know(&mut self, session: SessionHandle) {
+        self.attempts.remove(session);
+    }
+
     pub(super) fn leave(&mut self, handle: SessionHandle, session: &Session) {
         self.inside.remove(&handle);
+        self.attempts.remove(handle);
         if self.names.get(session.common_name()) == Some(&handle) {
             self.names.remove(session.common_name());
         }
@@ -151,7 +160,9 @@ impl Node {
             return self.drops.count(DropReason::UnderWay);
         }
         match &audience {
-            Audience::Clients(config) if self.door.inside.len() >= config.max_clients => {
+            Audience::Clients(config)
+                if self.door.inside.len() >= config.max_clients && !self.make_room(now, &path) =>
+            {
                 return self.drops.count(DropReason::Full);
             }
             Audience::Peer(_) if self.door.inside.len() >= MAX_PEER_SESSIONS => self.drop_oldest_attempt(now),
@@ -231,5 +242,6 @@ impl Node {
             self.endpoint.challenge(path, handle, remote);
         }
         self.door.inside.insert(handle);
+        self.door.attempts.insert(handle, &path);
     }
 }

@@ -1,5 +1,6 @@
 //! The one composition of the machines: endpoint, sessions and timers behind a single drain.
 
+mod attempts;
 mod door;
 mod peers;
 mod schedule;
@@ -456,6 +457,8 @@ impl Node {
                 Event::PeerNegotiated { .. } | Event::Established { .. } => {
                     self.replace_others(handle);
                 }
+                Event::Login(_, login) if login.identity.is_some() => self.door.know(handle),
+                Event::Admit(..) => self.door.know(handle),
                 _ => {}
             }
             if self.events.len() < MAX_EVENTS || !event.is_informative() {

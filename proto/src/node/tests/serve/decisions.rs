@@ -153,6 +153,48 @@ fn who_becomes_somebody_else_is_cut_off_at_once() {
     }
 }
 
+/// A handshake that is begun at `path`, and goes no further.
+fn half_open(net: &mut Net, config: &ClientConfig, path: Path) {
+    let mut host = Host::new(path.remote().unwrap().port() as u8, net.now, PATH);
+    host.node.connect(net.now, PATH, Arc::new(config.clone()), None).unwrap();
+    let mut out = [0; MAX_CONTROL_DATAGRAM];
+    for _ in 0..2 {
+        while let Some(transmit) = host.node.poll_transmit(net.now, &mut out) {
+            net.server.node.handle_datagram(net.now, path, &mut out[..transmit.len]);
+        }
+        while let Some(transmit) = net.server.node.poll_transmit(net.now, &mut out) {
+            host.node.handle_datagram(net.now, PATH, &mut out[..transmit.len]);
+        }
+    }
+    net.drain();
+}
+
+#[test]
+fn handshakes_of_strangers_keep_nobody_out() {
+    let (mut server, client) = pairs().remove(0);
+    server.max_clients = 4;
+    let mut net = Net::new(server, 5);
+    let from = |host: u8, port: u16| Path::udp(0, SocketAddr::from(([10, 9, 1, host], port)));
+    for port in 1..=3 {
+        half_open(&mut net, &client, from(50, port));
+    }
+    for number in 1..=2 {
+        assert_eq!(net.server.node.sessions() as u16, 2 + number);
+        net.join(number, client.clone(), None);
+        assert!(net.up(number, secs(1)), "{number}: a crowd from one place gives way");
+    }
+    assert_eq!(net.server.node.sessions(), 4);
+    assert_eq!(net.server.closed(), [&CloseCause::Replaced]);
+    // One from each place: for so long each has its chance.
+    half_open(&mut net, &client, from(51, 1));
+    net.join(3, client, None);
+    assert!(!net.up(3, secs(3)));
+    assert!(net.up(3, secs(9)), "then the oldest gives way");
+    for number in 1..=3 {
+        net.assert_alive(number, "those that are in stay");
+    }
+}
+
 #[test]
 fn nonsense_on_a_byte_stream_is_told() {
     let (server, _) = pairs().remove(1);
