@@ -266,8 +266,8 @@ impl Server {
         let clients = self.clients.admitted();
         let Some(manage) = &mut self.managed.manage else { return };
         let all = env.iter().chain(self.hooks.scripts.base().iter());
-        let env: Vec<(String, String)> =
-            all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        // Only borrowed: there may be a password among them.
+        let env: Vec<(&str, &str)> = all.collect();
         manage.notify(&Notice::Client { news, clients, env: &env });
     }
 
