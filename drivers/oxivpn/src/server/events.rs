@@ -100,7 +100,7 @@ impl Server {
 
     fn on_floated(&mut self, session: SessionHandle, to: Path) {
         let Some(remote) = self.address_of(to) else { return };
-        let Some(client) = self.clients.get_mut(session) else { return };
+        let Some(client) = self.clients.get(session) else { return };
         let (from, name) = (words::address(client.remote), client.shown_name().to_owned());
         let peer = client.peer.map_or(0, |peer| peer.id.get());
         say!(
@@ -110,8 +110,7 @@ impl Server {
             client.prefix,
             words::address(remote)
         );
-        (client.path, client.remote) = (to, remote);
-        client.set_prefix();
+        self.clients.move_to(session, to, remote);
     }
 
     /// The outer address at the other end of a path.

@@ -189,7 +189,7 @@ impl Server {
     pub(super) fn gone_env(&self, client: &Client) -> Environment {
         let mut env = self.client_env(client);
         let duration = clock::unix().saturating_sub(client.since);
-        variables::sums(&mut env, client.totals.rx_bytes, client.totals.tx_bytes, duration);
+        variables::sums(&mut env, client.received(), client.sent(), duration);
         env
     }
 

@@ -168,7 +168,7 @@ impl Server {
             Some(Waits::Load) => Some(Answer::Load {
                 clients: self.clients.admitted(),
                 received: self.totals.traffic.link_read,
-                sent: self.totals.traffic.link_write,
+                sent: self.totals.traffic.link_write + self.control_sent,
             }),
             None => None,
         };
@@ -179,12 +179,8 @@ impl Server {
         }
         if counts {
             for (_, client) in self.clients.iter().filter(|(_, client)| client.connected) {
-                let (cid, totals) = (client.cid, client.totals);
-                manage.notify(&Notice::ByteCountClient {
-                    cid,
-                    received: totals.rx_bytes,
-                    sent: totals.tx_bytes,
-                });
+                let (cid, received, sent) = (client.cid, client.received(), client.sent());
+                manage.notify(&Notice::ByteCountClient { cid, received, sent });
             }
         }
     }

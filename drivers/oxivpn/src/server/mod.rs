@@ -95,6 +95,8 @@ pub struct Server {
     look_at: Option<Instant>,
     /// As last heard.
     totals: Totals,
+    /// Bytes of control packets sent as datagrams, which the packet thread does not see.
+    control_sent: u64,
     /// The status file waits for fresh sums.
     status_asked: bool,
     /// SIGUSR2 waits for them.
@@ -196,6 +198,7 @@ impl Server {
             last_order: 0,
             look_at: None,
             totals: Totals::default(),
+            control_sent: 0,
             status_asked: false,
             statistics_wanted: false,
             managed: Managed::default(),
@@ -286,8 +289,13 @@ impl Server {
         }
         self.drain(now);
         for (path, packet) in packets.iter_mut() {
+            // Of a session that begins or ends with it, too.
+            let (bytes, counted) = (packet.len(), self.clients.count_received(&path, packet.len()));
             self.node.handle_datagram(now, path, packet);
             self.drain_core(now);
+            if !counted {
+                self.clients.count_received(&path, bytes);
+            }
         }
         self.drain(now);
         // Last: what came on a connection came before its end.
@@ -416,11 +424,13 @@ impl Server {
     }
 
     fn send(&mut self, transmit: Transmit) {
+        self.clients.count_sent(&transmit.path, transmit.len);
         let bytes = &self.out[..transmit.len];
         match transmit.path {
             Path::Stream(id) => self.commands.push(Command::Frame(id, bytes.to_vec())),
             Path::Datagram { socket, remote, local } => {
                 if let Some(socket) = self.udp.get(usize::from(socket)) {
+                    self.control_sent += bytes.len() as u64;
                     // What is lost here is repeated, as if the network had lost it.
                     let _ = socket.send_msg(bytes, remote, local);
                 }
