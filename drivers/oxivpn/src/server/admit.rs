@@ -159,7 +159,7 @@ impl Server {
             ConnectAnswer::Deferred => pending.deferred = true,
             ConnectAnswer::Deny(_) => self.refuse_admission(now, session),
             ConnectAnswer::Accept(text) => {
-                let parsed = oxivpn_profile::ccd::parse("client-connect", &text);
+                let parsed = oxivpn_profile::ccd::parse(&Disk, "client-connect", &text);
                 for problem in &parsed.problems {
                     say!(self.log, Warn, "{prefix}{problem}");
                 }

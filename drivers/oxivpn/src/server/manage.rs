@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 
 use ipnet::IpNet;
+use oxivpn_profile::Disk;
 use oxivpn_profile::profile::Protocol;
 use oxivpn_proto::event::login::Login;
 use oxivpn_proto::pool::{ClientOverrides, Lease};
@@ -209,7 +210,7 @@ impl Server {
     fn let_in(&mut self, now: Instant, cid: u64, kid: u64, lines: Option<Vec<String>>) -> bool {
         let Some(session) = self.clients.session_of_cid(cid) else { return false };
         if let Some(lines) = lines {
-            let file = oxivpn_profile::ccd::parse("client-auth", &lines.join("\n"));
+            let file = oxivpn_profile::ccd::parse(&Disk, "client-auth", &lines.join("\n"));
             if let Some(client) = self.clients.get(session) {
                 for problem in &file.problems {
                     say!(self.log, Warn, "{}{problem}", client.prefix);
