@@ -12,7 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 use oxivpn_net::tcp::Listener;
 use oxivpn_proto::config::params::DataFormat;
 use oxivpn_proto::data::table::MAX_OWN_PACKET;
-use oxivpn_proto::data::{Forward, Opened, Payload, Slot, overhead};
+use oxivpn_proto::data::{Forward, Opened, Payload, Slot, is_multicast, overhead};
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
 use oxivpn_proto::plane::DataPlane;
 use oxivpn_proto::plane::local::LocalPlane;
@@ -399,11 +399,12 @@ impl Engine {
     }
 
     fn deliver(&mut self, now: Instant, from: PeerRef, packet: &[u8]) {
-        if self.client_to_client
-            && let Forward::Peer(peer) = self.plane.forward(from, packet)
-        {
-            self.relay(now, peer, packet);
-            return;
+        if self.client_to_client {
+            match self.plane.forward(from, packet) {
+                Forward::Device => {}
+                Forward::Peer(peer) => return self.relay(now, peer, packet),
+                Forward::All => self.spread(now, Some(from), packet),
+            }
         }
         let Some(device) = &mut self.device else {
             self.totals.drops.count(DropReason::NotUp);
@@ -441,6 +442,15 @@ impl Engine {
         }
     }
 
+    /// A multicast goes to all clients but the one it came from (`openvpn: multi.c`, `multi_bcast`).
+    fn spread(&mut self, now: Instant, from: Option<PeerRef>, packet: &[u8]) {
+        let peers = core::mem::take(&mut self.peers);
+        for &peer in peers.iter().filter(|peer| Some(**peer) != from) {
+            self.relay(now, peer, packet);
+        }
+        self.peers = peers;
+    }
+
     /// Whether a packet for this peer need not be dropped; asked before it is sealed, because a packet id that is
     /// used up and never seen looks like loss.
     fn has_room(&self, peer: PeerRef, len: usize) -> bool {
@@ -474,7 +484,12 @@ impl Engine {
             };
             self.totals.traffic.device_read += len as u64;
             let Some(peer) = self.plane.lookup(&cell[HEADROOM..HEADROOM + len]) else {
-                self.totals.drops.count(DropReason::NoRoute);
+                if is_multicast(&cell[HEADROOM..HEADROOM + len]) {
+                    let packet = cell[HEADROOM..HEADROOM + len].to_vec();
+                    self.spread(now, None, &packet);
+                } else {
+                    self.totals.drops.count(DropReason::NoRoute);
+                }
                 continue;
             };
             if !self.streams.is_empty()

@@ -84,9 +84,9 @@ fn packets_between_clients_find_their_way() {
         (v6("fd00::1"), Forward::Device),
         (v4("192.0.2.1"), Forward::Device),
         (v4("10.8.0.11"), Forward::Device),
-        (v4("224.0.0.251"), Forward::Device),
+        (v4("224.0.0.251"), Forward::All),
         (v4("255.255.255.255"), Forward::Device),
-        (v6("ff02::fb"), Forward::Device),
+        (v6("ff02::fb"), Forward::All),
         (vec![0x45], Forward::Device),
     ] {
         assert_eq!(s.forward(peer(1), &packet), expected, "{packet:?}");
@@ -103,7 +103,7 @@ fn nobody_gets_what_is_the_servers_or_a_groups() {
     assert_eq!(s.lookup(&ip([1; 4], [10, 8, 0, 1])), None);
     assert_eq!(s.lookup(&ip6("::1", "fd00::1")), None);
     assert_eq!(s.forward(peer(2), &ip([10, 8, 0, 12], [10, 8, 0, 1])), Forward::Device);
-    assert_eq!(s.forward(peer(2), &ip([10, 8, 0, 12], [224, 0, 0, 1])), Forward::Device);
+    assert_eq!(s.forward(peer(2), &ip([10, 8, 0, 12], [224, 0, 0, 1])), Forward::All);
     assert_eq!(s.forward(peer(2), &ip([10, 8, 0, 12], [9; 4])), Forward::Peer(peer(1)));
     let mut c = client_of(1);
     assert_eq!(comes_from(&mut s, &mut c, 5001, &ip([10, 8, 0, 1], [9; 4])), Err(DropReason::InnerSource));
