@@ -74,6 +74,14 @@ pub enum Event {
         /// The new key.
         key: KeyId,
     },
+    /// The control channel is dead, on a listening side; data goes on under the keys that exist until the other side
+    /// negotiates anew or comes back, `tran-window` at most.
+    ControlLost {
+        /// Which session.
+        session: SessionHandle,
+        /// Of what it died.
+        cause: CloseCause,
+    },
     /// The server moved (`float`).
     Floated {
         /// Which session.
@@ -150,6 +158,7 @@ impl Event {
             Self::TlsReady { .. }
             | Self::PushReply { .. }
             | Self::Rekeyed { .. }
+            | Self::ControlLost { .. }
             | Self::Floated { .. }
             | Self::Incoming { .. }
             | Self::Unwelcome(_)

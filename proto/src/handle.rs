@@ -10,4 +10,9 @@ impl SessionHandle {
     pub const fn from_number(number: u64) -> Self {
         Self(number)
     }
+
+    /// The number of the session, counted from 0, for logs.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
 }

@@ -37,6 +37,12 @@ pub enum Purpose {
     Replay = 12,
     /// A secret, or a seed of a machine.
     Secret = 13,
+    /// How many bytes of a stream are read at once.
+    Chunk = 14,
+    /// Whether a stream stands still, and for how long.
+    Stall = 15,
+    /// Whether a stream is reset.
+    Reset = 16,
 }
 
 /// Parts of a simulation that have a tree of their own.

@@ -37,8 +37,13 @@ pub enum What {
     ClockJump(i64),
     /// It has another outer address from now on.
     Moved(SocketAddr),
-    /// A fault of the network begins or ends, or the network is healed.
+    /// A fault begins: of the network as a whole, or at one machine. The text is `subject: state`; the state of the
+    /// same subject before is over then.
     Weather(String),
+    /// The fault of the same text and place is over.
+    Cleared(String),
+    /// All faults of the network and at its machines are over.
+    Healed,
     /// A session begins.
     Connecting {
         /// Number of the session at its node.
@@ -112,7 +117,10 @@ impl fmt::Display for What {
             Self::Resumed => f.write_str("wakes up"),
             Self::ClockJump(seconds) => write!(f, "calendar jumps by {seconds} s"),
             Self::Moved(to) => write!(f, "is at {to} now"),
-            Self::Weather(text) | Self::Note(text) => f.write_str(text),
+            Self::Weather(text) => write!(f, "weather: {text}"),
+            Self::Cleared(text) => write!(f, "weather is over: {text}"),
+            Self::Healed => f.write_str("all faults are over"),
+            Self::Note(text) => f.write_str(text),
             Self::Connecting { session } => write!(f, "session {session} begins"),
             Self::Established { session, summary } => write!(f, "session {session} is up: {summary}"),
             Self::KeyInstalled { peer, key } => write!(f, "peer {peer}: key {key} installed"),

@@ -82,19 +82,19 @@ fn run(wrap: WrapConfig, [mut to, mut back]: [Link; 2], seeds: &SeedTree, garbag
         }
         node.handle_timeout(now);
         while let Some(transmit) = node.poll_transmit(now, &mut out) {
-            to.send(now, &out[..transmit.len]);
+            to.send(now, out[..transmit.len].to_vec(), ());
             attempts.last_mut().unwrap().push((now - start).as_secs());
         }
-        while let Some(echo) = to.poll(now) {
-            back.send(now, &echo);
+        while let Some(((), echo)) = to.poll(now) {
+            back.send(now, echo, ());
             if garbage {
                 let mut draws = seeds.draws(Purpose::Content, 1, back.counters().sent);
                 let mut packet = vec![0; draws.below(200) as usize];
                 draws.fill(&mut packet);
-                back.send(now, &packet);
+                back.send(now, packet, ());
             }
         }
-        while let Some(mut packet) = back.poll(now) {
+        while let Some(((), mut packet)) = back.poll(now) {
             let before: u64 = node.drops().iter().map(|(_, n)| n).sum();
             node.handle_datagram(now, path, &mut packet);
             let after: u64 = node.drops().iter().map(|(_, n)| n).sum();

@@ -4,12 +4,13 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::Node;
 use super::attempts::Attempts;
+use super::{Entry, Node};
 use crate::clock::Instant;
 use crate::config::PeerConfig;
 use crate::config::server::ServerConfig;
 use crate::drops::DropReason;
+use crate::endpoint::Endpoint;
 use crate::endpoint::doorman::{Doorman, Knock, Welcome};
 use crate::entropy::{Entropy, Purpose};
 use crate::event::{CloseCause, Event};
@@ -21,6 +22,7 @@ use crate::session::{Accepted, Session};
 use crate::transmit::Transmit;
 use crate::wire::ids::SessionId;
 use crate::wire::opcode::Opcode;
+use crate::wrap::WrapConfig;
 
 /// How long a handshake is not given up for another one from the same address.
 const ATTEMPT: Duration = Duration::from_secs(5);
@@ -30,6 +32,17 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 enum Audience {
     Clients(Arc<ServerConfig>),
     Peer(Arc<PeerConfig>),
+}
+
+impl Audience {
+    /// Whether nothing protects the control channel.
+    fn takes_anybody(&self) -> bool {
+        let (channel, v2) = match self {
+            Self::Clients(config) => (&config.channel, &config.tls_crypt_v2),
+            Self::Peer(config) => (&config.channel, &config.tls_crypt_v2),
+        };
+        matches!(channel.wrap, WrapConfig::None) && v2.is_none()
+    }
 }
 
 /// State of the listening side; what strangers send makes none of it grow.
@@ -114,6 +127,26 @@ impl Door {
     }
 }
 
+/// Whether a first packet at the path of a client that is up may be anybody's. An answer makes OpenVPN's client
+/// begin anew at once, whoever asked for it; so it has to be asked for twice, as a client does that has begun anew.
+fn is_lure(
+    endpoint: &Endpoint,
+    sessions: &mut BTreeMap<SessionHandle, Entry>,
+    path: &Path,
+    bytes: &[u8],
+) -> bool {
+    let reset = bytes
+        .first()
+        .is_some_and(|&first| matches!(Opcode::parse(first), Ok((Opcode::HardResetClientV2, _))));
+    let caller = bytes.get(1..9).and_then(|id| SessionId::new(id.try_into().ok()?));
+    let Some(entry) = endpoint.find(path).and_then(|handle| sessions.get_mut(&handle)) else { return false };
+    if !reset || path.is_stream() || !entry.session.is_up() {
+        return false;
+    }
+    let before = core::mem::replace(&mut entry.caller, caller);
+    before.is_none() || before != caller
+}
+
 impl Node {
     /// A control packet of no session.
     pub(super) fn knock(&mut self, now: Instant, path: Path, bytes: &mut [u8]) {
@@ -125,6 +158,9 @@ impl Node {
             && !welcomes(config, path.remote())
         {
             return self.drops.count(DropReason::UnknownPath);
+        }
+        if audience.takes_anybody() && is_lure(&self.endpoint, &mut self.sessions, &path, bytes) {
+            return self.drops.count(DropReason::UnderWay);
         }
         let mut reply = core::mem::take(&mut self.door.spare);
         match doorman.take(now, unix, &path, bytes, &mut reply) {

@@ -31,6 +31,7 @@ use crate::report::Report;
 use crate::session::output::Scratch;
 use crate::session::{Now, Session, Setup};
 use crate::transmit::Transmit;
+use crate::wire::ids::SessionId;
 use door::Door;
 use peers::PeerIds;
 use schedule::Schedule;
@@ -70,6 +71,8 @@ struct Entry {
     gate: u64,
     /// Its number in the data plane goes on under its successor.
     succeeded: bool,
+    /// Who wanted to begin anew at its path, unanswered so far.
+    caller: Option<SessionId>,
 }
 
 impl Node {
@@ -229,7 +232,7 @@ impl Node {
         match start(self.now(now), Setup { handle, peer, path, capabilities, entropy }) {
             Ok(session) => {
                 self.by_peer.insert(peer, handle);
-                self.sessions.insert(handle, Entry { session, gate: 0, succeeded: false });
+                self.sessions.insert(handle, Entry { session, gate: 0, succeeded: false, caller: None });
                 Ok(handle)
             }
             Err(error) => {
@@ -398,6 +401,16 @@ impl Node {
         self.sessions.len()
     }
 
+    /// The sessions whose newest negotiation got as far as `level`, by OpenVPN's numbers: 3 begun (and so all), 4 TLS
+    /// handshake, 5 own keys sent, 6 the peer's received, 7 all acknowledged. To [abort](Self::abort) them is what a
+    /// [gremlin](crate::gremlin::Mask::connection_flood) does.
+    pub fn sessions_at(&self, level: u8) -> Vec<SessionHandle> {
+        let reached = |(handle, entry): (&SessionHandle, &Entry)| {
+            (!entry.session.is_dead() && entry.session.progress() >= level).then_some(*handle)
+        };
+        self.sessions.iter().filter_map(reached).collect()
+    }
+
     /// Whether it takes clients or a peer.
     pub fn is_listening(&self) -> bool {
         self.door.is_open()
@@ -429,7 +442,8 @@ impl Node {
         while let Some(directive) = entry.session.poll_directive() {
             self.last_order += 1;
             match directive {
-                Directive::InstallKey { .. } => entry.gate = self.last_order,
+                // What is sent next may make the peer forget the key that sent before.
+                Directive::InstallKey { .. } | Directive::PromoteKey { .. } => entry.gate = self.last_order,
                 Directive::RemovePeer { .. } => removal = Some(self.last_order),
                 _ => {}
             }

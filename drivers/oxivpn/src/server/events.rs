@@ -47,6 +47,12 @@ impl Server {
             Event::Established { session, peer, params, flags, .. } => {
                 self.on_established(session, peer, &params, &flags);
             }
+            Event::ControlLost { session, cause } => {
+                if let Some(client) = self.clients.get(session) {
+                    let prefix = &client.prefix;
+                    say!(self.log, Info, "{prefix}TLS Error: {cause}; data goes on under the present key");
+                }
+            }
             Event::Floated { session, to } => self.on_floated(session, to),
             Event::ChallengeResponse { session, response } => self.on_response(now, session, &response),
             Event::Message { session, text } => {

@@ -39,11 +39,13 @@ use oxivpn_proto::{DropReason, Instant, Node, Path, PeerRef, Report, StreamChang
 use zeroize::Zeroizing;
 
 use crate::client::{HostSide, Next};
+use crate::gremlin::Faults;
 use crate::log::Log;
 use crate::privileges::Identity;
 use crate::scripts::Scripts;
 use crate::scripts::around::Around;
 use crate::status::StatusFile;
+use crate::turn::leaves;
 use crate::{clock, entropy, notify, process, say};
 use admit::Admissions;
 use clients::{Client, Clients};
@@ -105,6 +107,7 @@ pub struct Server {
     /// Clients that were turned away because there are too many, as far as that was told.
     refused: u64,
     revocation: Option<Revocation>,
+    faults: Option<Arc<Faults>>,
     commands: Vec<Command>,
     news: Vec<News>,
     packets: Packets,
@@ -148,6 +151,7 @@ impl Server {
         sockets.tell(&log);
         let unclaimed = options.max_clients / 4 + 16;
         let connections = Connections::new(unclaimed, options.max_clients + unclaimed);
+        let faults = Faults::new(profile.process.gremlin, clock::now(), &log)?;
         let setup = Setup {
             sockets: sockets.udp,
             listeners: sockets.tcp,
@@ -159,6 +163,7 @@ impl Server {
             client_to_client: options.client_to_client,
             max_streams: options.max_clients + unclaimed,
             stream_queue: options.tcp_queue_limit,
+            faults: faults.clone(),
         };
         let waker = wake.clone();
         let worker = Worker::start(setup, move || waker()).context("cannot start the packet thread")?;
@@ -204,6 +209,7 @@ impl Server {
             managed: Managed::default(),
             refused: 0,
             revocation,
+            faults,
             commands: Vec::new(),
             news: Vec::new(),
             packets: Worker::packets(),
@@ -255,6 +261,7 @@ impl Server {
         }
         self.on_time(now);
         self.drain(now);
+        self.flood_connections(now);
         self.advance(now)?;
         self.drain(now);
         if let Phase::Over(outcome) = self.phase {
@@ -401,7 +408,7 @@ impl Server {
         loop {
             self.take_orders();
             while let Some(transmit) = self.node.poll_transmit(now, &mut self.out[..]) {
-                self.send(transmit);
+                self.send(now, transmit);
             }
             let mut silent = true;
             while let Some(event) = self.node.poll_event() {
@@ -423,18 +430,30 @@ impl Server {
         }
     }
 
-    fn send(&mut self, transmit: Transmit) {
+    /// The packet thread decides about faults of what goes through it.
+    fn send(&mut self, now: Instant, transmit: Transmit) {
         self.clients.count_sent(&transmit.path, transmit.len);
         let bytes = &self.out[..transmit.len];
         match transmit.path {
             Path::Stream(id) => self.commands.push(Command::Frame(id, bytes.to_vec())),
             Path::Datagram { socket, remote, local } => {
-                if let Some(socket) = self.udp.get(usize::from(socket)) {
+                if let Some(socket) = self.udp.get(usize::from(socket))
+                    && leaves(self.faults.as_deref(), now)
+                {
                     self.control_sent += bytes.len() as u64;
                     // What is lost here is repeated, as if the network had lost it.
                     let _ = socket.send_msg(bytes, remote, local);
                 }
             }
+        }
+    }
+
+    /// Ends clients that got as far as `gremlin` lets them (`openvpn: ssl.c`, `tls_multi_process`).
+    fn flood_connections(&mut self, now: Instant) {
+        let level = self.faults.as_ref().and_then(|faults| faults.connection_flood());
+        let reached = level.map(|level| self.node.sessions_at(level)).unwrap_or_default();
+        for session in reached {
+            self.node.abort(now, session);
         }
     }
 

@@ -26,7 +26,8 @@ use super::streams::Streams;
 use super::{Command, News, Setup, Shared, Totals};
 use crate::client::Tun;
 use crate::clock;
-use crate::turn::{BATCH, Device as _, HEADROOM, TAILROOM, is_gone};
+use crate::gremlin::Faults;
+use crate::turn::{BATCH, Device as _, HEADROOM, TAILROOM, is_gone, leaves};
 
 pub(super) const WAKER: Token = Token(0);
 const DEVICE: Token = Token(1);
@@ -66,6 +67,10 @@ pub(super) struct Engine {
     commands: Vec<Command>,
     news: Vec<News>,
     places: Vec<usize>,
+    mtu: usize,
+    faults: Option<Arc<Faults>>,
+    /// A packet that was damaged or made up on purpose.
+    faulty: Vec<u8>,
     stopped: bool,
 }
 
@@ -109,6 +114,9 @@ impl Engine {
             commands: Vec::new(),
             news: Vec::new(),
             places: Vec::new(),
+            mtu: setup.mtu.into(),
+            faults: setup.faults,
+            faulty: Vec::new(),
             stopped: false,
         })
     }
@@ -121,7 +129,11 @@ impl Engine {
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(256);
         while !self.stopped {
-            let timeout = self.is_busy().then_some(Duration::ZERO);
+            let flood = self.faults.as_ref().and_then(|faults| faults.flood_deadline());
+            let timeout = match self.is_busy() {
+                true => Some(Duration::ZERO),
+                false => flood.map(|at| at - clock::now()),
+            };
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
                     self.broken(format!("cannot wait for packets: {error}"));
@@ -195,6 +207,7 @@ impl Engine {
         self.receive_streams(now);
         self.forward(now);
         self.send_own(now);
+        self.flood(now);
         self.totals.traffic.link_write += self.out.flush(&self.sockets, self.poll.registry());
         self.flush_streams();
         self.collect_reports();
@@ -222,7 +235,7 @@ impl Engine {
                     applied = Some(order.seq);
                     self.apply(now, order);
                 }
-                Command::Frame(id, bytes) => self.write_stream(id, &bytes),
+                Command::Frame(id, bytes) => self.write_stream(now, id, &bytes),
                 Command::Close(id) => self.streams.close(id),
                 Command::Device(device) => self.set_device(device),
                 Command::AskUsage => {
@@ -289,7 +302,7 @@ impl Engine {
                     break;
                 }
                 match self.sockets.recv(place, &mut inbound) {
-                    Ok(Some((len, path))) => self.take_packet(now, path, &mut inbound[..len]),
+                    Ok(Some((len, path))) => self.receive(now, path, &mut inbound[..len]),
                     Ok(None) => {}
                     Err(error) => self.broken(format!("a UDP socket failed: {error}")),
                 }
@@ -345,7 +358,7 @@ impl Engine {
             let mut frames = self.streams.deframer().frames(&mut inbound[..len]);
             for frame in &mut frames {
                 match frame {
-                    Ok(packet) => self.take_packet(now, Path::Stream(id), packet),
+                    Ok(packet) => self.receive(now, Path::Stream(id), packet),
                     Err(_) => ended = true,
                 }
             }
@@ -369,6 +382,16 @@ impl Engine {
         }
         // One that waits for a descriptor can be had now.
         self.listeners.iter_mut().for_each(|(_, ready)| *ready = true);
+    }
+
+    /// Takes a packet, or what faults on purpose leave of it.
+    fn receive(&mut self, now: Instant, path: Path, bytes: &mut [u8]) {
+        let Some(faults) = self.faults.clone() else { return self.take_packet(now, path, bytes) };
+        let mut faulty = core::mem::take(&mut self.faulty);
+        if let Some(bytes) = faults.incoming(now, bytes, &mut faulty) {
+            self.take_packet(now, path, bytes);
+        }
+        self.faulty = faulty;
     }
 
     /// Opens a data packet and passes on what is in it; leaves a control packet to the control thread.
@@ -435,7 +458,7 @@ impl Engine {
         match self.plane.seal(now, peer, &mut Slot::new(&mut self.relay, HEADROOM, len)) {
             Ok(sealed) => {
                 let relay = core::mem::take(&mut self.relay);
-                self.transmit(sealed.path, &relay[sealed.start..sealed.start + sealed.len]);
+                self.transmit(now, sealed.path, &relay[sealed.start..sealed.start + sealed.len]);
                 self.relay = relay;
             }
             Err(error) => self.totals.drops.count(crate::turn::drop_reason(&error)),
@@ -500,6 +523,7 @@ impl Engine {
                 continue;
             }
             match self.plane.seal(now, peer, &mut Slot::new(cell, HEADROOM, len)) {
+                Ok(_) if !leaves(self.faults.as_deref(), now) => {}
                 Ok(sealed) => match sealed.path {
                     Path::Stream(id) => {
                         let packet = &cell[sealed.start..sealed.start + sealed.len];
@@ -517,13 +541,29 @@ impl Engine {
     fn send_own(&mut self, now: Instant) {
         let mut own = [0; MAX_OWN_PACKET];
         while let Some(transmit) = self.plane.poll_transmit(now, &mut own) {
-            self.transmit(transmit.path, &own[..transmit.len]);
+            self.transmit(now, transmit.path, &own[..transmit.len]);
         }
     }
 
-    fn transmit(&mut self, path: Path, bytes: &[u8]) {
+    /// Random packets for all, if that is wanted and due.
+    fn flood(&mut self, now: Instant) {
+        let Some(faults) = &self.faults else { return };
+        let mut packet = core::mem::take(&mut self.faulty);
+        let copies = faults.packet_flood(now, self.mtu, &mut packet);
+        if copies > 0 {
+            let mut peers: Vec<PeerRef> = self.peers.iter().copied().collect();
+            peers.sort_unstable_by_key(|peer| (peer.id, peer.generation));
+            for peer in (0..copies).flat_map(|_| &peers) {
+                self.relay(now, *peer, &packet);
+            }
+        }
+        self.faulty = packet;
+    }
+
+    fn transmit(&mut self, now: Instant, path: Path, bytes: &[u8]) {
         match path {
-            Path::Stream(id) => self.write_stream(id, bytes),
+            Path::Stream(id) => self.write_stream(now, id, bytes),
+            Path::Datagram { .. } if !leaves(self.faults.as_deref(), now) => {}
             Path::Datagram { .. } => match self.sockets.send(path, bytes) {
                 Sent::Gone => self.totals.traffic.link_write += bytes.len() as u64,
                 Sent::Full => self.totals.full += 1,
@@ -531,7 +571,10 @@ impl Engine {
         }
     }
 
-    fn write_stream(&mut self, id: StreamId, bytes: &[u8]) {
+    fn write_stream(&mut self, now: Instant, id: StreamId, bytes: &[u8]) {
+        if !leaves(self.faults.as_deref(), now) {
+            return;
+        }
         if self.streams.write(id, bytes) {
             self.totals.traffic.link_write += bytes.len() as u64;
         } else {

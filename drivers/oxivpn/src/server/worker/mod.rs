@@ -31,6 +31,7 @@ use oxivpn_net::tcp::Listener;
 use oxivpn_proto::{DropCounters, Order, PeerRef, Report, StreamId, report};
 
 use crate::client::Tun;
+use crate::gremlin::Faults;
 use crate::turn::Traffic;
 use engine::Engine;
 pub(super) use engine::stream_limits;
@@ -54,6 +55,8 @@ pub struct Setup {
     pub max_streams: usize,
     /// Data packets that wait for a slow connection.
     pub stream_queue: usize,
+    /// Faults on purpose.
+    pub faults: Option<Arc<Faults>>,
 }
 
 /// What a worker is told.

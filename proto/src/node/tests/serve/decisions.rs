@@ -35,11 +35,8 @@ fn a_client_that_is_refused_replaces_nobody() {
     net.policy.admit = |_| Err("not now".into());
     // From another address, and from that of the one that is in.
     joined(&mut net, 2);
-    let mut again = Host::new(222, net.now, PATH);
-    let config = Arc::new(client.clone());
-    again.session = Some(again.node.connect(net.now, PATH, config, login("alice", "secret")).unwrap());
-    let other = net.clients.insert(1, again).unwrap();
-    net.drain();
+    let other = net.clients.remove(&1).unwrap();
+    net.restart(1, client.clone(), login("alice", "secret"));
     net.run(secs(8));
     let refused = CloseCause::AuthFailed { reason: "not now".into(), was_token: false };
     assert_eq!(net.clients[&1].closed(), [&refused]);
@@ -98,7 +95,8 @@ fn another_name_lasts_over_renegotiations_and_in_tokens() {
         };
         for _ in 0..2 {
             net.run(secs(61));
-            net.server.node.renegotiate(net.now, session);
+            let now = net.now;
+            net.server.node.renegotiate(now, session);
             net.run(secs(90));
             net.assert_alive(1, "after a renegotiation");
         }
@@ -131,7 +129,8 @@ fn who_becomes_somebody_else_is_cut_off_at_once() {
             Some(Verdict::Deny(String::new()))
         };
         let session = net.server.session.unwrap();
-        net.server.node.renegotiate(net.now, session);
+        let now = net.now;
+        net.server.node.renegotiate(now, session);
         net.drain();
         while net.server.count("TlsReady") < 2 {
             assert!(net.step(net.now + secs(1)), "no new key");
@@ -141,10 +140,8 @@ fn who_becomes_somebody_else_is_cut_off_at_once() {
         let peer = host.peer.unwrap();
         let before = net.server.inner.len();
         for (wait, passed) in [(1, usize::from(!renamed)), (10, usize::from(!renamed))] {
-            let mut inner = inner_packet(wait);
-            inner[12..16].copy_from_slice(&[10, 8, 0, 1]);
-            let packet = seal(&mut host, net.now, peer, &inner);
-            net.put(1, true, packet);
+            let packet = host.seal(net.now, peer, &inner(wait, 12, 1)).unwrap();
+            net.put(host.path, true, packet);
             net.run(secs(wait.into()));
             assert_eq!(net.server.inner.len() - before, passed, "renamed: {renamed}, {wait}");
             net.run(secs(5));
@@ -155,15 +152,18 @@ fn who_becomes_somebody_else_is_cut_off_at_once() {
 
 /// A handshake that is begun at `path`, and goes no further.
 fn half_open(net: &mut Net, config: &ClientConfig, path: Path) {
-    let mut host = Host::new(path.remote().unwrap().port() as u8, net.now, PATH);
+    let seed = [path.remote().unwrap().port() as u8; 32];
+    let mut host = Host::new(seed, net.now, path, Capabilities::USERSPACE, Duration::ZERO);
     host.node.connect(net.now, PATH, Arc::new(config.clone()), None).unwrap();
     let mut out = [0; MAX_CONTROL_DATAGRAM];
     for _ in 0..2 {
         while let Some(transmit) = host.node.poll_transmit(net.now, &mut out) {
-            net.server.node.handle_datagram(net.now, path, &mut out[..transmit.len]);
+            let now = net.now;
+            net.server.node.handle_datagram(now, path, &mut out[..transmit.len]);
         }
-        while let Some(transmit) = net.server.node.poll_transmit(net.now, &mut out) {
-            host.node.handle_datagram(net.now, PATH, &mut out[..transmit.len]);
+        let now = net.now;
+        while let Some(transmit) = net.server.node.poll_transmit(now, &mut out) {
+            host.node.handle_datagram(now, PATH, &mut out[..transmit.len]);
         }
     }
     net.drain();
@@ -179,7 +179,7 @@ fn handshakes_of_strangers_keep_nobody_out() {
         half_open(&mut net, &client, from(50, port));
     }
     for number in 1..=2 {
-        assert_eq!(net.server.node.sessions() as u16, 2 + number);
+        assert_eq!(net.server.node.sessions(), 2 + usize::from(number));
         net.join(number, client.clone(), None);
         assert!(net.up(number, secs(1)), "{number}: a crowd from one place gives way");
     }
@@ -200,11 +200,14 @@ fn nonsense_on_a_byte_stream_is_told() {
     let (server, _) = pairs().remove(1);
     let mut net = Net::new(server, 5);
     for (packet, unwelcome) in [(&[0x38; 14][..], 1), (&[0x20; 60], 2), (b"GET / HTTP/1.1", 3)] {
-        net.server.node.handle_datagram(net.now, Path::Stream(StreamId(7)), &mut packet.to_vec());
+        let now = net.now;
+        net.server.node.handle_datagram(now, Path::Stream(StreamId(7)), &mut packet.to_vec());
         net.drain();
         assert_eq!(net.server.count("Unwelcome(StreamId(7))"), unwelcome, "{packet:?}");
     }
-    net.server.node.handle_datagram(net.now, Net::address(1), &mut [0x38; 14]);
+    let path = net.address(1, 0);
+    let now = net.now;
+    net.server.node.handle_datagram(now, path, &mut [0x38; 14]);
     net.drain();
     assert_eq!(net.server.count("Unwelcome"), 3, "a datagram may be anybody's");
 }
