@@ -47,6 +47,7 @@ pub mod probe;
 pub mod report;
 mod seed;
 pub mod storm;
+pub mod table;
 pub mod tls;
 pub mod trace;
 mod truth;
