@@ -32,8 +32,7 @@ const OUTER_HEADERS: usize = 28;
 const TUNNEL_HEADERS: usize = 4 + 4 + 16;
 
 /// Content in a full packet, without and with a tunnel.
-const CONTENT: [usize; 2] =
-    [MTU - INNER_HEADERS, MTU - OUTER_HEADERS - TUNNEL_HEADERS - INNER_HEADERS];
+const CONTENT: [usize; 2] = [MTU - INNER_HEADERS, MTU - OUTER_HEADERS - TUNNEL_HEADERS - INNER_HEADERS];
 
 /// MTU of the hosts behind the tunnel. The tunnel's `mssfix` keeps their segments short enough.
 const INNER_MTU: usize = 1500;
@@ -47,7 +46,7 @@ const WINDOW: usize = 128 * 1024;
 /// How long each transfer is watched.
 const LASTS: Duration = Duration::from_secs(12);
 /// So that each transfer has a renegotiation within.
-const RENEG: Duration = Duration::from_secs(10);
+const RENEG: Duration = Duration::from_secs(5);
 
 const PORT: u16 = 5001;
 
@@ -230,10 +229,26 @@ impl fmt::Display for Percent {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "TCP (Reno, window {WINDOW} bytes) for {LASTS:?}, fetching, over {} kbit/s", RATE / 1000)?;
-        writeln!(f, "and {DELAY:?} in each direction; packets of {MTU} bytes, with {} of content plain,", CONTENT[0])?;
-        writeln!(f, "{} in a tunnel (AES-256-GCM, P_DATA_V2 on UDP and IPv4, reneg-sec {RENEG:?}).", CONTENT[1])?;
-        writeln!(f, "Headers alone leave {} of the goodput; required are {AT_LEAST} % of that.", Percent(ideal()))?;
+        writeln!(
+            f,
+            "TCP (Reno, window {WINDOW} bytes) for {LASTS:?}, fetching, over {} kbit/s",
+            RATE / 1000
+        )?;
+        writeln!(
+            f,
+            "and {DELAY:?} in each direction; packets of {MTU} bytes, with {} of content plain,",
+            CONTENT[0]
+        )?;
+        writeln!(
+            f,
+            "{} in a tunnel (AES-256-GCM, P_DATA_V2 on UDP and IPv4, reneg-sec {RENEG:?}).",
+            CONTENT[1]
+        )?;
+        writeln!(
+            f,
+            "Headers alone leave {} of the goodput; required are {AT_LEAST} % of that.",
+            Percent(ideal())
+        )?;
         writeln!(f, "\n  loss   plain kB/s  tunnel kB/s  ratio, median  of ideal")?;
         for row in &self.rows {
             let (Pair { plain, tunnel }, ratio) = (row.goodput(), row.ratio());

@@ -421,6 +421,7 @@ fn fingerprint(packet: &[u8]) -> Option<u64> {
             .and_then(|packet| (packet.next_header() == IpProtocol::Tcp).then(|| packet.payload())),
         _ => None,
     };
-    let begins = segment.and_then(|segment| TcpPacket::new_checked(segment).ok()).is_some_and(|tcp| tcp.syn());
+    let begins =
+        segment.and_then(|segment| TcpPacket::new_checked(segment).ok()).is_some_and(|tcp| tcp.syn());
     (!begins).then(|| xxh3_64(packet))
 }
