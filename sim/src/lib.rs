@@ -50,6 +50,7 @@ pub mod storm;
 pub mod tls;
 pub mod trace;
 mod truth;
+mod verdict;
 pub mod world;
 
 pub use link::{Bursts, Counters, Faults, Link};
