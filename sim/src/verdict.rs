@@ -5,6 +5,7 @@ use core::time::Duration;
 use oxivpn_proto::DropReason;
 
 use crate::link::Faults;
+use crate::machine::PlaneKind;
 use crate::plan::{Built, Fault, Item, Mishap, Plan};
 use crate::seed::Rate;
 use crate::trace::MachineId;
@@ -22,6 +23,10 @@ pub(crate) fn renegotiate(built: &mut Built, plan: &Plan) {
     let count = |world: &World| -> Vec<_> {
         callers.iter().map(|&caller| (world.deeds(caller).calls, world.deeds(caller).keys)).collect()
     };
+    // What began while there were faults comes to an end.
+    if !world.run_for(shape.hand_window) {
+        return;
+    }
     let before = count(world);
     let clear = Faults { delay: shape.delay, ..Faults::NONE };
     let dark = Faults { loss: Rate::ALWAYS, ..clear };
@@ -61,7 +66,8 @@ pub(crate) fn rest(built: &mut Built, plan: &Plan) {
     let Built { world, hub, callers, .. } = built;
     let machines: Vec<MachineId> = world.machines().map(|machine| machine.id()).collect();
     let often = plan.shape.reneg.iter().any(|every| !every.is_zero() && *every < Duration::from_secs(3600));
-    let settles = !often && plan.shape.reneg_packets == 0 && plan.shape.tran_window <= Duration::from_secs(60);
+    let settles =
+        !often && plan.shape.reneg_packets == 0 && plan.shape.tran_window <= Duration::from_secs(60);
     let calm = is_calm(plan);
     let spoils = plan.items.iter().any(spoils);
     for id in machines {
@@ -82,7 +88,8 @@ pub(crate) fn rest(built: &mut Built, plan: &Plan) {
         }
     }
     if let Some((id, drops)) = replays(plan, world) {
-        return world.violate(Some(id), format!("{drops} packets dropped for DataReplay, which nothing explains"));
+        return world
+            .violate(Some(id), format!("{drops} packets dropped for DataReplay, which nothing explains"));
     }
     leave(built, plan);
 }
@@ -108,7 +115,8 @@ fn replays(plan: &Plan, world: &World) -> Option<(MachineId, u64)> {
 /// Who leaves and says so is gone at the other end at once.
 fn leave(built: &mut Built, plan: &Plan) {
     let Built { world, hub, callers, .. } = built;
-    if !plan.shape.exit_notify || plan.shape.stream {
+    // A kernel doesn't know the message.
+    if !plan.shape.exit_notify || plan.shape.stream || plan.shape.planes[0] != PlaneKind::Local {
         return;
     }
     let before = world.machine(*hub).ends().exits;
@@ -136,7 +144,10 @@ fn is_calm(plan: &Plan) -> bool {
     plan.items.iter().all(|item| match item {
         Item::Traffic { .. } | Item::Nat { .. } | Item::Stranger => true,
         Item::Line { fault, .. } => {
-            matches!(fault, Fault::Duplication(_) | Fault::Reordering(..) | Fault::Replay(..) | Fault::Jitter(_))
+            matches!(
+                fault,
+                Fault::Duplication(_) | Fault::Reordering(..) | Fault::Replay(..) | Fault::Jitter(_)
+            )
         }
         Item::Event { what, .. } => match what {
             Mishap::Renegotiate(_) => true,

@@ -198,7 +198,11 @@ impl Machine {
 
     pub(super) fn handle_event(&mut self, now: Instant, event: Event) {
         match event {
-            Event::Incoming { session, path, .. } => self.app.note_line(session, path),
+            Event::Incoming { session, path, .. } => {
+                self.app.note_line(session, path);
+                // Packets of a session that is over may begin one with the same ids, to which they are new.
+                self.seen.clear();
+            }
             Event::Login(ticket, login) => {
                 let Role::Server(server) = &self.role else { return };
                 let right = password(server.login.secret);

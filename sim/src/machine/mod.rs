@@ -238,7 +238,9 @@ impl Machine {
         let before = again.then(|| duplicates(self));
         self.node.handle_datagram(now, path, bytes);
         if let Some(before) = before {
-            self.check(duplicates(self) == before, || "a copy of a control packet got through its wrap".into());
+            self.check(duplicates(self) == before, || {
+                "a copy of a control packet got through its wrap".into()
+            });
         }
     }
 

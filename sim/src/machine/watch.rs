@@ -1,6 +1,6 @@
 //! What must hold at the seam between node, data plane and network, seen from outside.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 
 use oxivpn_proto::config::params::DataFormat;
 use oxivpn_proto::wire::data::{Peek, peek};
@@ -20,9 +20,9 @@ pub(super) struct Watch {
     pending: Vec<(u64, PeerRef)>,
     asynchronous: bool,
     /// Where authentic packets of each peer came from.
-    heard: BTreeSet<(PeerRef, Path)>,
+    heard: HashSet<(PeerRef, Path)>,
     /// Where packets came from that were dropped for what was in them.
-    dropped: BTreeSet<Path>,
+    dropped: HashSet<Path>,
 }
 
 struct Peer {

@@ -96,7 +96,10 @@ fn run() -> Result<usize> {
 
 /// The rows of a table that was written before.
 fn rows_of(text: &str) -> Vec<String> {
-    text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| mutant |")).map(Into::into).collect()
+    text.lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| mutant |"))
+        .map(Into::into)
+        .collect()
 }
 
 /// The mutants whose names contain one of `names`, or all.
@@ -152,7 +155,9 @@ impl Copy {
         let mut build = Command::new("cargo");
         build.current_dir(&self.tree).args(["build", "--quiet", "--release", "-p", "oxivpn-sim"]);
         build.env("CARGO_TARGET_DIR", &self.target).env("CARGO_PROFILE_RELEASE_LTO", "off");
-        build.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16").env("CARGO_PROFILE_RELEASE_INCREMENTAL", "true");
+        build
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+            .env("CARGO_PROFILE_RELEASE_INCREMENTAL", "true");
         output(&mut build).with_context(|| format!("{} does not build", mutant.name))?;
         let line = Regex::new(r"(?m)^seed (\d+): (.*)$")?;
         for from in (0..SEEDS).step_by(BATCH as usize) {
@@ -166,7 +171,8 @@ impl Copy {
             }
             if done.status.code().is_none_or(|code| code > 1) {
                 // The simulator itself gave up, which is noticed too.
-                let words = String::from_utf8_lossy(&done.stderr).lines().take(2).collect::<Vec<_>>().join(" ");
+                let words =
+                    String::from_utf8_lossy(&done.stderr).lines().take(2).collect::<Vec<_>>().join(" ");
                 return Ok(Some(Caught { seed: from, by: without_numbers(&words)? }));
             }
         }
@@ -177,7 +183,8 @@ impl Copy {
 /// What a violation says, without what differs from seed to seed.
 fn without_numbers(words: &str) -> Result<String> {
     let place = Regex::new(r"^[^ ]+: (machine \d+: )?")?.replace(words, "");
-    let short: String = Regex::new(r"\d[\d.]*(ms|µs|ns|s)?\b")?.replace_all(&place, "N").chars().take(110).collect();
+    let short: String =
+        Regex::new(r"\d[\d.]*(ms|µs|ns|s)?\b")?.replace_all(&place, "N").chars().take(110).collect();
     Ok(short.replace('|', "/"))
 }
 
