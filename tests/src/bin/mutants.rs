@@ -21,6 +21,9 @@ const SEEDS: u64 = 1000;
 /// Seeds of one call of the simulator.
 const BATCH: u64 = 20;
 
+/// Seconds for a batch; a mutant may let a world run in circles.
+const PATIENCE: &str = "300";
+
 /// What stands in the table's file above the table.
 const PREAMBLE: &str = "\
 # Mutants of the product
@@ -161,7 +164,8 @@ impl Copy {
         output(&mut build).with_context(|| format!("{} does not build", mutant.name))?;
         let line = Regex::new(r"(?m)^seed (\d+): (.*)$")?;
         for from in (0..SEEDS).step_by(BATCH as usize) {
-            let mut storm = Command::new(self.target.join("release/oxivpn-sim"));
+            let mut storm = Command::new("timeout");
+            storm.arg(PATIENCE).arg(self.target.join("release/oxivpn-sim"));
             storm.args(["storm", "--from", &from.to_string(), "--to", &(from + BATCH).to_string()]);
             let done = storm.current_dir(&self.target).output()?;
             let text = String::from_utf8_lossy(&done.stdout).into_owned();
@@ -170,10 +174,13 @@ impl Copy {
                 return Ok(Some(Caught { seed, by: without_numbers(&found[2])? }));
             }
             if done.status.code().is_none_or(|code| code > 1) {
-                // The simulator itself gave up, which is noticed too.
+                // The simulator gave up or found no end, which is noticed too.
                 let words =
                     String::from_utf8_lossy(&done.stderr).lines().take(2).collect::<Vec<_>>().join(" ");
-                return Ok(Some(Caught { seed: from, by: without_numbers(&words)? }));
+                return Ok(Some(Caught {
+                    seed: from,
+                    by: format!("a world without an end, or a panic {}", without_numbers(&words)?),
+                }));
             }
         }
         Ok(None)
