@@ -155,6 +155,7 @@ pub mod table;
 pub mod tls;
 pub mod trace;
 mod truth;
+mod verdict;
 pub mod world;
 
 pub use link::{Bursts, Counters, Faults, Link};

@@ -7,6 +7,7 @@ use oxivpn_proto::{DropReason, Instant};
 use crate::machine::Machine;
 use crate::plan::{Built, Cast, Fault, Item, Plan, build};
 use crate::trace::{Keep, MachineId};
+use crate::verdict;
 use crate::world::{Flow, Violation, World};
 
 /// Probes that must be answered in a row before a tunnel counts as well.
@@ -38,8 +39,11 @@ pub fn run(plan: &Plan, keep: Keep) -> Outcome {
         recover(&mut built, plan, healed);
     }
     let now = built.world.now();
-    if built.world.violations().is_empty() {
-        judge(&mut built, plan);
+    let checks: [fn(&mut Built, &Plan); 3] = [verdict::renegotiate, judge, verdict::rest];
+    for check in checks {
+        if built.world.violations().is_empty() {
+            check(&mut built, plan);
+        }
     }
     let violation = built.world.violations().first().cloned();
     Outcome { violation, digest: built.world.digest(), lasted: now - start, recovered: now - healed, built }

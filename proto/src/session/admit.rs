@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use super::configure::without_tokens;
+use super::exchange::State;
 use super::hello::{iv_proto, options_string};
 use super::offer::{Offer, offer};
 use super::push::messages;
@@ -523,7 +524,8 @@ impl Session {
             return self.dismiss(now, "AUTH_FAILED", CloseCause::Unanswered);
         }
         let renews = server.token.as_mut().and_then(|life| life.renew_at.take_if(|at| *at <= now.at));
-        if renews.is_some() {
+        // A negotiation that is under way brings a token of its own, and has no channel for this one yet.
+        if renews.is_some() && self.exchange.state() == State::Active {
             self.make_token(now);
             self.push_token(now);
         }

@@ -36,8 +36,21 @@ pub(super) struct App {
     calls: u64,
     streams: u64,
     accepted: u64,
+    /// How sessions ended, over all starts.
+    pub(super) ends: Ends,
     /// Inner address, once it is known.
     pub(super) address: Option<IpAddr>,
+}
+
+/// How sessions ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// Nothing was heard for `ping-restart`.
+    pub silence: u64,
+    /// TLS broke.
+    pub tls: u64,
+    /// The other end said that it leaves.
+    pub exits: u64,
 }
 
 /// A tunnel that is up.
@@ -74,6 +87,7 @@ impl App {
             calls: 0,
             streams: 0,
             accepted: 0,
+            ends: Ends::default(),
             address: own_address(role),
         }
     }
@@ -81,7 +95,7 @@ impl App {
     /// After a restart. Ports and streams are not used again.
     pub(super) fn reset(&mut self, role: &Role) {
         let (calls, asked, streams, accepted) = (self.calls, self.asked, self.streams, self.accepted);
-        *self = Self { calls, asked, streams, accepted, ..Self::new(role) };
+        *self = Self { calls, asked, streams, accepted, ends: self.ends, ..Self::new(role) };
     }
 
     pub(super) fn call_at(&mut self, at: Instant) {
@@ -126,6 +140,11 @@ impl Machine {
     /// How often it has called.
     pub fn calls(&self) -> u64 {
         self.app.calls
+    }
+
+    /// How its sessions ended so far.
+    pub fn ends(&self) -> Ends {
+        self.app.ends
     }
 
     /// Takes a stream that another machine opened.
@@ -179,7 +198,11 @@ impl Machine {
 
     pub(super) fn handle_event(&mut self, now: Instant, event: Event) {
         match event {
-            Event::Incoming { session, path, .. } => self.app.note_line(session, path),
+            Event::Incoming { session, path, .. } => {
+                self.app.note_line(session, path);
+                // Packets of a session that is over may begin one with the same ids, to which they are new.
+                self.seen.clear();
+            }
             Event::Login(ticket, login) => {
                 let Role::Server(server) = &self.role else { return };
                 let right = password(server.login.secret);
@@ -212,6 +235,11 @@ impl Machine {
                 let guest = self.app.guests.get(&session);
                 let name = guest.map(|(name, _)| name.clone()).unwrap_or_default();
                 let address = guest.and_then(|(_, lease)| lease.v4()).map(|v4| IpAddr::V4(v4.local));
+                if let Role::Server(server) = &self.role {
+                    let twice = self.app.tunnels.values().any(|tunnel| tunnel.name == name);
+                    let holds = !twice || server.config.duplicate_cn;
+                    self.check(holds, || format!("{name} has two tunnels"));
+                }
                 self.app.failed = 0;
                 self.app.tunnels.insert(session, Tunnel { peer, name, address, since: now });
                 let summary = format!("{:?} {flags}", params.cipher);
@@ -231,6 +259,12 @@ impl Machine {
     fn closed(&mut self, now: Instant, session: SessionHandle, cause: &CloseCause) {
         self.news(What::Closed { session: session.get(), cause: cause.to_string() });
         self.app.tunnels.remove(&session);
+        match cause {
+            CloseCause::PingRestart => self.app.ends.silence += 1,
+            CloseCause::Tls(_) => self.app.ends.tls += 1,
+            CloseCause::PeerExit => self.app.ends.exits += 1,
+            _ => {}
+        }
         if let Some((_, lease)) = self.app.guests.remove(&session)
             && let Some(addressing) = &mut self.app.addressing
         {

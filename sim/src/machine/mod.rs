@@ -15,15 +15,18 @@ use oxivpn_proto::config::NodeConfig;
 use oxivpn_proto::data::{Forward, HEADROOM, Opened, Payload, Slot, TAILROOM};
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
 use oxivpn_proto::wire::data::{Peek, peek};
+use oxivpn_proto::wrap::WrapConfig;
 use oxivpn_proto::{
-    Anchor, Directive, DropCounters, Instant, Node, Path, PeerRef, Report, StreamChange, StreamId,
+    Anchor, Directive, DropCounters, DropReason, Instant, Node, Path, PeerRef, Report, StreamChange, StreamId,
 };
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::seed::{Purpose, SeedTree};
 use crate::tls::Stream;
 use crate::trace::{MachineId, What};
 use app::App;
-pub use app::Tunnel;
+pub use app::{Ends, Tunnel};
 use plane::Plane;
 use role::Role;
 use watch::Watch;
@@ -90,6 +93,10 @@ pub struct Machine {
     /// has to arrive.
     congested: BTreeSet<StreamId>,
     buffer: Vec<u8>,
+    /// Whether its control channel is wrapped.
+    wrapped: bool,
+    /// Control packets that came since the last start, by hash.
+    seen: BTreeSet<u64>,
     /// What its TLS draws from; away while it runs.
     stream: Option<Stream>,
 }
@@ -113,7 +120,6 @@ impl Machine {
             boots: 0,
             watch: Watch::new(!plane.capabilities().synchronous),
             app: App::new(&role),
-            role,
             seeds,
             node,
             plane,
@@ -121,6 +127,9 @@ impl Machine {
             drops: DropCounters::default(),
             congested: BTreeSet::new(),
             buffer: Vec::new(),
+            wrapped: is_wrapped(&role),
+            role,
+            seen: BTreeSet::new(),
             stream: Some(stream),
         };
         machine.run(|machine| machine.start(now));
@@ -147,6 +156,7 @@ impl Machine {
         self.watch = Watch::new(!self.plane.capabilities().synchronous);
         self.app.reset(&self.role);
         self.actions.clear();
+        self.seen.clear();
         self.congested.clear();
         self.run(|machine| machine.start(now));
     }
@@ -200,14 +210,38 @@ impl Machine {
     /// Takes a packet from the network.
     pub(crate) fn handle_packet(&mut self, now: Instant, path: Path, mut bytes: Vec<u8>) {
         if !matches!(peek(&bytes), Peek::Data(_)) {
-            self.node.handle_datagram(now, path, &mut bytes);
-        } else if let Ok(Opened { peer, payload: Payload::Packet(inner) }) =
-            self.plane.open(now, path, &mut bytes)
-        {
-            let inner = inner.to_vec();
-            self.take_inner(now, peer, inner);
+            self.take_control(now, path, &mut bytes);
+            return self.drain(now);
+        }
+        let opened = match self.plane.open(now, path, &mut bytes) {
+            Ok(Opened { peer, payload: Payload::Packet(inner) }) => Ok((peer, Some(inner.to_vec()))),
+            Ok(Opened { peer, .. }) => Ok((peer, None)),
+            Err(reason) => Err(reason),
+        };
+        match opened {
+            Ok((peer, inner)) => {
+                self.watch.opened(Some(peer), path);
+                if let Some(inner) = inner {
+                    self.take_inner(now, peer, inner);
+                }
+            }
+            Err(DropReason::NotIp | DropReason::InnerSource) => self.watch.opened(None, path),
+            Err(_) => {}
         }
         self.drain(now);
+    }
+
+    /// A wrapped packet has an id of its own: a copy of it is stopped by its wrap, not by what comes behind.
+    fn take_control(&mut self, now: Instant, path: Path, bytes: &mut [u8]) {
+        let again = self.wrapped && !self.seen.insert(xxh3_64(bytes));
+        let duplicates = |machine: &Self| machine.node.drops().get(DropReason::Duplicate);
+        let before = again.then(|| duplicates(self));
+        self.node.handle_datagram(now, path, bytes);
+        if let Some(before) = before {
+            self.check(duplicates(self) == before, || {
+                "a copy of a control packet got through its wrap".into()
+            });
+        }
     }
 
     fn take_inner(&mut self, now: Instant, from: PeerRef, inner: Vec<u8>) {
@@ -319,6 +353,16 @@ impl Machine {
         self.node.sessions()
     }
 
+    /// Peers in the data plane that no tunnel belongs to.
+    pub(crate) fn idle_peers(&self) -> usize {
+        self.watch.peers().filter(|&peer| !self.app.peer_is_known(peer)).count()
+    }
+
+    /// The most keys that a peer in the data plane has; 0 if it isn't known.
+    pub(crate) fn most_keys(&self) -> usize {
+        self.watch.most_keys()
+    }
+
     /// Moves everything out of the machines, in the order that the core asks for.
     fn drain(&mut self, now: Instant) {
         for _ in 0..MAX_ROUNDS {
@@ -347,8 +391,13 @@ impl Machine {
         }
         while let Some(report) = self.plane.poll_report() {
             busy = true;
-            if let Report::Applied(seq) = report {
-                self.watch.applied(seq);
+            match report {
+                Report::Applied(seq) => self.watch.applied(seq),
+                Report::Floated { peer, to } => {
+                    let verdict = self.watch.floated(peer, to);
+                    self.judge(verdict);
+                }
+                _ => {}
             }
             self.node.handle_report(now, report);
         }
@@ -406,6 +455,15 @@ impl Machine {
     fn violation(&mut self, now: Instant, what: String) {
         self.news(What::Violation(format!("{now:?}: {what}")));
     }
+}
+
+fn is_wrapped(role: &Role) -> bool {
+    let (channel, v2) = match role {
+        Role::Server(server) => (&server.config.channel, server.config.tls_crypt_v2.is_some()),
+        Role::Client(client) => (&client.config.channel, false),
+        Role::Peer(peer) => (&peer.config.channel, peer.config.tls_crypt_v2.is_some()),
+    };
+    v2 || !matches!(channel.wrap, WrapConfig::None)
 }
 
 impl fmt::Debug for Machine {

@@ -1,16 +1,17 @@
 //! What must hold at the seam between node, data plane and network, seen from outside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use oxivpn_proto::config::params::DataFormat;
 use oxivpn_proto::wire::data::{Peek, peek};
 use oxivpn_proto::wire::ids::KeyId;
-use oxivpn_proto::{Directive, PeerRef};
+use oxivpn_proto::{Directive, Path, PeerRef};
 
 /// Keeps book of keys and of the packets sealed with them.
 ///
 /// - A packet-id is larger than all before it under the same key: a nonce is never used twice.
 /// - A packet is sealed with the key that was promoted last, and with no key that was retired.
+/// - A peer moves only to where an authentic packet of it came from.
 /// - Orders make sense: no key for a peer that isn't there, no promotion of a key that isn't installed.
 #[derive(Default)]
 pub(super) struct Watch {
@@ -20,6 +21,10 @@ pub(super) struct Watch {
     /// Peers that such a plane may not have removed yet.
     leaving: Vec<(u64, PeerRef)>,
     asynchronous: bool,
+    /// Where authentic packets of each peer came from.
+    heard: HashSet<(PeerRef, Path)>,
+    /// Where packets came from that were dropped for what was in them.
+    dropped: HashSet<Path>,
 }
 
 struct Peer {
@@ -119,6 +124,28 @@ impl Watch {
                 *key = Key::default();
             }
         }
+    }
+
+    /// An authentic packet came; whose, is not known if it was dropped for what was in it.
+    pub(super) fn opened(&mut self, peer: Option<PeerRef>, from: Path) {
+        match peer {
+            Some(peer) => self.heard.insert((peer, from)),
+            None => self.dropped.insert(from),
+        };
+    }
+
+    /// The plane says that a peer is elsewhere now.
+    pub(super) fn floated(&self, peer: PeerRef, to: Path) -> Result<(), String> {
+        if self.heard.contains(&(peer, to)) || self.dropped.contains(&to) {
+            return Ok(());
+        }
+        Err(format!("{peer:?} moves to {to:?}, from where nothing authentic came"))
+    }
+
+    /// The most keys that a peer has; 0 if that isn't known.
+    pub(super) fn most_keys(&self) -> usize {
+        let count = |peer: &Peer| peer.keys.iter().flatten().count();
+        self.peers.values().filter(|_| !self.asynchronous).map(count).max().unwrap_or(0)
     }
 
     /// The peers that the plane was told about.

@@ -236,7 +236,8 @@ impl<'a> Maker<'a> {
         let lifetime = Some(Duration::from_secs(3600));
         config.token = self.shape.token.then(|| TokenConfig {
             lifetime,
-            renewal: Duration::from_secs(600),
+            // So that some run out while the world lasts.
+            renewal: Duration::from_secs(20),
             external: false,
             secret: Zeroizing::new(self.secret),
         });
@@ -268,7 +269,9 @@ impl<'a> Maker<'a> {
 
     fn caller(&self, name: &str, server: core::net::SocketAddr, stranger: bool) -> Role {
         let (.., wrap) = self.wraps();
-        let tls = if stranger { self.authority.stranger() } else { self.authority.client(name) };
+        // Where there are passwords, a stranger has a stolen certificate.
+        let foreign = stranger && !self.shape.login;
+        let tls = if foreign { self.authority.stranger() } else { self.authority.client(name) };
         let retry = Retry { fresh_socket: self.shape.fresh_sockets, ..Retry::default() };
         if self.shape.cast == Cast::Pair {
             let mut channel = ChannelConfig::new(wrap, tls);
@@ -281,7 +284,7 @@ impl<'a> Maker<'a> {
         self.tune(&mut config.channel, true);
         let credentials = self.shape.login.then(|| Credentials {
             username: name.to_owned(),
-            password: Zeroizing::new(password(self.password())),
+            password: Zeroizing::new(password(self.password() ^ u64::from(stranger))),
             is_token: false,
         });
         let config = Arc::new(config);
