@@ -46,6 +46,7 @@ pub mod plan;
 pub mod probe;
 pub mod report;
 mod seed;
+pub mod shrink;
 pub mod storm;
 pub mod tls;
 pub mod trace;

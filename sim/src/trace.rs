@@ -195,7 +195,10 @@ impl Tape {
     /// Adds an event.
     pub fn record(&mut self, at: Instant, who: Option<MachineId>, what: What) {
         // Making the text costs more than all else here; what is told apart by it is told apart by packets, too.
-        self.mix(at, who.map_or(u64::MAX, |id| u64::from(id.0)), &[]);
+        // Samples are there only if records are kept, which must make no difference.
+        if !matches!(what, What::Sample { .. }) {
+            self.mix(at, who.map_or(u64::MAX, |id| u64::from(id.0)), &[]);
+        }
         if self.keep >= Keep::Records {
             self.records.push(Record { at, who, what });
         }

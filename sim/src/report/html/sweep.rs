@@ -7,6 +7,7 @@ use core::{
 use std::collections::BTreeMap;
 
 use super::markup::{Text, count, percent, plural, short, span};
+use crate::shrink::kind;
 
 /// Most failures in their table.
 const FAILURES: usize = 500;
@@ -167,7 +168,7 @@ fn failures(out: &mut String, sweep: &Sweep) -> fmt::Result {
     let mut alike: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for seed in &failed {
         let text = seed.failure.as_deref().unwrap_or_default();
-        let known = alike.entry(without_numbers(text)).or_insert((0, seed.seed));
+        let known = alike.entry(kind(text)).or_insert((0, seed.seed));
         known.0 += 1;
     }
     writeln!(
@@ -194,19 +195,6 @@ fn failures(out: &mut String, sweep: &Sweep) -> fmt::Result {
     writeln!(out, "</tbody></table></div><h3>Each of them</h3>")?;
     seed_table(out, failed.iter().copied().take(FAILURES))?;
     writeln!(out, "</section>")
-}
-
-/// A text with each number replaced, so that two that differ in numbers only are equal.
-fn without_numbers(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '0'..='9' if plain.ends_with('#') => {}
-            '0'..='9' => plain.push('#'),
-            c => plain.push(c),
-        }
-    }
-    plain
 }
 
 fn seed_table<'a>(out: &mut String, seeds: impl Iterator<Item = &'a Seed>) -> fmt::Result {
