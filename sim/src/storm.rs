@@ -77,23 +77,18 @@ pub fn run(plan: &Plan, keep: Keep) -> Outcome {
     let start = built.world.now();
     // What is left behind is looked at, not run.
     let played = catch_unwind(AssertUnwindSafe(|| play(plan, &mut built)));
-    let (ended, healed) = played.unwrap_or_else(|panic| {
+    let (well, healed) = played.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
         built.world.violate(None, format!("panic: {text}"));
         (built.world.now(), built.world.now())
     });
     let violation = built.world.violations().first().cloned();
-    Outcome {
-        violation,
-        digest: built.world.digest(),
-        lasted: ended - start,
-        recovered: ended - healed,
-        built,
-    }
+    let lasted = built.world.now() - start;
+    Outcome { violation, digest: built.world.digest(), lasted, recovered: well - healed, built }
 }
 
-/// Faults, healing, verdict; when everybody was well again, and when the healing was.
+/// Faults, healing, verdict. Returns when everybody was well again, and when the healing was.
 fn play(plan: &Plan, built: &mut Built) -> (Instant, Instant) {
     let start = built.world.now();
     let mut healed = start;
@@ -102,11 +97,12 @@ fn play(plan: &Plan, built: &mut Built) -> (Instant, Instant) {
         built.world.heal();
         recover(built, plan, healed);
     }
-    let ended = built.world.now();
+    let well = built.world.now();
     if built.world.violations().is_empty() {
+        built.world.note("all are well".into());
         judge(built, plan);
     }
-    (ended, healed)
+    (well, healed)
 }
 
 /// Everybody has to be up within the plan's patience, and to be heard in both directions.

@@ -77,6 +77,11 @@ pub enum What {
         /// Key-id.
         key: u8,
     },
+    /// The data plane forgets a peer and all its keys.
+    PeerRemoved {
+        /// Peer-id at this end.
+        peer: u32,
+    },
     /// The peer has another address.
     Floated {
         /// Number of the session at its node.
@@ -126,6 +131,7 @@ impl fmt::Display for What {
             Self::KeyInstalled { peer, key } => write!(f, "peer {peer}: key {key} installed"),
             Self::KeyPromoted { peer, key } => write!(f, "peer {peer}: key {key} sends"),
             Self::KeyRetired { peer, key } => write!(f, "peer {peer}: key {key} retired"),
+            Self::PeerRemoved { peer } => write!(f, "peer {peer}: removed, with its keys"),
             Self::Floated { session, to } => write!(f, "session {session}: the peer is at {to} now"),
             Self::Closed { session, cause } => write!(f, "session {session} ends: {cause}"),
             Self::Sample { sent, sent_bytes, received, received_bytes } => {

@@ -92,7 +92,15 @@ impl Case {
         let failure = outcome.violation.as_ref().map(|violation| violation.what.as_str());
         let (text, command) = (self.text(), self.command());
         let end = outcome.built.world.now();
-        let head = Head { seed: self.drawn.seed, commit, plan: &text, replay: &command, failure, end };
+        let head = Head {
+            seed: self.drawn.seed,
+            commit,
+            plan: &text,
+            replay: &command,
+            failure,
+            end,
+            hash: outcome.digest,
+        };
         let files = files(dir, &format!("seed-{}", self.drawn.seed), &head, &outcome.built)?;
         Ok((outcome, files))
     }

@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use oxivpn_sim::night::{self, Night};
 use oxivpn_sim::report::Head;
@@ -13,6 +14,7 @@ use super::clock::{cpu, words};
 use super::{Error, Verdict, args, keep};
 
 pub(super) fn run(options: &args::Night, out: &mut impl Write) -> Result<Verdict, Error> {
+    let start = Instant::now();
     let commit = keep::commit();
     let keep = if options.report.is_some() { Keep::Records } else { Keep::Hash };
     let (seed, clients) = (options.seed, options.clients);
@@ -30,7 +32,7 @@ pub(super) fn run(options: &args::Night, out: &mut impl Write) -> Result<Verdict
     }
     let broken = nights.iter().any(|night| night.failure.is_some());
     if let Some(path) = &options.report {
-        let elapsed = nights.iter().map(|night| night.real).sum();
+        let elapsed = start.elapsed();
         let title = format!("oxivpn night, seed {seed}");
         let sweep = Sweep { title, commit, elapsed, cores: 1, seeds: nights, ..Sweep::default() };
         keep::file(path, |out| write_sweep(out, &sweep))?;
@@ -47,7 +49,7 @@ fn spend(
     out: &mut impl Write,
     night: impl FnOnce() -> Night,
 ) -> Result<Seed, Error> {
-    let start = (std::time::Instant::now(), cpu());
+    let start = (Instant::now(), cpu());
     let night = night();
     let (real, used) = (start.0.elapsed(), cpu().saturating_sub(start.1));
     tell(&night, plan, (real, used), out)?;
@@ -60,7 +62,11 @@ fn spend(
         );
         let (seed, failure) = (options.seed, night.failure.as_deref());
         let end = night.built.world.now();
-        keep::page(&path, &Head { seed, commit, plan, replay: &replay, failure, end }, &night.built)?;
+        keep::page(
+            &path,
+            &Head { seed, commit, plan, replay: &replay, failure, end, hash: night.digest },
+            &night.built,
+        )?;
         page = path.file_name().and_then(|name| name.to_str()).map(ToOwned::to_owned);
     }
     let (hit, seen) = night.hit;

@@ -21,6 +21,7 @@ impl fmt::Display for Plan {
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.cast {
+            Cast::Server { clients: 1 } => f.write_str("server and 1 client")?,
             Cast::Server { clients } => write!(f, "server and {clients} clients")?,
             Cast::Pair => f.write_str("point to point")?,
         }

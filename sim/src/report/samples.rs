@@ -17,6 +17,7 @@ pub(crate) fn head(failure: Option<&str>) -> Head<'_> {
         replay: "cargo run --release -p oxivpn-sim -- storm --seed 7",
         failure,
         end: Instant::from_nanos(600 * SECOND),
+        hash: 0x1234_5678_9abc_def0,
     }
 }
 
@@ -42,6 +43,7 @@ pub(crate) fn every_what() -> Tape {
         What::Suspended,
         What::Resumed,
         What::KeyRetired { peer, key },
+        What::PeerRemoved { peer },
         What::Closed { session, cause: "ping <timeout>".to_owned() },
         What::Crashed,
         What::Started,

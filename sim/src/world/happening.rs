@@ -121,7 +121,7 @@ impl World {
         let keeps = self.tape.keeps_records();
         // Texts only where somebody reads them.
         let text = |faults: SiteFaults| Some(faults.to_string()).filter(|text| keeps && !text.is_empty());
-        let named = |text: String| format!("lines of site {site}: {text}");
+        let named = |text: String| format!("site {site}: {text}");
         let what = match (text(self.sites[site].faults), before.and_then(text)) {
             (Some(now), _) => What::Weather(named(now)),
             (None, before) => What::Cleared(before.map(named).unwrap_or_default()),

@@ -386,6 +386,11 @@ impl World {
         self.violations.push(Violation { at: self.now, who, what });
     }
 
+    /// Puts a text on the tape that is about the network as a whole.
+    pub fn note(&mut self, text: String) {
+        self.tape.record(self.now, None, What::Note(text));
+    }
+
     fn call_sample(&mut self) {
         let Some(every) = self.sample_every else { return };
         for index in 0..self.stations.len() {

@@ -15,6 +15,8 @@ const FAILURES: usize = 500;
 const SEEDS: usize = 2_000;
 /// Columns of a histogram.
 const COLUMNS: usize = 40;
+/// Fewer seeds make no histogram.
+const FEW: usize = 3;
 
 /// Many runs.
 #[derive(Clone, Debug, Default)]
@@ -48,7 +50,7 @@ pub struct Seed {
     pub failure: Option<String>,
     /// How long the run was in virtual time.
     pub virtual_time: Duration,
-    /// How long it took.
+    /// How much CPU time it took.
     pub real: Duration,
     /// The rolling hash at the end.
     pub hash: u64,
@@ -110,6 +112,7 @@ pub(super) fn body(sweep: &Sweep) -> Result<String, fmt::Error> {
     let mut out = String::new();
     top(&mut out, sweep)?;
     failures(&mut out, sweep)?;
+    pages(&mut out, sweep)?;
     if !sweep.mutants.is_empty() {
         mutants(&mut out, &sweep.mutants)?;
     }
@@ -118,12 +121,18 @@ pub(super) fn body(sweep: &Sweep) -> Result<String, fmt::Error> {
     }
     kinds(&mut out, &sweep.seeds)?;
     faults(&mut out, &sweep.seeds)?;
-    writeln!(out, "<div class=\"pair\">")?;
-    histogram(&mut out, "Real time of a seed", sweep.seeds.iter().map(|seed| nanos(seed.real)))?;
-    histogram(&mut out, "Virtual time of a seed", sweep.seeds.iter().map(|seed| nanos(seed.virtual_time)))?;
-    writeln!(out, "</div>")?;
+    if sweep.seeds.len() >= FEW {
+        histograms(&mut out, sweep)?;
+    }
     seeds(&mut out, &sweep.seeds)?;
     Ok(out)
+}
+
+fn histograms(out: &mut String, sweep: &Sweep) -> fmt::Result {
+    writeln!(out, "<div class=\"pair\">")?;
+    histogram(out, "CPU time of a seed", sweep.seeds.iter().map(|seed| nanos(seed.real)))?;
+    histogram(out, "Virtual time of a seed", sweep.seeds.iter().map(|seed| nanos(seed.virtual_time)))?;
+    writeln!(out, "</div>")
 }
 
 fn top(out: &mut String, sweep: &Sweep) -> fmt::Result {
@@ -197,11 +206,23 @@ fn failures(out: &mut String, sweep: &Sweep) -> fmt::Result {
     writeln!(out, "</section>")
 }
 
+/// Seeds that have a page; those that failed stand above.
+fn pages(out: &mut String, sweep: &Sweep) -> fmt::Result {
+    let has_page = |seed: &&Seed| seed.page.is_some() && seed.failure.is_none();
+    let many = sweep.seeds.iter().filter(has_page).count() as u64;
+    if many == 0 {
+        return Ok(());
+    }
+    writeln!(out, "<section><h2>Run by run <small>{} with a page</small></h2>", plural(many, "seed"))?;
+    seed_table(out, sweep.seeds.iter().filter(has_page).take(FAILURES))?;
+    writeln!(out, "</section>")
+}
+
 fn seed_table<'a>(out: &mut String, seeds: impl Iterator<Item = &'a Seed>) -> fmt::Result {
     writeln!(
         out,
         "<div class=\"scroll\"><table><thead><tr><th>seed</th><th class=\"text\">result</th><th class=\"text\">plan</th><th>virtual</th>\
-         <th>real</th><th class=\"text\">faults that hit</th><th>hash</th></tr></thead><tbody>"
+         <th>CPU</th><th class=\"text\">faults that hit</th><th>hash</th></tr></thead><tbody>"
     )?;
     for seed in seeds {
         let (class, result) = match &seed.failure {
