@@ -123,7 +123,12 @@ fn files(dir: &Path, name: &str, head: &Head<'_>, built: &Built) -> Result<Vec<P
         }
         names.push((public, name));
     }
-    let options = pcap::Options { ends: pcap::Ends::Sent, key_log: &key_log, names: &names, about: &about };
+    // A reader of captures puts a conversation together by its addresses.
+    let ends = match built.world.nats().next() {
+        Some(_) => pcap::Ends::Host(built.world.addresses(built.hub).1),
+        None => pcap::Ends::Sent,
+    };
+    let options = pcap::Options { ends, key_log: &key_log, names: &names, about: &about };
     file(&paths[0], |out| pcap::write(out, tape, &options))?;
     file(&paths[1], |out| text::write(out, head, tape))?;
     file(&paths[2], |out| html::write_run(out, head, tape))?;
