@@ -73,6 +73,14 @@ impl Case {
         text
     }
 
+    /// Tells the plan, with the numbers of its items.
+    pub(super) fn tell(&self, out: &mut impl Write) -> io::Result<()> {
+        for (number, line) in self.text().lines().enumerate() {
+            writeln!(out, "{:<13} {line}", if number == 0 { "plan" } else { "" })?;
+        }
+        Ok(())
+    }
+
     /// The command that runs it again.
     pub(super) fn command(&self) -> String {
         let mut command = format!("cargo run --release -p oxivpn-sim -- replay --seed {}", self.drawn.seed);
@@ -155,7 +163,10 @@ pub(super) fn file(
 
 /// Makes the directory that a file is to be in.
 pub(super) fn parent(path: &Path) -> Result<&Path, Error> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
     fs::create_dir_all(dir).map_err(Error::file(dir))?;
     Ok(dir)
 }

@@ -20,9 +20,7 @@ pub(super) fn run(options: &args::Replay, out: &mut impl Write) -> Result<Verdic
     }
     let commit = keep::commit();
     writeln!(out, "seed          {}, commit {commit}", options.seed)?;
-    for (number, line) in case.text().lines().enumerate() {
-        writeln!(out, "{:<13} {line}", if number == 0 { "plan" } else { "" })?;
-    }
+    case.tell(out)?;
     let (outcome, files) = match &options.out {
         Some(dir) => case.write(dir, &commit)?,
         None => (play(&case.plan(), Keep::Hash), Vec::new()),

@@ -165,9 +165,7 @@ impl Season {
             writeln!(out, "seed          {seed}, commit {}", self.commit)?;
             writeln!(out, "seeds like it {}{more}", listed.join(", "))?;
             let case = smallest(group.first, options.tries, out)?;
-            for (number, line) in case.text().lines().enumerate() {
-                writeln!(out, "{:<13} {line}", if number == 0 { "plan" } else { "" })?;
-            }
+            case.tell(out)?;
             writeln!(out, "replay        {}", case.command())?;
             if let Some(dir) = &options.out {
                 let (_, files) = case.write(dir, &self.commit)?;
