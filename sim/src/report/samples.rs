@@ -43,7 +43,6 @@ pub(crate) fn every_what() -> Tape {
         What::Suspended,
         What::Resumed,
         What::KeyRetired { peer, key },
-        What::PeerRemoved { peer },
         What::Closed { session, cause: "ping <timeout>".to_owned() },
         What::Crashed,
         What::Started,
@@ -56,6 +55,7 @@ pub(crate) fn every_what() -> Tape {
     {
         tape.record(Instant::from_nanos(SECOND / 2 + n as u64 * SECOND), Some(MachineId(1)), what);
     }
+    tape.record(Instant::from_nanos(29 * SECOND), Some(MachineId(1)), What::PeerRemoved { peer });
     tape.record(Instant::from_nanos(30 * SECOND), None, What::Weather("black hole".to_owned()));
     tape.record(Instant::from_nanos(40 * SECOND), None, What::Healed);
     tape
