@@ -150,6 +150,7 @@ pub mod plan;
 pub mod probe;
 pub mod report;
 mod seed;
+pub mod shrink;
 pub mod storm;
 pub mod table;
 pub mod tls;

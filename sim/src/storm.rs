@@ -1,11 +1,14 @@
 //! One world from its first packet to its verdict: faults, then a healed network, then everybody must be well.
 
 use core::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use oxivpn_proto::{DropReason, Instant};
 
+use crate::link::Counters;
 use crate::machine::Machine;
-use crate::plan::{Built, Cast, Fault, Item, Plan, build};
+use crate::nat;
+use crate::plan::{Built, Cast, Fault, Item, Mishap, Plan, build};
 use crate::trace::{Keep, MachineId};
 use crate::verdict;
 use crate::world::{Flow, Violation, World};
@@ -28,25 +31,84 @@ pub struct Outcome {
     pub built: Built,
 }
 
-/// Runs a plan to its end, or to the first broken invariant.
+impl Outcome {
+    /// How often each fault hit, and how often each thing happened that the plan has. Names are always the same, in
+    /// the same order.
+    pub fn hits(&self, plan: &Plan) -> Vec<(&'static str, u64)> {
+        let world = &self.built.world;
+        let lines = |counted: fn(&Counters) -> u64| world.lines().map(counted).sum::<u64>();
+        let nats = |counted: fn(&nat::Counters) -> u64| world.nats().map(|nat| counted(nat.counters())).sum();
+        let events = |wanted: fn(&Mishap) -> bool| {
+            let happened =
+                |item: &&Item| matches!(item, Item::Event { at, what } if wanted(what) && *at < self.lasted);
+            plan.items.iter().filter(happened).count() as u64
+        };
+        let items = |wanted: fn(&Item) -> bool| plan.items.iter().filter(|item| wanted(item)).count() as u64;
+        let (stalls, resets) = world.stream_troubles();
+        vec![
+            ("lost", lines(|c| c.lost)),
+            ("lost in a burst", lines(|c| c.burst_lost)),
+            ("too big", lines(|c| c.too_big)),
+            ("queue full", lines(|c| c.overflowed)),
+            ("duplicated", lines(|c| c.duplicated)),
+            ("reordered", lines(|c| c.reordered)),
+            ("corrupted", lines(|c| c.corrupted)),
+            ("truncated", lines(|c| c.truncated)),
+            ("replayed", lines(|c| c.replayed)),
+            ("kept out by a NAT", nats(|c| c.filtered + c.unknown)),
+            ("nobody there", world.lost_on_the_way()),
+            ("stream stalled", stalls),
+            ("stream reset", resets),
+            ("spell", items(|item| matches!(item, Item::Spell { .. }))),
+            ("crash", events(|what| matches!(what, Mishap::Crash(..)))),
+            ("sleep", events(|what| matches!(what, Mishap::Sleep(..)))),
+            ("clock jump", events(|what| matches!(what, Mishap::Skew(..)))),
+            ("NAT rebound", events(|what| matches!(what, Mishap::Rebind(_)))),
+            ("new address", events(|what| matches!(what, Mishap::Renumber(_)))),
+            ("leave", events(|what| matches!(what, Mishap::Leave(_)))),
+            ("forged sender", items(|item| matches!(item, Item::Traffic { forged: true, .. }))),
+            ("stranger", items(|item| matches!(item, Item::Stranger))),
+        ]
+    }
+}
+
+/// Runs a plan to its end, or to the first broken invariant. A panic of the core is one, too.
 pub fn run(plan: &Plan, keep: Keep) -> Outcome {
     let mut built = build(plan, keep);
+    let start = built.world.now();
+    // What is left behind is looked at, not run.
+    let played = catch_unwind(AssertUnwindSafe(|| play(plan, &mut built)));
+    let (well, healed) = played.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        built.world.violate(None, format!("panic: {text}"));
+        (built.world.now(), built.world.now())
+    });
+    let violation = built.world.violations().first().cloned();
+    let lasted = built.world.now() - start;
+    Outcome { violation, digest: built.world.digest(), lasted, recovered: well - healed, built }
+}
+
+/// Faults, healing, verdict. Returns when everybody was well again, and when the healing was.
+fn play(plan: &Plan, built: &mut Built) -> (Instant, Instant) {
     let start = built.world.now();
     let mut healed = start;
     if built.world.run_until(start + plan.shape.faulty) {
         healed = built.world.now();
         built.world.heal();
-        recover(&mut built, plan, healed);
+        recover(built, plan, healed);
     }
-    let now = built.world.now();
+    let well = built.world.now();
+    if built.world.violations().is_empty() {
+        built.world.note("all are well".into());
+    }
     let checks: [fn(&mut Built, &Plan); 3] = [verdict::renegotiate, judge, verdict::rest];
     for check in checks {
         if built.world.violations().is_empty() {
-            check(&mut built, plan);
+            check(built, plan);
         }
     }
-    let violation = built.world.violations().first().cloned();
-    Outcome { violation, digest: built.world.digest(), lasted: now - start, recovered: now - healed, built }
+    (well, healed)
 }
 
 /// Everybody has to be up within the plan's patience, and to be heard in both directions.

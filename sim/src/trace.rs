@@ -77,6 +77,11 @@ pub enum What {
         /// Key-id.
         key: u8,
     },
+    /// The data plane forgets a peer and all its keys.
+    PeerRemoved {
+        /// Peer-id at this end.
+        peer: u32,
+    },
     /// The peer has another address.
     Floated {
         /// Number of the session at its node.
@@ -126,6 +131,7 @@ impl fmt::Display for What {
             Self::KeyInstalled { peer, key } => write!(f, "peer {peer}: key {key} installed"),
             Self::KeyPromoted { peer, key } => write!(f, "peer {peer}: key {key} sends"),
             Self::KeyRetired { peer, key } => write!(f, "peer {peer}: key {key} retired"),
+            Self::PeerRemoved { peer } => write!(f, "peer {peer}: removed, with its keys"),
             Self::Floated { session, to } => write!(f, "session {session}: the peer is at {to} now"),
             Self::Closed { session, cause } => write!(f, "session {session} ends: {cause}"),
             Self::Sample { sent, sent_bytes, received, received_bytes } => {
@@ -195,7 +201,10 @@ impl Tape {
     /// Adds an event.
     pub fn record(&mut self, at: Instant, who: Option<MachineId>, what: What) {
         // Making the text costs more than all else here; what is told apart by it is told apart by packets, too.
-        self.mix(at, who.map_or(u64::MAX, |id| u64::from(id.0)), &[]);
+        // Samples are there only if records are kept, which must make no difference.
+        if !matches!(what, What::Sample { .. }) {
+            self.mix(at, who.map_or(u64::MAX, |id| u64::from(id.0)), &[]);
+        }
         if self.keep >= Keep::Records {
             self.records.push(Record { at, who, what });
         }

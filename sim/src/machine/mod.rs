@@ -431,6 +431,7 @@ impl Machine {
             }
             Directive::PromoteKey { peer, key } => What::KeyPromoted { peer: peer.id.get(), key: key.get() },
             Directive::RetireKey { peer, key } => What::KeyRetired { peer: peer.id.get(), key: key.get() },
+            Directive::RemovePeer { peer } => What::PeerRemoved { peer: peer.id.get() },
             _ => return,
         };
         self.news(what);

@@ -145,7 +145,9 @@ fn spell(
     let mut bad = normal;
     fault.apply(if up { &mut bad.up } else { &mut bad.down });
     world.plan(at, Happening::Lines(SiteId(site), bad));
-    world.plan(at + lasts, Happening::Lines(SiteId(site), normal));
+    // Later than the healing it would bring the line's own faults back.
+    let healed = world.now() + plan.shape.faulty;
+    world.plan((at + lasts).min(healed), Happening::Lines(SiteId(site), normal));
 }
 
 /// Makes the roles of a plan's machines.

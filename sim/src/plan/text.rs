@@ -3,7 +3,10 @@
 use core::fmt;
 
 use super::{Cast, Fault, Item, Mishap, Plan, Shape};
+use crate::link::{Bursts, Faults};
+use crate::pipe::PipeFaults;
 use crate::seed::Rate;
+use crate::world::SiteFaults;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -18,6 +21,7 @@ impl fmt::Display for Plan {
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.cast {
+            Cast::Server { clients: 1 } => f.write_str("server and 1 client")?,
             Cast::Server { clients } => write!(f, "server and {clients} clients")?,
             Cast::Pair => f.write_str("point to point")?,
         }
@@ -92,7 +96,7 @@ impl fmt::Display for Item {
             Self::Nat { site, kind } => {
                 write!(f, "site {site} is behind {}", kind.name().unwrap_or("a translator"))
             }
-            Self::Streams(faults) => write!(f, "streams: {faults:?}"),
+            Self::Streams(faults) => write!(f, "streams: {faults}"),
             Self::Event { at, what } => write!(f, "at {at:?}: {what}"),
             Self::Traffic { from, to, every, size, ask, forged } => {
                 write!(f, "machine {from} sends to {to} every {every:?}, {} to {} bytes", size.0, size.1)?;
@@ -122,5 +126,70 @@ impl fmt::Display for Mishap {
             Self::Renegotiate(who) => write!(f, "machine {who} renegotiates"),
             Self::Leave(who) => write!(f, "machine {who} leaves"),
         }
+    }
+}
+
+/// What is wrong, without the delay; nothing if nothing is.
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let never = |rate: Rate| rate == Rate::NEVER;
+        let faults = [
+            (self.loss == Rate::ALWAYS, Fault::BlackHole),
+            (!never(self.loss) && self.loss != Rate::ALWAYS, Fault::Loss(self.loss)),
+            (self.bursts != Bursts::NONE, Fault::Bursts(self.bursts)),
+            (!never(self.duplication), Fault::Duplication(self.duplication)),
+            (!never(self.reordering), Fault::Reordering(self.reordering, self.hold)),
+            (!never(self.corruption), Fault::Corruption(self.corruption, self.flips)),
+            (!never(self.truncation), Fault::Truncation(self.truncation)),
+            (!never(self.replay), Fault::Replay(self.replay, self.replay_after)),
+            (!self.jitter.is_zero(), Fault::Jitter(self.jitter)),
+            (self.rate > 0, Fault::Slow(self.rate, self.queue)),
+            (self.mtu < Self::NONE.mtu, Fault::Mtu(self.mtu)),
+        ];
+        let there = faults.iter().filter(|(there, _)| *there);
+        for (n, (_, fault)) in there.enumerate() {
+            write!(f, "{}{fault}", if n > 0 { ", " } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong in which direction; nothing if nothing is.
+impl fmt::Display for SiteFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (up, down) = (self.up.to_string(), self.down.to_string());
+        match (up.is_empty(), down.is_empty()) {
+            (true, true) => Ok(()),
+            (false, true) => write!(f, "from it {up}"),
+            (true, false) => write!(f, "to it {down}"),
+            (false, false) if up == down => write!(f, "{up}"),
+            (false, false) => write!(f, "from it {up}; to it {down}"),
+        }
+    }
+}
+
+/// What is wrong, without the delay; nothing if nothing is.
+impl fmt::Display for PipeFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut faults = Vec::new();
+        if self.blocked {
+            faults.push("blocked".to_owned());
+        }
+        if !self.jitter.is_zero() {
+            faults.push(format!("jitter {:?}", self.jitter));
+        }
+        if self.chunks != Rate::NEVER {
+            faults.push(format!("chunks {}", Percent(self.chunks)));
+        }
+        if self.buffer < Self::NONE.buffer {
+            faults.push(format!("buffer of {} bytes", self.buffer));
+        }
+        if self.stall != Rate::NEVER {
+            faults.push(format!("stalls {} for up to {:?}", Percent(self.stall), self.stall_for));
+        }
+        if self.reset != Rate::NEVER {
+            faults.push(format!("resets {}", Percent(self.reset)));
+        }
+        f.write_str(&faults.join(", "))
     }
 }

@@ -37,6 +37,8 @@ pub struct Head<'a> {
     pub failure: Option<&'a str>,
     /// The virtual time at the end.
     pub end: Instant,
+    /// The hash of the run, equal for equal runs.
+    pub hash: u64,
 }
 
 /// A virtual time as `h:mm:ss.uuuuuu`.

@@ -52,6 +52,9 @@ pub enum Ends {
     Sent,
     /// As they arrived only.
     Received,
+    /// What this address sent, and what arrived there. Where others are behind translators, both directions of a
+    /// conversation have the same addresses only here.
+    Host(IpAddr),
 }
 
 /// What a file has beside packets, and which packets.
@@ -117,6 +120,10 @@ fn packets(out: &mut impl Write, tape: &Tape, ends: Ends) -> io::Result<()> {
         Ends::Both => true,
         Ends::Sent => frame.seen == Seen::Sent,
         Ends::Received => frame.seen == Seen::Received,
+        Ends::Host(address) => match frame.seen {
+            Seen::Sent => frame.from.ip() == address,
+            Seen::Received => frame.to.ip() == address,
+        },
     };
     let mut records =
         tape.records.iter().filter(|record| !matches!(record.what, What::Sample { .. })).peekable();

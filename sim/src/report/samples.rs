@@ -17,6 +17,7 @@ pub(crate) fn head(failure: Option<&str>) -> Head<'_> {
         replay: "cargo run --release -p oxivpn-sim -- storm --seed 7",
         failure,
         end: Instant::from_nanos(600 * SECOND),
+        hash: 0x1234_5678_9abc_def0,
     }
 }
 
@@ -54,6 +55,7 @@ pub(crate) fn every_what() -> Tape {
     {
         tape.record(Instant::from_nanos(SECOND / 2 + n as u64 * SECOND), Some(MachineId(1)), what);
     }
+    tape.record(Instant::from_nanos(29 * SECOND), Some(MachineId(1)), What::PeerRemoved { peer });
     tape.record(Instant::from_nanos(30 * SECOND), None, What::Weather("black hole".to_owned()));
     tape.record(Instant::from_nanos(40 * SECOND), None, What::Healed);
     tape

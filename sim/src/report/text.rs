@@ -17,7 +17,7 @@ pub fn write(out: &mut impl Write, head: &Head<'_>, tape: &Tape) -> io::Result<(
     writeln!(out, "commit  {}", OneLine(head.commit))?;
     writeln!(out, "result  {}", OneLine(head.failure.unwrap_or("ok")))?;
     writeln!(out, "ended   {}", Clock(head.end))?;
-    writeln!(out, "hash    {:016x}", tape.digest())?;
+    writeln!(out, "hash    {:016x}", head.hash)?;
     if !head.replay.is_empty() {
         writeln!(out, "replay  {}", OneLine(head.replay))?;
     }

@@ -69,8 +69,9 @@ impl World {
         let site = |id: SiteId| usize::from(id.0);
         match happening {
             Happening::Lines(id, faults) => {
-                self.weather(format!("lines of site {}: {faults:?}", id.0));
+                let before = self.sites[site(id)].faults;
                 self.set_faults(site(id), faults);
+                self.lines_changed(site(id), Some(before));
             }
             Happening::Rebind(id) => {
                 let text = format!("the translator of site {} forgets everything", id.0);
@@ -119,8 +120,17 @@ impl World {
         }
     }
 
-    fn weather(&mut self, text: String) {
-        self.tape.record(self.now, None, What::Weather(text));
+    /// Records what the lines of a site are like from now on, and that this is another state than `before`.
+    pub(super) fn lines_changed(&mut self, site: usize, before: Option<SiteFaults>) {
+        let keeps = self.tape.keeps_records();
+        // Texts only where somebody reads them.
+        let text = |faults: SiteFaults| Some(faults.to_string()).filter(|text| keeps && !text.is_empty());
+        let named = |text: String| format!("site {site}: {text}");
+        let what = match (text(self.sites[site].faults), before.and_then(text)) {
+            (Some(now), _) => What::Weather(named(now)),
+            (None, before) => What::Cleared(before.map(named).unwrap_or_default()),
+        };
+        self.tape.record(self.now, None, what);
     }
 
     fn crash(&mut self, index: usize, off: Duration) {

@@ -190,6 +190,10 @@ pub struct World {
     sample_every: Option<Duration>,
     /// Packets for nobody: an address without site, a closed port, a machine that is off or asleep.
     lost_on_the_way: u64,
+    /// How often streams that are over stood still.
+    stalls: u64,
+    /// Streams that were reset or refused.
+    resets: u64,
 }
 
 impl World {
@@ -216,6 +220,8 @@ impl World {
             lossless: false,
             sample_every: None,
             lost_on_the_way: 0,
+            stalls: 0,
+            resets: 0,
         };
         if world.tape.keeps_records() {
             world.sample(Duration::from_secs(1));
@@ -236,6 +242,10 @@ impl World {
         let (up, down) = ([line(true, CONTROL), line(true, DATA)], [line(false, CONTROL), line(false, DATA)]);
         self.sites.push(Site { faults, up, down, nat, public, stations: Vec::new() });
         self.by_address.insert(public, index);
+        let healthy = |faults: Faults| faults == Faults { delay: faults.delay, ..Faults::NONE };
+        if !healthy(faults.up) || !healthy(faults.down) {
+            self.lines_changed(index, None);
+        }
         SiteId(index as u16)
     }
 
@@ -252,7 +262,7 @@ impl World {
         let here = &mut self.sites[site];
         here.stations.push(self.stations.len());
         let address = match here.nat {
-            Some(_) => IpAddr::V4(Ipv4Addr::new(192, 168, 0, here.stations.len() as u8 + 1)),
+            Some(_) => IpAddr::V4(Ipv4Addr::new(192, 168, site as u8, here.stations.len() as u8 + 1)),
             None => here.public,
         };
         self.tape.names.push(name.to_owned());
@@ -296,6 +306,8 @@ impl World {
     /// What byte streams are like from now on.
     pub fn set_pipe_faults(&mut self, faults: PipeFaults) {
         self.pipe_faults = faults;
+        let text = if self.tape.keeps_records() { format!("streams: {faults}") } else { String::new() };
+        self.tape.record(self.now, None, What::Weather(text));
     }
 
     /// Puts the traffic of each machine on the tape, each time this long.
@@ -382,6 +394,11 @@ impl World {
         self.violations.push(Violation { at: self.now, who, what });
     }
 
+    /// Puts a text on the tape that is about the network as a whole.
+    pub fn note(&mut self, text: String) {
+        self.tape.record(self.now, None, What::Note(text));
+    }
+
     fn call_sample(&mut self) {
         let Some(every) = self.sample_every else { return };
         for index in 0..self.stations.len() {
@@ -447,6 +464,23 @@ impl World {
     /// What lines did to packets, one after the other.
     pub fn lines(&self) -> impl Iterator<Item = &Counters> + '_ {
         self.sites.iter().flat_map(|site| site.up.iter().chain(&site.down)).map(Link::counters)
+    }
+
+    /// What translators did, one after the other.
+    pub fn nats(&self) -> impl Iterator<Item = &Nat> + '_ {
+        self.sites.iter().filter_map(|site| site.nat.as_ref())
+    }
+
+    /// How often byte streams stood still, and how many of them were reset or refused.
+    pub fn stream_troubles(&self) -> (u64, u64) {
+        let stalls: u64 = self.streams.values().map(Stream::stalls).sum();
+        (self.stalls + stalls, self.resets)
+    }
+
+    /// The address of a machine, and the one that others see it at.
+    pub fn addresses(&self, id: MachineId) -> (IpAddr, IpAddr) {
+        let station = &self.stations[usize::from(id.0)];
+        (station.address, self.sites[station.site].public)
     }
 
     /// What became of the probes from one machine to another.

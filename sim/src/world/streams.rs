@@ -26,6 +26,12 @@ pub(super) struct Stream {
     ends: [(usize, StreamId); 2],
 }
 
+impl Stream {
+    pub(super) fn stalls(&self) -> u64 {
+        [End::A, End::B].into_iter().map(|end| self.pipe.counters(end).stalls).sum()
+    }
+}
+
 /// A machine's end of a stream.
 pub(super) struct Line {
     stream: u32,
@@ -169,6 +175,8 @@ impl World {
         if reset {
             stream.pipe.reset(self.now);
         }
+        self.stalls += stream.stalls();
+        self.resets += u64::from(stream.pipe.is_reset());
         self.agenda.set(Part::Pipe(number), None);
         for (index, id) in stream.ends {
             if self.stations[index].lines.get(&id).is_some_and(|line| line.stream == number) {

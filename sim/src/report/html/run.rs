@@ -78,7 +78,7 @@ fn top(out: &mut String, head: &Head<'_>, tape: &Tape, story: &Story) -> fmt::Re
         ("packets sent", count(total.sent)),
         ("lost", format!("{} ({})", count(lost), percent(lost, total.sent))),
         ("commit", format!("<code>{}</code>", Text(head.commit))),
-        ("hash", format!("<code>{:016x}</code>", tape.digest())),
+        ("hash", format!("<code>{:016x}</code>", head.hash)),
     ] {
         writeln!(out, "<div><dt>{name}</dt><dd>{value}</dd></div>")?;
     }

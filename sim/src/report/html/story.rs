@@ -249,6 +249,9 @@ impl Machine {
                 }
             }
             What::KeyRetired { peer, key } => self.retire(at, (*peer, *key)),
+            What::PeerRemoved { peer } => {
+                (0..8).for_each(|key| self.retire(at, (*peer, key)));
+            }
             What::Floated { .. } => self.mark(at, Sign::Floated, what.to_string()),
             What::Closed { session, cause } => {
                 self.close(at, *session, cause);

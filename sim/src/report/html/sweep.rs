@@ -7,6 +7,7 @@ use core::{
 use std::collections::BTreeMap;
 
 use super::markup::{Text, count, percent, plural, short, span};
+use crate::shrink::kind;
 
 /// Most failures in their table.
 const FAILURES: usize = 500;
@@ -14,6 +15,8 @@ const FAILURES: usize = 500;
 const SEEDS: usize = 2_000;
 /// Columns of a histogram.
 const COLUMNS: usize = 40;
+/// Fewer seeds make no histogram.
+const FEW: usize = 3;
 
 /// Many runs.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +50,7 @@ pub struct Seed {
     pub failure: Option<String>,
     /// How long the run was in virtual time.
     pub virtual_time: Duration,
-    /// How long it took.
+    /// How much CPU time it took.
     pub real: Duration,
     /// The rolling hash at the end.
     pub hash: u64,
@@ -109,6 +112,7 @@ pub(super) fn body(sweep: &Sweep) -> Result<String, fmt::Error> {
     let mut out = String::new();
     top(&mut out, sweep)?;
     failures(&mut out, sweep)?;
+    pages(&mut out, sweep)?;
     if !sweep.mutants.is_empty() {
         mutants(&mut out, &sweep.mutants)?;
     }
@@ -117,12 +121,18 @@ pub(super) fn body(sweep: &Sweep) -> Result<String, fmt::Error> {
     }
     kinds(&mut out, &sweep.seeds)?;
     faults(&mut out, &sweep.seeds)?;
-    writeln!(out, "<div class=\"pair\">")?;
-    histogram(&mut out, "Real time of a seed", sweep.seeds.iter().map(|seed| nanos(seed.real)))?;
-    histogram(&mut out, "Virtual time of a seed", sweep.seeds.iter().map(|seed| nanos(seed.virtual_time)))?;
-    writeln!(out, "</div>")?;
+    if sweep.seeds.len() >= FEW {
+        histograms(&mut out, sweep)?;
+    }
     seeds(&mut out, &sweep.seeds)?;
     Ok(out)
+}
+
+fn histograms(out: &mut String, sweep: &Sweep) -> fmt::Result {
+    writeln!(out, "<div class=\"pair\">")?;
+    histogram(out, "CPU time of a seed", sweep.seeds.iter().map(|seed| nanos(seed.real)))?;
+    histogram(out, "Virtual time of a seed", sweep.seeds.iter().map(|seed| nanos(seed.virtual_time)))?;
+    writeln!(out, "</div>")
 }
 
 fn top(out: &mut String, sweep: &Sweep) -> fmt::Result {
@@ -167,7 +177,7 @@ fn failures(out: &mut String, sweep: &Sweep) -> fmt::Result {
     let mut alike: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for seed in &failed {
         let text = seed.failure.as_deref().unwrap_or_default();
-        let known = alike.entry(without_numbers(text)).or_insert((0, seed.seed));
+        let known = alike.entry(kind(text)).or_insert((0, seed.seed));
         known.0 += 1;
     }
     writeln!(
@@ -196,24 +206,23 @@ fn failures(out: &mut String, sweep: &Sweep) -> fmt::Result {
     writeln!(out, "</section>")
 }
 
-/// A text with each number replaced, so that two that differ in numbers only are equal.
-fn without_numbers(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '0'..='9' if plain.ends_with('#') => {}
-            '0'..='9' => plain.push('#'),
-            c => plain.push(c),
-        }
+/// Seeds that have a page; those that failed stand above.
+fn pages(out: &mut String, sweep: &Sweep) -> fmt::Result {
+    let has_page = |seed: &&Seed| seed.page.is_some() && seed.failure.is_none();
+    let many = sweep.seeds.iter().filter(has_page).count() as u64;
+    if many == 0 {
+        return Ok(());
     }
-    plain
+    writeln!(out, "<section><h2>Run by run <small>{} with a page</small></h2>", plural(many, "seed"))?;
+    seed_table(out, sweep.seeds.iter().filter(has_page).take(FAILURES))?;
+    writeln!(out, "</section>")
 }
 
 fn seed_table<'a>(out: &mut String, seeds: impl Iterator<Item = &'a Seed>) -> fmt::Result {
     writeln!(
         out,
         "<div class=\"scroll\"><table><thead><tr><th>seed</th><th class=\"text\">result</th><th class=\"text\">plan</th><th>virtual</th>\
-         <th>real</th><th class=\"text\">faults that hit</th><th>hash</th></tr></thead><tbody>"
+         <th>CPU</th><th class=\"text\">faults that hit</th><th>hash</th></tr></thead><tbody>"
     )?;
     for seed in seeds {
         let (class, result) = match &seed.failure {

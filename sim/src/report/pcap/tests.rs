@@ -105,6 +105,12 @@ fn one_end_only() {
     let (packets, _) = read(&written(Ends::Received));
     assert_eq!(packets.len(), 7);
     assert!(packets.iter().all(|(end, ..)| *end == 1));
+    // What the server sent itself, and what it got; not what others sent to it.
+    let (packets, _) = read(&written(Ends::Host("192.0.2.1".parse().unwrap())));
+    assert!([0, 1].iter().all(|wanted| packets.iter().any(|(end, ..)| end == wanted)));
+    assert!(packets.len() < read(&written(Ends::Both)).0.len());
+    let (packets, _) = read(&written(Ends::Host("192.0.2.99".parse().unwrap())));
+    assert!(packets.is_empty());
 }
 
 #[test]
