@@ -197,17 +197,25 @@ impl Machine {
         self.id
     }
 
-    /// Takes a packet from the network.
-    pub(crate) fn handle_packet(&mut self, now: Instant, path: Path, mut bytes: Vec<u8>) {
+    /// Takes a packet from the network; whether it was a data packet that was opened.
+    pub(crate) fn handle_packet(&mut self, now: Instant, path: Path, mut bytes: Vec<u8>) -> bool {
+        let mut taken = false;
         if !matches!(peek(&bytes), Peek::Data(_)) {
             self.node.handle_datagram(now, path, &mut bytes);
-        } else if let Ok(Opened { peer, payload: Payload::Packet(inner) }) =
-            self.plane.open(now, path, &mut bytes)
-        {
-            let inner = inner.to_vec();
-            self.take_inner(now, peer, inner);
+        } else if let Ok(Opened { peer, payload }) = self.plane.open(now, path, &mut bytes) {
+            taken = true;
+            if let Payload::Packet(inner) = payload {
+                let inner = inner.to_vec();
+                self.take_inner(now, peer, inner);
+            }
         }
         self.drain(now);
+        taken
+    }
+
+    /// Where a tunnel's data goes.
+    pub(crate) fn path(&self, peer: PeerRef) -> Option<Path> {
+        self.plane.peer_path(peer)
     }
 
     fn take_inner(&mut self, now: Instant, from: PeerRef, inner: Vec<u8>) {

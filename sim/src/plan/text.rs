@@ -100,6 +100,10 @@ impl fmt::Display for Item {
                 f.write_str(if *forged { ", under a false address" } else { "" })
             }
             Self::Stranger => f.write_str("a stranger calls"),
+            Self::Gremlin { machine, mask } => {
+                write!(f, "gremlin {} in machine {machine}", u32::from(*mask))
+            }
+            Self::Attack { attack, at, lasts } => write!(f, "{attack}, at {at:?} for {lasts:?}"),
         }
     }
 }
