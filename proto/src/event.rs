@@ -114,6 +114,9 @@ pub enum Event {
         /// The client's session id, for the log.
         remote: SessionId,
     },
+    /// What came on this byte stream is of no session, and makes none. OpenVPN closes such a connection
+    /// (`openvpn: forward.c`, `check_tls_errors_co`).
+    Unwelcome(crate::StreamId),
     /// Answer with [`Node::answer_login`](crate::Node::answer_login).
     Login(LoginTicket, Box<Login>),
     /// Answer with [`Node::admit`](crate::Node::admit).
@@ -158,6 +161,7 @@ impl Event {
             | Self::ControlLost { .. }
             | Self::Floated { .. }
             | Self::Incoming { .. }
+            | Self::Unwelcome(_)
             | Self::Pushed { .. }
             | Self::PeerNegotiated { .. }
             | Self::Message { .. } => true,
@@ -238,7 +242,8 @@ pub enum CloseCause {
     Denied(String),
     /// The application did not answer a question within `hand-window`.
     Unanswered,
-    /// The same client connected anew, or floated onto this one's address.
+    /// The same client connected anew, or floated onto this one's address; or a handshake gave way to that of another
+    /// client, because there were too many.
     Replaced,
     /// The byte stream ended.
     StreamClosed,

@@ -190,6 +190,19 @@ pub struct AuthOptions {
     pub no_cache: bool,
     /// `auth-retry`.
     pub retry: AuthRetry,
+    /// `static-challenge`: something more to ask for, each time.
+    pub challenge: Option<StaticChallenge>,
+}
+
+/// A question that goes with the password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticChallenge {
+    /// What to ask.
+    pub text: String,
+    /// Whether the answer may be seen while it is typed.
+    pub echo: bool,
+    /// Whether the answer follows the password without more ado, rather than in base64 after `SCRV1`.
+    pub concat: bool,
 }
 
 /// Where user name and password come from.

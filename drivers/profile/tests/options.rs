@@ -320,6 +320,16 @@ fn credentials() {
     assert!(profile.auth.no_cache);
     assert_eq!(profile.auth.retry, AuthRetry::Interact);
     assert_eq!(with("auth-retry nointeract").auth.retry, AuthRetry::NoInteract);
+    let challenge = |words: &str| {
+        let challenge = with(&format!("static-challenge \"Your code\" {words}")).auth.challenge.unwrap();
+        assert_eq!(challenge.text, "Your code");
+        (challenge.echo, challenge.concat)
+    };
+    assert_eq!(
+        (challenge("1"), challenge("0 scrv1"), challenge("1 concat")),
+        ((true, false), (false, false), (true, true))
+    );
+    assert_eq!(with("").auth.challenge, None);
     assert!(!format!("{:?}", with("")).contains("secret"));
 }
 

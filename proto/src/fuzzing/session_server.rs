@@ -440,6 +440,7 @@ impl Play {
             Event::Pushed { session, .. } => said(session, "Pushed"),
             Event::ChallengeResponse { session, .. } => said(session, "ChallengeResponse"),
             Event::Reached { session, .. } => said(session, "Reached"),
+            Event::Unwelcome(_) => {}
             other => panic!("no event of a server: {other:?}"),
         }
     }
@@ -527,7 +528,7 @@ fn settings(script: &mut Script<'_>) -> ClientSettings {
     let time = script.byte();
     let session_timeout = (time & 1 != 0).then(|| secs(script.long()));
     let inactive = (time & 2 != 0).then(|| (secs(script.long()), script.long()));
-    ClientSettings { push, routes, session_timeout, inactive }
+    ClientSettings { push, routes, session_timeout, inactive, ..ClientSettings::default() }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::attempts::Attempts;
 use super::{Entry, Node};
 use crate::clock::Instant;
 use crate::config::PeerConfig;
@@ -12,9 +13,9 @@ use crate::drops::DropReason;
 use crate::endpoint::Endpoint;
 use crate::endpoint::doorman::{Doorman, Knock, Welcome};
 use crate::entropy::{Entropy, Purpose};
-use crate::event::CloseCause;
+use crate::event::{CloseCause, Event};
 use crate::handle::SessionHandle;
-use crate::limits::{MAX_PEER_SESSIONS, MAX_STATELESS_REPLIES};
+use crate::limits::{MAX_EVENTS, MAX_PEER_SESSIONS, MAX_STATELESS_REPLIES};
 use crate::path::Path;
 use crate::session::side::welcomes;
 use crate::session::{Accepted, Session};
@@ -54,6 +55,8 @@ pub(super) struct Door {
     spare: Vec<u8>,
     /// Sessions that came in here.
     inside: BTreeSet<SessionHandle>,
+    /// Those of them that have not shown who they are.
+    attempts: Attempts,
     /// Those of them that were let in, by common name, where a name may be in only once.
     names: BTreeMap<String, SessionHandle>,
 }
@@ -110,8 +113,14 @@ impl Door {
         self.names.insert(name, session).filter(|&before| before != session)
     }
 
+    /// A client has shown who it is.
+    pub(super) fn know(&mut self, session: SessionHandle) {
+        self.attempts.remove(session);
+    }
+
     pub(super) fn leave(&mut self, handle: SessionHandle, session: &Session) {
         self.inside.remove(&handle);
+        self.attempts.remove(handle);
         if self.names.get(session.common_name()) == Some(&handle) {
             self.names.remove(session.common_name());
         }
@@ -162,6 +171,7 @@ impl Node {
             Knock::Drop(reason) => {
                 self.door.spare = reply;
                 self.drops.count(reason);
+                self.turn_away(path, reason);
             }
             Knock::Welcome(welcome, verified) => {
                 self.door.spare = reply;
@@ -186,7 +196,9 @@ impl Node {
             return self.drops.count(DropReason::UnderWay);
         }
         match &audience {
-            Audience::Clients(config) if self.door.inside.len() >= config.max_clients => {
+            Audience::Clients(config)
+                if self.door.inside.len() >= config.max_clients && !self.make_room(now, &path) =>
+            {
                 return self.drops.count(DropReason::Full);
             }
             Audience::Peer(_) if self.door.inside.len() >= MAX_PEER_SESSIONS => self.drop_oldest_attempt(now),
@@ -220,6 +232,31 @@ impl Node {
         true
     }
 
+    /// What came on a byte stream makes no session.
+    fn turn_away(&mut self, path: Path, reason: DropReason) {
+        let Path::Stream(id) = path else { return };
+        let of_nobody = self.endpoint.find(&path).is_none() && self.endpoint.challenger(&path).is_none();
+        if of_nobody && reason != DropReason::RateLimited && self.events.len() < MAX_EVENTS {
+            self.events.push_back(Event::Unwelcome(id));
+        }
+    }
+
+    /// There are as many clients as may be. Handshakes count, as in OpenVPN (`openvpn: multi.c`,
+    /// `multi_create_instance`), but strangers can't keep others out with them: of a crowd from one place the oldest
+    /// gives way, or else whoever takes long.
+    fn make_room(&mut self, now: Instant, path: &Path) -> bool {
+        let takes_long = |handle: &SessionHandle| {
+            self.sessions.get(handle).is_some_and(|entry| now - entry.session.started() >= ATTEMPT)
+        };
+        let attempts = &self.door.attempts;
+        let victim = attempts.crowd(path).or_else(|| attempts.oldest().filter(takes_long));
+        if let Some(victim) = victim {
+            self.drops.count(DropReason::Full);
+            self.give_up(now, victim);
+        }
+        victim.is_some()
+    }
+
     fn drop_oldest_attempt(&mut self, now: Instant) {
         let oldest = self.door.inside.iter().copied().find(|&handle| !self.is_up(handle));
         if let Some(handle) = oldest {
@@ -241,5 +278,6 @@ impl Node {
             self.endpoint.challenge(path, handle, remote);
         }
         self.door.inside.insert(handle);
+        self.door.attempts.insert(handle, &path);
     }
 }

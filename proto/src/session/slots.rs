@@ -121,6 +121,13 @@ impl Slots {
         None
     }
 
+    /// Forgets all keys: nothing passes any more.
+    pub(crate) fn clear(&mut self, out: &mut VecDeque<Directive>) {
+        let gone = core::mem::replace(self, Self::new(self.peer));
+        let keys = [gone.old.map(|(key, _)| key), gone.sending, gone.pending.map(|(key, _)| key)];
+        out.extend(keys.into_iter().flatten().map(|key| Directive::RetireKey { peer: self.peer, key }));
+    }
+
     pub(crate) fn deadline(&self) -> Option<Deadline> {
         let promote =
             self.pending.filter(|(_, at)| *at < NEVER).map(|(_, at)| Deadline { at, why: Timer::Promote });
@@ -206,6 +213,21 @@ mod tests {
         assert_eq!(slots.handle_timeout(at(59), &mut out), None);
         assert_eq!(slots.handle_timeout(at(60), &mut out), Some(key(1)));
         assert_eq!(orders(&mut out), ["promote 1"]);
+    }
+
+    #[test]
+    fn all_keys_can_be_taken_at_once() {
+        let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
+        for n in 0..3 {
+            slots.install(key(n), data(), at(60), &mut out);
+            if n < 2 {
+                slots.rotate(at(3600), &mut out);
+            }
+        }
+        orders(&mut out);
+        slots.clear(&mut out);
+        assert_eq!(orders(&mut out), ["retire 1", "retire 2"]);
+        assert!(!slots.is_usable() && slots.deadline().is_none());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A server node with client nodes, over links with faults, in virtual time.
 
 mod broken;
+mod decisions;
 mod guards;
 
 use core::net::SocketAddr;
@@ -20,7 +21,9 @@ use crate::wrap::tls_crypt_v2::{ClientKeyV2, ServerKeyV2};
 /// What the server's application does.
 struct Policy {
     verdict: fn(&crate::event::login::Login) -> Option<Verdict>,
+    admit: fn(&crate::event::login::Admission) -> Result<(), String>,
     push: Vec<String>,
+    rename: Option<&'static str>,
 }
 
 /// A server and clients 1, 2, ... whose addresses end in their number, and the server's application.
@@ -113,7 +116,12 @@ impl Net {
     fn silent(seed: u8) -> Self {
         Self {
             net: net::Net::new(seed, Capabilities::USERSPACE, Duration::ZERO, PATH),
-            policy: Policy { verdict: |_| Some(Verdict::Accept), push: vec!["ping 10".into()] },
+            policy: Policy {
+                verdict: |_| Some(Verdict::Accept),
+                admit: |_| Ok(()),
+                push: vec!["ping 10".into()],
+                rename: None,
+            },
             seen: 0,
             open: Vec::new(),
         }
@@ -199,9 +207,11 @@ impl Net {
                     let settings = ClientSettings {
                         push: policy.push.clone(),
                         routes: vec![inner],
+                        username: policy.rename.map(str::to_owned),
                         ..ClientSettings::default()
                     };
-                    net.server.node.admit(now, ticket, Ok(settings));
+                    let decision = (policy.admit)(&admission).map(|()| settings);
+                    net.server.node.admit(now, ticket, decision);
                 }
                 event => net.server.events.push(event),
             }
@@ -639,21 +649,6 @@ fn a_client_that_begins_anew_at_its_address_keeps_its_number() {
         assert_eq!(net.server.node.sessions(), 2);
     }
     net.assert_alive(1, "the other client");
-}
-
-#[test]
-fn a_name_without_password_is_no_name() {
-    let (mut server, client) = pairs().remove(0);
-    server.login = LoginPolicy::Optional;
-    server.ask_login = true;
-    server.username_as_common_name = true;
-    let mut net = Net::new(server, 5);
-    net.policy.verdict = |login| {
-        assert!(login.username.is_none() && login.password.is_none() && login.common_name != "root");
-        Some(Verdict::Accept)
-    };
-    net.join(1, client, login("root", ""));
-    assert!(net.up(1, secs(1)));
 }
 
 #[test]

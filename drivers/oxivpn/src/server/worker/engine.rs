@@ -5,13 +5,14 @@ use std::collections::HashSet;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use oxivpn_net::tcp::Listener;
 use oxivpn_proto::config::params::DataFormat;
 use oxivpn_proto::data::table::MAX_OWN_PACKET;
-use oxivpn_proto::data::{Forward, Opened, Payload, Slot, overhead};
+use oxivpn_proto::data::{Forward, Opened, Payload, Slot, is_multicast, overhead};
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
 use oxivpn_proto::plane::DataPlane;
 use oxivpn_proto::plane::local::LocalPlane;
@@ -41,6 +42,9 @@ const OVERHEAD: usize = overhead(DataFormat::Epoch(PeerId::UNDEFINED));
 
 /// Bytes of control packets that fit into a connection's queue when data has filled its part.
 const CONTROL_QUEUE: usize = 64 * 1024;
+
+/// While so much news waits for the control thread, no connection is taken and no report of remote packets passed on.
+const MAX_NEWS: usize = 4096;
 
 /// Everything the thread owns.
 pub(super) struct Engine {
@@ -149,8 +153,28 @@ impl Engine {
     fn is_busy(&self) -> bool {
         self.sockets.any_readable()
             || self.streams.has_readable()
-            || self.listeners.iter().any(|(_, ready)| *ready)
+            || (!self.waits() && self.listeners.iter().any(|(_, ready)| *ready))
             || (self.device_readable && self.device.is_some() && self.out.has_room())
+    }
+
+    /// Whether the control thread is behind with its news; it wakes us when it has taken them.
+    fn waits(&self) -> bool {
+        self.shared.waits.load(Ordering::SeqCst)
+    }
+
+    /// Whether there is room for news that remote packets cause any number of. The flag goes up before the look, so
+    /// that the control thread sees it or we see that it has looked.
+    fn has_news_room(&self) -> bool {
+        let has_room = || self.shared.news.len() + self.news.len() < MAX_NEWS;
+        if has_room() {
+            return true;
+        }
+        self.shared.waits.store(true, Ordering::SeqCst);
+        let room = has_room();
+        if room {
+            self.shared.waits.store(false, Ordering::SeqCst);
+        }
+        room
     }
 
     fn notice(&mut self, token: Token, read: bool, write: bool) {
@@ -191,8 +215,11 @@ impl Engine {
     }
 
     fn collect_reports(&mut self) {
-        while let Some(report) = self.plane.poll_report() {
+        while !self.waits()
+            && let Some(report) = self.plane.poll_report()
+        {
             self.news.push(News::Report(report));
+            self.has_news_room();
         }
     }
 
@@ -285,6 +312,9 @@ impl Engine {
     }
 
     fn accept(&mut self) {
+        if !self.listeners.iter().any(|(_, ready)| *ready) || !self.has_news_room() {
+            return;
+        }
         for place in 0..self.listeners.len() {
             for _ in 0..BATCH {
                 let Some((listener, ready)) = self.listeners.get_mut(place).filter(|(_, ready)| *ready)
@@ -392,11 +422,12 @@ impl Engine {
     }
 
     fn deliver(&mut self, now: Instant, from: PeerRef, packet: &[u8]) {
-        if self.client_to_client
-            && let Forward::Peer(peer) = self.plane.forward(from, packet)
-        {
-            self.relay(now, peer, packet);
-            return;
+        if self.client_to_client {
+            match self.plane.forward(from, packet) {
+                Forward::Device => {}
+                Forward::Peer(peer) => return self.relay(now, peer, packet),
+                Forward::All => self.spread(now, Some(from), packet),
+            }
         }
         let Some(device) = &mut self.device else {
             self.totals.drops.count(DropReason::NotUp);
@@ -434,6 +465,15 @@ impl Engine {
         }
     }
 
+    /// A multicast goes to all clients but the one it came from (`openvpn: multi.c`, `multi_bcast`).
+    fn spread(&mut self, now: Instant, from: Option<PeerRef>, packet: &[u8]) {
+        let peers = core::mem::take(&mut self.peers);
+        for &peer in peers.iter().filter(|peer| Some(**peer) != from) {
+            self.relay(now, peer, packet);
+        }
+        self.peers = peers;
+    }
+
     /// Whether a packet for this peer need not be dropped; asked before it is sealed, because a packet id that is
     /// used up and never seen looks like loss.
     fn has_room(&self, peer: PeerRef, len: usize) -> bool {
@@ -467,7 +507,12 @@ impl Engine {
             };
             self.totals.traffic.device_read += len as u64;
             let Some(peer) = self.plane.lookup(&cell[HEADROOM..HEADROOM + len]) else {
-                self.totals.drops.count(DropReason::NoRoute);
+                if is_multicast(&cell[HEADROOM..HEADROOM + len]) {
+                    let packet = cell[HEADROOM..HEADROOM + len].to_vec();
+                    self.spread(now, None, &packet);
+                } else {
+                    self.totals.drops.count(DropReason::NoRoute);
+                }
                 continue;
             };
             if !self.streams.is_empty()

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A data packet is opened or sealed where it was read; nothing is allocated or locked for it. Control packets go
-//! into a buffer of fixed size, and are dropped and counted when it is full: their senders repeat them. Orders are
+//! into a buffer of fixed size, and are dropped and counted when it is full: their senders repeat them. Connections and
+//! reports that remote packets cause wait at their source while the control thread is behind with its news. Orders are
 //! carried out between batches and answered with [`Report::Applied`].
 
 mod engine;
@@ -20,6 +21,7 @@ mod tests;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -120,6 +122,8 @@ struct Shared {
     commands: Mailbox<Command>,
     news: Mailbox<News>,
     packets: Mutex<Packets>,
+    /// The worker has more to tell than the control thread has taken: it waits to be woken.
+    waits: AtomicBool,
 }
 
 /// The control thread's handle of a worker. Dropping it ends the thread.
@@ -138,6 +142,7 @@ impl Worker {
             commands: Mailbox::new(Box::new(move || drop(waker.wake()))),
             news: Mailbox::new(Box::new(wake)),
             packets: Mutex::new(Packets::new()),
+            waits: AtomicBool::new(false),
         });
         let engine = Engine::new(setup, poll, shared.clone())?;
         let thread = std::thread::Builder::new().name("packets".into()).spawn(move || {
@@ -163,6 +168,9 @@ impl Worker {
         self.shared.news.rest();
         core::mem::swap(&mut *lock(&self.shared.packets), packets);
         self.shared.news.take(news);
+        if self.shared.waits.swap(false, Ordering::SeqCst) {
+            self.shared.commands.wake();
+        }
     }
 
     /// Room for [`take`](Self::take).

@@ -309,6 +309,41 @@ fn clients_reach_each_other_without_the_device() {
 }
 
 #[test]
+fn multicast_goes_to_all_but_its_sender() {
+    let group = |mut packet: Vec<u8>| {
+        packet[16..20].copy_from_slice(&[224, 0, 0, 251]);
+        packet
+    };
+    for client_to_client in [false, true] {
+        let (socket, at) = udp();
+        let mut lab = Lab::new(vec![socket], Vec::new(), client_to_client);
+        let sockets = [plain(), plain(), plain()];
+        let mut clients = [0, 1, 2].map(|n| Client::new(n, Path::udp(0, at), DataFormat::V2));
+        for (n, socket) in sockets.iter().enumerate() {
+            lab.add(n as u32, Path::udp(0, socket.local_addr().unwrap()), DataFormat::V2);
+        }
+        let announced = group(packet(1, 0, 70));
+        lab.device.send(&announced).unwrap();
+        for (client, socket) in clients.iter_mut().zip(&sockets) {
+            assert_eq!(client.open(recv(socket)), announced);
+        }
+        let asked = group(packet(2, 0, 71));
+        sockets[0].send_to(&clients[0].seal(&asked), at).unwrap();
+        assert_eq!(lab.delivered(), asked);
+        // The next thing that each hears.
+        let last = group(packet(1, 0, 72));
+        lab.device.send(&last).unwrap();
+        assert_eq!(clients[0].open(recv(&sockets[0])), last, "it does not hear itself");
+        for n in [1, 2] {
+            if client_to_client {
+                assert_eq!(clients[n].open(recv(&sockets[n])), asked);
+            }
+            assert_eq!(clients[n].open(recv(&sockets[n])), last);
+        }
+    }
+}
+
+#[test]
 fn clients_on_connections_reach_each_other_and_their_sums_are_told() {
     let (listener, at) = listener();
     let mut lab = Lab::new(Vec::new(), vec![listener], true);
@@ -475,6 +510,23 @@ fn nonsense_ends_a_connection_and_too_many_are_refused() {
     let many: Vec<TcpStream> = (0..9).map(|_| TcpStream::connect(at).unwrap()).collect();
     lab.wait(|news| matches!(news, News::Refused(_)));
     assert_eq!(many.len(), 9);
+}
+
+#[test]
+fn connections_wait_while_the_control_thread_is_behind() {
+    let (listener, at) = listener();
+    let mut lab = Lab::new(Vec::new(), vec![listener], false);
+    // Nobody takes the news of those that are refused, until the kernel's queue is full, too.
+    let mut taken = 0;
+    while taken < 20_000 && TcpStream::connect_timeout(&at, Duration::from_millis(200)).is_ok() {
+        taken += 1;
+    }
+    let waiting = lab.worker.shared.news.len();
+    assert!((4096..4096 + 2 * crate::turn::BATCH).contains(&waiting), "{waiting} of {taken}");
+    lab.look();
+    lab.news.clear();
+    // It goes on by itself.
+    lab.wait(|news| matches!(news, News::Refused(_)));
 }
 
 #[test]
