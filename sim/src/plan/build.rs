@@ -71,7 +71,7 @@ pub fn build(plan: &Plan, keep: Keep) -> Built {
         let role = maker.caller("client1", server, true);
         strangers.push(world.add_machine(site, "stranger", role, shape.planes[1]));
     }
-    let healthy = plan.is_healthy_but_attacked();
+    let healthy = plan.is_healthy();
     if (shape.spare_data || healthy) && !plan.disturbs_data() {
         world.expect_no_loss();
     }

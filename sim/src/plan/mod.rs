@@ -282,10 +282,10 @@ impl Plan {
         })
     }
 
-    /// Whether there are attacks, and nothing else that is bad.
-    pub fn is_healthy_but_attacked(&self) -> bool {
+    /// Whether nothing is bad but attacks, if there are any.
+    pub fn is_healthy(&self) -> bool {
         let good = |item: &Item| matches!(item, Item::Traffic { .. } | Item::Attack { .. });
-        !self.shape.stream && self.is_attacked() && self.items.iter().all(good)
+        !self.shape.stream && self.items.iter().all(good)
     }
 
     /// Whether there are attacks.

@@ -45,10 +45,10 @@ impl World {
     /// Lets somebody attack from `span.0` until `span.1` or the healing. `hub` is the server or called peer. Has to be
     /// called before time passes.
     pub fn add_attack(&mut self, attack: Attack, hub: MachineId, span: (Instant, Instant)) {
-        for site in self.sites.iter().enumerate().filter(|(_, site)| site.nat.is_none()) {
-            for &index in &site.1.stations {
+        for (number, site) in self.sites.iter().enumerate().filter(|(_, site)| site.nat.is_none()) {
+            for &index in &site.stations {
                 let station = &self.stations[index];
-                self.siege.real.insert(SocketAddr::new(station.address, station.port), site.0);
+                self.siege.real.insert(SocketAddr::new(station.address, station.port), number);
             }
         }
         let station = &self.stations[usize::from(hub.0)];
@@ -133,7 +133,6 @@ impl World {
         if data {
             self.siege.fresh.insert(xxh3_64(bytes));
         }
-        // The address of a site at which nobody has sent yet is that of a server.
         if self.siege.real.contains_key(&to) {
             return;
         }
@@ -194,14 +193,14 @@ impl World {
     /// Each tunnel ends where a machine of its name is or was.
     fn watch_paths(&mut self, index: usize) {
         let machine = &self.stations[index].machine;
-        let paths = machine.tunnels().filter_map(|(_, tunnel)| {
+        let mut paths = machine.tunnels().filter_map(|(_, tunnel)| {
             Some((tunnel.name.clone(), machine.path(tunnel.peer).as_ref().and_then(Path::remote)?))
         });
-        let astray = paths.into_iter().find(|(name, remote)| match self.siege.real.get(remote) {
+        let astray = paths.find(|(name, remote)| match self.siege.real.get(remote) {
             None => !self.siege.borrowed.contains(remote),
             Some(&site) => {
-                let here = self.sites[site].stations.iter();
-                !name.is_empty() && !here.into_iter().any(|&there| self.tape.names.get(there) == Some(name))
+                let mut here = self.sites[site].stations.iter();
+                !name.is_empty() && !here.any(|&there| self.tape.names.get(there) == Some(name))
             }
         });
         if let Some((name, remote)) = astray {
