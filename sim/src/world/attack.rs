@@ -192,20 +192,24 @@ impl World {
 
     /// Each tunnel ends where a machine of its name is or was.
     fn watch_paths(&mut self, index: usize) {
+        if let Some((name, remote)) = self.astray(index) {
+            let what = format!("the tunnel of {name:?} leads to {remote}, at which it never was");
+            self.violate(Some(MachineId(index as u16)), what);
+        }
+    }
+
+    /// A tunnel that leads elsewhere: its name, and where.
+    fn astray(&self, index: usize) -> Option<(String, SocketAddr)> {
         let machine = &self.stations[index].machine;
         let mut paths = machine.tunnels().filter_map(|(_, tunnel)| {
             Some((tunnel.name.clone(), machine.path(tunnel.peer).as_ref().and_then(Path::remote)?))
         });
-        let astray = paths.find(|(name, remote)| match self.siege.real.get(remote) {
+        paths.find(|(name, remote)| match self.siege.real.get(remote) {
             None => !self.siege.borrowed.contains(remote),
             Some(&site) => {
                 let mut here = self.sites[site].stations.iter();
                 !name.is_empty() && !here.any(|&there| self.tape.names.get(there) == Some(name))
             }
-        });
-        if let Some((name, remote)) = astray {
-            let what = format!("the tunnel of {name:?} leads to {remote}, at which it never was");
-            self.violate(Some(MachineId(index as u16)), what);
-        }
+        })
     }
 }
