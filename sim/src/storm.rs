@@ -5,7 +5,7 @@ use core::time::Duration;
 use oxivpn_proto::{DropReason, Instant};
 
 use crate::machine::Machine;
-use crate::plan::{Built, Cast, Item, Plan, build};
+use crate::plan::{Built, Cast, Fault, Item, Plan, build};
 use crate::trace::{Keep, MachineId};
 use crate::world::{Flow, Violation, World};
 
@@ -141,8 +141,10 @@ fn forbidden(plan: &Plan, world: &World) -> Vec<DropReason> {
         _ => false,
     };
     let mut forbidden = vec![DropReason::DataAtControl];
-    // Packets of an earlier session that come late are under keys that the next one doesn't have.
-    let once = world.machines().all(|machine| machine.calls() <= 1 && machine.boots() == 0);
+    // Packets of an earlier session or negotiation that come late are under keys that the next one doesn't have.
+    let late = |item: &Item| matches!(item, Item::Line { fault: Fault::Replay(..), .. });
+    let once = !plan.items.iter().any(late)
+        && world.machines().all(|machine| machine.calls() <= 1 && machine.boots() == 0);
     if once && !plan.items.iter().any(spoils) {
         forbidden.extend([
             DropReason::WrapAuthentication,

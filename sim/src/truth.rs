@@ -128,7 +128,8 @@ impl Truth {
     /// Probes that had to arrive by now and did not. `stands` says whether an end is still there.
     pub(crate) fn broken(&mut self, now: Instant, stands: impl Fn(End) -> bool) -> Vec<String> {
         let mut broken = Vec::new();
-        while let Some(promise) = self.promises.pop_front_if(|promise| promise.due <= now) {
+        while self.promises.front().is_some_and(|promise| promise.due <= now) {
+            let Some(promise) = self.promises.pop_front() else { break };
             let Some(entry) = self.probes.get(promise.number as usize) else { continue };
             if !entry.arrived && promise.ends.into_iter().all(&stands) {
                 let Promise { number, ends: [from, to], .. } = promise;

@@ -17,6 +17,8 @@ pub(super) struct Watch {
     peers: BTreeMap<PeerRef, Peer>,
     /// Orders of which a plane that works later has not said that it carried them out.
     pending: Vec<(u64, PeerRef)>,
+    /// Peers that such a plane may not have removed yet.
+    leaving: Vec<(u64, PeerRef)>,
     asynchronous: bool,
 }
 
@@ -53,6 +55,10 @@ impl Watch {
                 };
             }
             Directive::RemovePeer { peer } => {
+                if self.asynchronous && self.peers.contains_key(&peer) {
+                    self.leaving.push((seq, peer));
+                    return Ok(());
+                }
                 return match self.peers.remove(&peer) {
                     Some(_) => Ok(()),
                     None => wrong("there is no such peer"),
@@ -100,6 +106,9 @@ impl Watch {
     /// The plane has carried out all orders up to this one.
     pub(super) fn applied(&mut self, seq: u64) {
         self.pending.retain(|(number, _)| *number > seq);
+        for (_, gone) in self.leaving.extract_if(.., |(number, _)| *number <= seq) {
+            self.peers.remove(&gone);
+        }
         for (peer, entry) in &mut self.peers {
             if !self.pending.iter().any(|(_, waits)| waits == peer) {
                 entry.sent.clear();
