@@ -139,6 +139,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod adversary;
 pub mod host;
 pub mod kernel;
 pub mod link;

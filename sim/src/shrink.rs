@@ -178,7 +178,9 @@ fn fewer_clients(mut plan: Plan, most: u16) -> Option<Plan> {
 fn item_reaches(item: &Item) -> u16 {
     match *item {
         Item::Line { site, .. } | Item::Spell { site, .. } | Item::Nat { site, .. } => site,
-        Item::Traffic { from, to, .. } => from.max(to),
+        Item::Traffic { from, to, .. } | Item::Transfer { from, to, .. } => from.max(to),
+        Item::Gremlin { machine, .. } => machine,
+        Item::Attack { attack, .. } => attack.site,
         Item::Streams(_) | Item::Stranger => 0,
         Item::Event { what, .. } => match what {
             Mishap::Crash(who, _)
@@ -198,7 +200,7 @@ fn shorter(mut plan: Plan, most: Duration) -> Option<Plan> {
         return None;
     }
     plan.shape.faulty = most;
-    plan.items.retain(|item| !matches!(item, Item::Spell { at, .. } | Item::Event { at, .. } if *at >= most));
+    plan.items.retain(|item| !matches!(item, Item::Spell { at, .. } | Item::Event { at, .. } | Item::Attack { at, .. } if *at >= most));
     Some(plan)
 }
 

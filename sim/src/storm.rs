@@ -208,7 +208,7 @@ fn judge(built: &mut Built, plan: &Plan) {
 fn forbidden(plan: &Plan, world: &World) -> Vec<DropReason> {
     let spoils = |item: &Item| match item {
         Item::Line { fault, .. } | Item::Spell { fault, .. } => fault.spoils(),
-        Item::Stranger => true,
+        Item::Stranger | Item::Gremlin { .. } | Item::Attack { .. } => true,
         _ => false,
     };
     let mut forbidden = vec![DropReason::DataAtControl];

@@ -133,8 +133,7 @@ fn leave(built: &mut Built, plan: &Plan) {
 fn spoils(item: &Item) -> bool {
     match item {
         Item::Line { fault, .. } | Item::Spell { fault, .. } => fault.spoils(),
-        Item::Stranger => true,
-        Item::Streams(_) => false,
+        Item::Stranger | Item::Gremlin { .. } | Item::Attack { .. } => true,
         _ => false,
     }
 }
@@ -142,7 +141,7 @@ fn spoils(item: &Item) -> bool {
 /// Whether nothing keeps packets from arriving, apart from addresses that change.
 fn is_calm(plan: &Plan) -> bool {
     plan.items.iter().all(|item| match item {
-        Item::Traffic { .. } | Item::Nat { .. } | Item::Stranger => true,
+        Item::Traffic { .. } | Item::Transfer { .. } | Item::Nat { .. } | Item::Stranger => true,
         Item::Line { fault, .. } => {
             matches!(
                 fault,
@@ -154,6 +153,6 @@ fn is_calm(plan: &Plan) -> bool {
             Mishap::Rebind(_) | Mishap::Renumber(_) => !plan.shape.stream,
             _ => false,
         },
-        Item::Spell { .. } | Item::Streams(_) => false,
+        Item::Spell { .. } | Item::Streams(_) | Item::Gremlin { .. } | Item::Attack { .. } => false,
     })
 }

@@ -255,6 +255,8 @@ impl Session {
         } else {
             timing.hand_window.min(timing.reneg / 2)
         };
+        // The other side forgets the key before after its own transition window, which is mostly as long as ours.
+        let window = window.min(timing.tran_window / 2);
         (self.exchange.started() + window).max(now.at + LAST_ACK)
     }
 

@@ -207,17 +207,19 @@ impl Machine {
         self.id
     }
 
-    /// Takes a packet from the network.
-    pub(crate) fn handle_packet(&mut self, now: Instant, path: Path, mut bytes: Vec<u8>) {
+    /// Takes a packet from the network; whether it was a data packet that was opened.
+    pub(crate) fn handle_packet(&mut self, now: Instant, path: Path, mut bytes: Vec<u8>) -> bool {
         if !matches!(peek(&bytes), Peek::Data(_)) {
             self.take_control(now, path, &mut bytes);
-            return self.drain(now);
+            self.drain(now);
+            return false;
         }
         let opened = match self.plane.open(now, path, &mut bytes) {
             Ok(Opened { peer, payload: Payload::Packet(inner) }) => Ok((peer, Some(inner.to_vec()))),
             Ok(Opened { peer, .. }) => Ok((peer, None)),
             Err(reason) => Err(reason),
         };
+        let taken = opened.is_ok();
         match opened {
             Ok((peer, inner)) => {
                 self.watch.opened(Some(peer), path);
@@ -229,6 +231,12 @@ impl Machine {
             Err(_) => {}
         }
         self.drain(now);
+        taken
+    }
+
+    /// Where a tunnel's data goes.
+    pub(crate) fn path(&self, peer: PeerRef) -> Option<Path> {
+        self.plane.peer_path(peer)
     }
 
     /// A wrapped packet has an id of its own: a copy of it is stopped by its wrap, not by what comes behind.

@@ -71,10 +71,15 @@ pub fn build(plan: &Plan, keep: Keep) -> Built {
         let role = maker.caller("client1", server, true);
         strangers.push(world.add_machine(site, "stranger", role, shape.planes[1]));
     }
-    if shape.spare_data && !plan.disturbs_data() {
+    let healthy = plan.is_healthy();
+    if (shape.spare_data || healthy) && !plan.disturbs_data() {
         world.expect_no_loss();
     }
-    schedule(&mut world, plan);
+    // Without protection whoever hears the session ids may write control messages.
+    if healthy && shape.wrap != WrapKind::None {
+        world.expect_no_end();
+    }
+    schedule(&mut world, plan, hub);
     Built { world, hub, callers, strangers, keys }
 }
 
@@ -101,7 +106,7 @@ fn line_faults(plan: &Plan, site: u16) -> SiteFaults {
     faults
 }
 
-fn schedule(world: &mut World, plan: &Plan) {
+fn schedule(world: &mut World, plan: &Plan, hub: MachineId) {
     let start = world.now();
     let end = start + plan.shape.faulty;
     for item in &plan.items {
@@ -128,6 +133,12 @@ fn schedule(world: &mut World, plan: &Plan) {
             }
             Item::Transfer { from, to, at, bytes } => {
                 world.add_transfer(start + at, (MachineId(from), MachineId(to)), bytes);
+            }
+            Item::Gremlin { machine, mask } => world.set_gremlin(MachineId(machine), mask),
+            // Whoever would write into a byte stream has to know its sequence numbers.
+            Item::Attack { .. } if plan.shape.stream => {}
+            Item::Attack { attack, at, lasts } => {
+                world.add_attack(attack, hub, (start + at, (start + at + lasts).min(end)));
             }
             Item::Line { .. } | Item::Nat { .. } | Item::Streams(_) | Item::Stranger => {}
         }

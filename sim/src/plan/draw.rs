@@ -3,8 +3,10 @@
 use core::time::Duration;
 
 use oxivpn_proto::config::cipher::DataCipher;
+use oxivpn_proto::gremlin::Mask;
 
 use super::{Cast, Fault, Item, Mishap, Plan, Shape, WrapKind, size};
+use crate::adversary::{Attack, Guise, Means};
 use crate::host::Transfer;
 use crate::link::Bursts;
 use crate::machine::PlaneKind;
@@ -34,14 +36,25 @@ impl Sheet {
 
 pub(super) fn draw(seed: u64) -> Plan {
     let sheet = Sheet { seeds: SeedTree::new(seed).branch(Branch::Plan, 0) };
-    let shape = shape(&sheet);
+    let mut shape = shape(&sheet);
     let mut items = Vec::new();
+    if sheet.draws(50, 0).hit(Rate::percent(10)) {
+        // Nothing but an attack: whatever breaks then was broken by it.
+        shape.stream = false;
+        traffic(&sheet, &shape, &mut items);
+        attacks(&sheet, &shape, &mut items);
+        return Plan { seed, shape, items };
+    }
     lines(&sheet, &shape, &mut items);
     events(&sheet, &shape, &mut items);
     traffic(&sheet, &shape, &mut items);
     transfers(&sheet, &shape, &mut items);
     if sheet.draws(40, 0).hit(Rate::percent(20)) && matches!(shape.cast, Cast::Server { .. }) {
         items.push(Item::Stranger);
+    }
+    gremlins(&sheet, &shape, &mut items);
+    if !shape.stream && sheet.draws(51, 0).hit(Rate::percent(35)) {
+        attacks(&sheet, &shape, &mut items);
     }
     Plan { seed, shape, items }
 }
@@ -197,6 +210,47 @@ fn events(sheet: &Sheet, shape: &Shape, items: &mut Vec<Item>) {
             }
         };
         items.push(Item::Event { at, what });
+    }
+}
+
+fn gremlins(sheet: &Sheet, shape: &Shape, items: &mut Vec<Item>) {
+    let mut draws = sheet.draws(60, 0);
+    if shape.stream || !draws.hit(Rate::percent(15)) {
+        return;
+    }
+    let machine = draws.below(size(shape).into()) as u16;
+    let mut level = || draws.below(4) as u8;
+    let mask = Mask { corrupt: level(), up_down: level(), drop: level(), ..Mask::default() };
+    items.push(Item::Gremlin { machine, mask });
+}
+
+fn attacks(sheet: &Sheet, shape: &Shape, items: &mut Vec<Item>) {
+    for number in 0..sheet.draws(52, 0).between(1, 4) {
+        let mut draws = sheet.draws(53, number);
+        let site = draws.between(1, u64::from(size(shape)) - 1) as u16;
+        let at = draws.time(Duration::ZERO, shape.faulty);
+        let (mut lasts, mut every) = (secs(draws.between(5, 100)), millis(draws.between(2, 400)));
+        let guise = *draws.pick(&[Guise::True, Guise::Port, Guise::Any]);
+        let (one, other) = (draws.below(2) == 0, draws.below(2) == 0);
+        let means = match draws.below(10) {
+            0 | 1 => Means::Replay { data: one, guise, prompt: other },
+            2 | 3 => Means::Spoil { cut: one, before: other },
+            4 => Means::Resets(guise),
+            5 => Means::Control,
+            6 => Means::Data(guise),
+            7 => {
+                // Some 10,000 in a few seconds.
+                (lasts, every) = (secs(4), Duration::from_micros(draws.between(300, 600)));
+                Means::FirstPackets
+            }
+            8 => {
+                (lasts, every) = (secs(4), Duration::from_micros(draws.between(500, 2000)));
+                Means::Garbage(guise)
+            }
+            _ => Means::Reflection,
+        };
+        let attack = Attack { number: number as u32, site, means, every };
+        items.push(Item::Attack { attack, at, lasts });
     }
 }
 

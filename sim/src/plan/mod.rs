@@ -11,7 +11,9 @@ mod usual;
 use core::time::Duration;
 
 use oxivpn_proto::config::cipher::DataCipher;
+use oxivpn_proto::gremlin::Mask;
 
+use crate::adversary::Attack;
 use crate::host::Transfer;
 use crate::link::{Bursts, Faults};
 use crate::machine::PlaneKind;
@@ -175,6 +177,22 @@ pub enum Item {
     },
     /// One more client, whose certificate comes from somebody else.
     Stranger,
+    /// OpenVPN's fault injector in a machine.
+    Gremlin {
+        /// In which.
+        machine: u16,
+        /// Which faults.
+        mask: Mask,
+    },
+    /// Somebody without any key sends packets.
+    Attack {
+        /// What they do.
+        attack: Attack,
+        /// From when on, after the start. They listen from the start on.
+        at: Duration,
+        /// For how long.
+        lasts: Duration,
+    },
 }
 
 /// A fault of a line in one direction.
@@ -272,9 +290,20 @@ impl Plan {
 
     /// Whether something may keep data from arriving although the shape spares it.
     fn disturbs_data(&self) -> bool {
-        self.items
-            .iter()
-            .any(|item| matches!(item, Item::Spell { .. } | Item::Event { .. } | Item::Nat { .. }))
+        self.items.iter().any(|item| {
+            matches!(item, Item::Spell { .. } | Item::Event { .. } | Item::Nat { .. } | Item::Gremlin { .. })
+        })
+    }
+
+    /// Whether nothing is bad but attacks, if there are any.
+    pub fn is_healthy(&self) -> bool {
+        let good = |item: &Item| matches!(item, Item::Traffic { .. } | Item::Attack { .. });
+        !self.shape.stream && self.items.iter().all(good)
+    }
+
+    /// Whether there are attacks.
+    pub fn is_attacked(&self) -> bool {
+        self.items.iter().any(|item| matches!(item, Item::Attack { .. }))
     }
 
     /// The plan without some of its items, by their index.

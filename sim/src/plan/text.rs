@@ -108,6 +108,10 @@ impl fmt::Display for Item {
                 write!(f, "at {at:?}: machine {from} sends {to} {sends} bytes by TCP, fetches {fetches}")
             }
             Self::Stranger => f.write_str("a stranger calls"),
+            Self::Gremlin { machine, mask } => {
+                write!(f, "gremlin {} in machine {machine}", u32::from(*mask))
+            }
+            Self::Attack { attack, at, lasts } => write!(f, "{attack}, at {at:?} for {lasts:?}"),
         }
     }
 }

@@ -21,6 +21,8 @@ pub(super) enum Part {
     Host(usize),
     /// A flow of probes.
     Flow(usize),
+    /// The next packet of an attack.
+    Attack(usize),
     /// Probes that should have arrived by now.
     Truth,
     /// The next sample for the tape.

@@ -182,6 +182,7 @@ impl World {
         self.tape.record(self.now, None, What::Healed);
         self.pipe_faults = PipeFaults { delay: self.pipe_faults.delay, ..PipeFaults::NONE };
         self.heal_streams();
+        self.end_attacks();
         for site in 0..self.sites.len() {
             let SiteFaults { up, down, spare_data } = self.sites[site].faults;
             let healed = |faults: Faults| Faults { delay: faults.delay, ..Faults::NONE };

@@ -11,6 +11,7 @@
 //! at a site share them. Between the sites everything passes at once.
 
 mod agenda;
+mod attack;
 mod happening;
 mod hosts;
 mod network;
@@ -20,7 +21,7 @@ mod traffic;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use oxivpn_proto::gremlin::{Gremlin, Mask};
 use oxivpn_proto::{Instant, StreamId};
@@ -34,6 +35,7 @@ use crate::seed::{Branch, Purpose, SeedTree};
 use crate::trace::{Keep, MachineId, Tape, What};
 use crate::truth::{End, Tally, Truth};
 use agenda::{Agenda, Part};
+use attack::Siege;
 pub use happening::Happening;
 use hosts::Hosts;
 pub use hosts::{Handle, Inner, TransferState};
@@ -187,6 +189,11 @@ pub struct World {
     violations: Vec<Violation>,
     /// Probes between machines whose tunnel stands must arrive.
     lossless: bool,
+    /// No session may end.
+    unbroken: bool,
+    /// Tunnels that came up and did not end: machine, how often it was switched on, session.
+    up: BTreeSet<(usize, u64, u64)>,
+    siege: Siege,
     sample_every: Option<Duration>,
     /// Packets for nobody: an address without site, a closed port, a machine that is off or asleep.
     lost_on_the_way: u64,
@@ -218,6 +225,9 @@ impl World {
             truth: Truth::default(),
             violations: Vec::new(),
             lossless: false,
+            unbroken: false,
+            up: BTreeSet::new(),
+            siege: Siege::default(),
             sample_every: None,
             lost_on_the_way: 0,
             stalls: 0,
@@ -303,6 +313,11 @@ impl World {
         self.lossless = true;
     }
 
+    /// From now on no tunnel may end, and no attempt to begin one. Only for networks without faults.
+    pub fn expect_no_end(&mut self) {
+        self.unbroken = true;
+    }
+
     /// What byte streams are like from now on.
     pub fn set_pipe_faults(&mut self, faults: PipeFaults) {
         self.pipe_faults = faults;
@@ -343,6 +358,7 @@ impl World {
             Part::Machine(index) => self.with(index, |machine, now| machine.handle_timeout(now)),
             Part::Host(index) => self.call_host(index),
             Part::Flow(index) => self.call_flow(index),
+            Part::Attack(index) => self.call_attack(index),
             Part::Truth => self.call_truth(),
             Part::Sample => self.call_sample(),
         }
@@ -385,7 +401,14 @@ impl World {
 
     fn record(&mut self, index: usize, what: What) {
         self.stations[index].deeds.note(&what);
+        let told = match what {
+            What::Established { .. } | What::Closed { .. } | What::Floated { .. } => Some(what.clone()),
+            _ => None,
+        };
         self.tape.record(self.now, Some(MachineId(index as u16)), what);
+        if let Some(what) = told {
+            self.watch_news(index, &what);
+        }
     }
 
     /// Enters a broken invariant; the world stands still from here on.

@@ -25,6 +25,7 @@ impl World {
         let from = SocketAddr::new(station.address, station.port);
         let site = station.site;
         self.tape.frame(self.now, Seen::Sent, (from, remote), false, &bytes);
+        self.watch_sent(index, remote, &bytes);
         self.enter_up(site, (from, remote), bytes);
     }
 
@@ -49,7 +50,7 @@ impl World {
                 Some(nat) => nat.outbound(self.now, from, to),
                 None => from,
             };
-            self.enter_down((public, to), bytes);
+            self.pass(site, (public, to), bytes);
         }
         let deadline = self.sites[site].up[class].deadline();
         self.agenda.set(Part::Up(site, class), deadline);
@@ -89,7 +90,12 @@ impl World {
                 continue;
             }
             self.tape.frame(self.now, Seen::Received, (from, to), false, &bytes);
-            self.with(index, |machine, now| machine.handle_packet(now, Path::udp(0, from), bytes));
+            let fresh = self.watch_arrival(from, &bytes);
+            let taken =
+                self.with(index, |machine, now| machine.handle_packet(now, Path::udp(0, from), bytes));
+            if let Some(hash) = fresh.filter(|_| taken) {
+                self.note_taken(hash);
+            }
         }
         let deadline = self.sites[site].down[class].deadline();
         self.agenda.set(Part::Down(site, class), deadline);

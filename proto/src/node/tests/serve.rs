@@ -362,6 +362,27 @@ fn renegotiations_from_either_side_lose_no_data() {
 }
 
 #[test]
+fn a_short_transition_window_loses_no_data() {
+    for (n, (mut server, mut client)) in pairs().into_iter().enumerate() {
+        for timing in [&mut server.channel.timing, &mut client.channel.timing] {
+            timing.hand_window = secs(60);
+            timing.tran_window = secs(20);
+        }
+        let mut net = Net::new(server, n as u8);
+        net.join(1, client, None);
+        assert!(net.up(1, secs(2)), "pair {n}");
+        net.at_client(1, Node::renegotiate);
+        net.drain();
+        for tick in 0..200u32 {
+            net.send_up(1, tick);
+            net.send_down(1, tick);
+            net.run(Duration::from_millis(400));
+        }
+        assert_eq!((net.server.inner.len(), net.clients[&1].inner.len()), (200, 200), "pair {n}");
+    }
+}
+
+#[test]
 fn strangers_leave_no_trace() {
     let (server, _) = pairs().remove(0);
     let mut net = Net::new(server, 1);

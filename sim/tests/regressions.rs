@@ -1,0 +1,17 @@
+//! Seeds of worlds in which a rule was broken once; each test has the name of the rule.
+
+use oxivpn_sim::plan::Plan;
+use oxivpn_sim::storm;
+use oxivpn_sim::trace::Keep;
+
+fn holds(seed: u64) {
+    let plan = Plan::draw(seed);
+    let violation = storm::run(&plan, Keep::Hash).violation;
+    assert!(violation.is_none(), "seed {seed}: {violation:?}\n{plan}");
+}
+
+/// With `tran-window` no longer than `hand-window` the other side forgot the key before while we still sent with it.
+#[test]
+fn a_key_sends_while_the_one_before_is_known() {
+    [1444, 2055, 2513].into_iter().for_each(holds);
+}
