@@ -454,3 +454,6 @@ impl Drop for Exchange {
         self.backlog.zeroize();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,6 +125,47 @@ fn fragments_wrong_lengths_and_other_protocols_stay() {
     assert_eq!(clamped(&v6, 1200), v6);
 }
 
+/// RFC 791: options make the IP header longer, and one below 20 bytes is none.
+#[test]
+fn the_segment_is_where_the_ip_header_ends() {
+    let syn = segment(false, SYN, &[2, 4, 0x05, 0xb4], &[]);
+    let mut with_options = [&syn[..20], &[1, 1, 1, 1], &syn[20..]].concat();
+    with_options[0] = 0x46;
+    with_options[3] += 4;
+    let out = clamped(&with_options, 1200);
+    assert_eq!(be16(&out, 46), 1200);
+    assert_eq!(be16(&out, 40), tcp_checksum(&out));
+    // A SYN with its flags where a header of 16 bytes would put them.
+    let mut short = [&syn[..16], &syn[20..], &[0; 4]].concat();
+    short[0] = 0x44;
+    assert_eq!(clamped(&short, 1200), short);
+}
+
+/// An option that claims more than the TCP header has left is none of the header's.
+#[test]
+fn an_option_that_overhangs_the_header_is_left_alone() {
+    for options in [[1, 1, 2, 4], [1, 1, 1, 2], [1, 2, 4, 9]] {
+        let syn = segment(false, SYN, &options, &[0xff; 4]);
+        assert_eq!(clamped(&syn, 1200), syn, "{options:?}");
+    }
+}
+
+/// RFC 1624: the sum folds twice, as the first fold may carry once more.
+#[test]
+fn a_carry_out_of_the_first_fold_is_not_lost() {
+    let options = [1, 2, 4, 0x02, 0x00, 0, 0, 0];
+    let base = segment(false, SYN, &options, &[0; 2]);
+    // In the odd place 0x200 becomes 0x1ff by adding 0x1fefe in all, and with this sum that makes 0x1ffff.
+    let wanted = 0x0101;
+    let both = wanted + u32::from(tcp_checksum(&base));
+    let payload = ((both & 0xffff) + (both >> 16)) as u16;
+    let syn = segment(false, SYN, &options, &payload.to_be_bytes());
+    assert_eq!(tcp_checksum(&syn), !(wanted as u16));
+    let out = clamped(&syn, 0x01ff);
+    assert_eq!(be16(&out, 43), 0x01ff);
+    assert_eq!(be16(&out, 36), tcp_checksum(&out));
+}
+
 /// Options in any number and order, padded to whole words.
 fn options() -> impl Strategy<Value = Vec<u8>> {
     let one = prop_oneof![

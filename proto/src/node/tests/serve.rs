@@ -1,6 +1,7 @@
 //! A server node with client nodes, over links with faults, in virtual time.
 
 mod guards;
+mod rules;
 
 use core::net::SocketAddr;
 

@@ -1,0 +1,105 @@
+//! What a server does for a client, and what a client may say to it.
+
+use super::*;
+
+fn asked(net: &mut Net) -> (LoginTicket, Box<crate::event::login::Login>) {
+    let end = net.now + secs(2);
+    while net.open.is_empty() && net.step(end) {}
+    net.open.pop().unwrap()
+}
+
+/// `username-as-common-name` (`openvpn: ssl_verify.c`, `set_common_name`).
+#[test]
+fn the_certificate_names_the_client_unless_its_user_name_shall() {
+    for (by_user, expected) in [(false, "client"), (true, "ann")] {
+        let (mut server, client) = pairs().remove(0);
+        server.ask_login = true;
+        server.login = LoginPolicy::Required;
+        server.username_as_common_name = by_user;
+        let mut net = Net::new(server, 5);
+        net.policy.verdict = |_| None;
+        net.join(1, client, login("ann", "x"));
+        let (_, login) = asked(&mut net);
+        assert_eq!((login.username.as_deref(), &*login.common_name), (Some("ann"), expected));
+    }
+}
+
+/// PUSH_UPDATE is for those who announce it in `IV_PROTO` (`openvpn: push_util.c`, `support_push_update`).
+#[test]
+fn a_client_that_takes_no_push_update_is_sent_none() {
+    let (server, client) = pairs().remove(0);
+    let mut net = Net::new(server, 5);
+    net.join(1, client, None);
+    assert!(net.up(1, secs(1)));
+    let session = net.server.session.unwrap();
+    assert!(!net.server.node.push_update(net.now, session, &["ping 3".into()]));
+    net.run(secs(1));
+    assert_eq!(net.server.count("Pushed"), 1, "the PUSH_REPLY");
+}
+
+#[test]
+fn a_client_that_leaves_says_so_on_the_control_channel() {
+    let (server, mut client) = pairs().remove(2);
+    client.channel.exit_notify = Some(3);
+    let mut net = Net::new(server, 5);
+    net.join(1, client, None);
+    assert!(net.up(1, secs(1)));
+    net.run(secs(1));
+    let host = net.clients.get_mut(&1).unwrap();
+    host.node.close(net.now, host.session.unwrap());
+    net.drain();
+    net.run(Duration::from_millis(100));
+    assert_eq!(net.server.closed(), [&CloseCause::PeerExit]);
+    assert_eq!(net.clients[&1].closed(), [&CloseCause::Local]);
+}
+
+/// Each answer to a challenge may cost the application a script, and one that wasn't asked for is nobody's.
+#[test]
+fn answers_to_a_challenge_are_heard_eight_times() {
+    let (mut server, client) = pairs().remove(0);
+    server.ask_login = true;
+    server.login = LoginPolicy::Required;
+    let mut net = Net::new(server, 5);
+    net.policy.verdict = |_| None;
+    net.join(1, client, login("ann", "x"));
+    let (ticket, _) = asked(&mut net);
+    net.server.node.defer_login(net.now, &ticket, secs(30), "CR_TEXT:R,E:code");
+    net.run(secs(1));
+    let answer = |net: &mut Net, text: &str| {
+        let host = net.clients.get_mut(&1).unwrap();
+        host.node.send_message(net.now, host.session.unwrap(), &format!("CR_RESPONSE,{text}"));
+        net.drain();
+        net.run(Duration::from_millis(500));
+    };
+    for n in 1..=10 {
+        answer(&mut net, &format!("code {n}"));
+        assert_eq!(net.server.count("ChallengeResponse"), n.min(8));
+    }
+    let first = net.server.events.iter().find_map(|event| match event {
+        Event::ChallengeResponse { response, .. } => Some(response.as_str()),
+        _ => None,
+    });
+    assert_eq!(first, Some("code 1"));
+    assert_eq!(net.server.node.drops().get(DropReason::ControlMessage), 2);
+    net.server.node.answer_login(net.now, ticket, Verdict::Accept);
+    net.drain();
+    assert!(net.up(1, secs(2)));
+    answer(&mut net, "too late");
+    assert_eq!(net.server.count("ChallengeResponse"), 8);
+}
+
+/// A renegotiation brings a token of its own, so that one is not renewed besides which ends at that time.
+#[test]
+fn a_token_that_ends_with_its_key_is_not_renewed_twice() {
+    let (mut server, client) = pairs().remove(2);
+    server.login = LoginPolicy::Required;
+    server.channel.timing.reneg = secs(120);
+    server.channel.timing.reneg_min = Some(secs(120));
+    let secret = Zeroizing::new([9; 32]);
+    server.token = Some(TokenConfig { lifetime: None, renewal: secs(120), external: false, secret });
+    let mut net = Net::new(server, 5);
+    net.join(1, client, login("carol", "pw"));
+    assert!(net.up(1, secs(1)));
+    net.run(secs(125));
+    assert_eq!((net.clients[&1].count("Token"), net.server.count("TlsReady")), (2, 2));
+}
