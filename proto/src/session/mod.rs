@@ -367,3 +367,6 @@ impl From<Failure> for CloseCause {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

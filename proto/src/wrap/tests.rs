@@ -62,6 +62,23 @@ fn every_digest_and_direction_opens_only_at_its_counterpart() {
     }
 }
 
+/// Packets become as large as those of a stock peer (`openvpn: tls_crypt.c`, `tls_crypt_buf_overhead`; `packet_id.h`,
+/// `packet_id_size`).
+#[test]
+fn what_each_protection_takes_of_a_packet() {
+    let sha1 = tls_auth(KeyDirection::Normal, HmacDigest::Sha1);
+    for (config, overhead, added) in [
+        (WrapConfig::None, 0, 0),
+        (sha1, 20 + 8, 28),
+        (WrapConfig::TlsCrypt { key: key(0) }, 8 + 32 + 16, 40),
+        (WrapConfig::TlsCryptV2 { key: client_file() }, 8 + 32 + 16, 40),
+    ] {
+        let mut wrap = new(&config, TlsRole::Client);
+        assert_eq!(wrap.overhead(), overhead, "{config:?}");
+        assert_eq!(sealed(&mut wrap, 0x20, b"body").len(), HEAD + added + 4, "{config:?}");
+    }
+}
+
 #[test]
 fn own_packets_sent_back_do_not_open() {
     for config in [WrapConfig::TlsCrypt { key: key(0) }, tls_auth(KeyDirection::Inverse, HmacDigest::Sha256)]

@@ -1,6 +1,14 @@
 //! What a client makes of options and messages of its server.
 
 use super::*;
+use crate::wire::ack::AckList;
+use crate::wire::control::ControlBody;
+use crate::wire::ids::{KeyId, MessageId, SessionId};
+use crate::wire::opcode::Opcode;
+
+fn static_key() -> Arc<crate::wrap::static_key::StaticKey> {
+    key()
+}
 
 fn alice() -> Option<Credentials> {
     Some(Credentials { username: "alice".into(), password: Zeroizing::new("secret".into()), is_token: false })
@@ -16,4 +24,87 @@ fn a_token_may_come_with_another_name() {
     world.drain();
     world.run(secs(1));
     assert!(world.server.introduction.contains("bob\0\0\u{4}TOK\0"), "{:?}", world.server.introduction);
+}
+
+/// A key negotiation begins with a soft reset that is its first message and bears the next key-id, and with nothing
+/// else (`openvpn: ssl.c`, `tls_pre_decrypt`).
+#[test]
+fn only_the_next_soft_reset_begins_a_negotiation() {
+    let first = KeyId::FIRST;
+    for (opcode, key, message, reason) in [
+        (Opcode::ControlV1, first.next(), 0, DropReason::WrongKeyId),
+        (Opcode::SoftResetV1, first.next(), 1, DropReason::WrongKeyId),
+        (Opcode::SoftResetV1, first.next().next(), 0, DropReason::WrongKeyId),
+        (Opcode::SoftResetV1, first, 0, DropReason::UnexpectedOpcode),
+        (Opcode::SoftResetV1, first, 9, DropReason::UnexpectedOpcode),
+    ] {
+        let mut world = World::new(config(WrapConfig::TlsCrypt { key: static_key() }));
+        world.run(secs(1));
+        let sent = world.sent.len();
+        let mut packet = world.server.forge_message(opcode.header(key), AckList::default(), message, &[1]);
+        world.node.handle_datagram(world.now, PATH, &mut packet);
+        world.drain();
+        assert_eq!(world.node.drops().get(reason), 1, "{opcode:?} {key:?} {message}");
+        assert_eq!(world.sent.len(), sent, "{opcode:?} {key:?} {message}");
+        world.server.renegotiate(world.now);
+        world.drain();
+        world.run(secs(1));
+        assert_eq!(world.server.keys, 2, "{opcode:?} {key:?} {message}");
+    }
+}
+
+/// `reneg-sec` counts from the end of the negotiation (`openvpn: ssl.c`, `tls_process`), whenever the first data comes.
+#[test]
+fn late_data_does_not_put_off_the_next_negotiation() {
+    let mut settings = config(WrapConfig::None);
+    settings.channel.timing.reneg = secs(40);
+    let mut world = World::new(settings);
+    world.run(secs(30));
+    world.send_inner(false, 1);
+    world.run(secs(9));
+    assert_eq!((world.inner[0].len(), world.server.keys), (1, 1));
+    world.run(secs(3));
+    assert_eq!(world.server.keys, 2);
+}
+
+#[test]
+fn news_of_a_tunnel_that_ends_is_not_told() {
+    let to = Path::udp(0, "10.0.0.7:1194".parse().unwrap());
+    let mut world = World::new(config(WrapConfig::None));
+    world.run(secs(1));
+    world.server.say(world.now, "HALT");
+    let mut packet = world.server.poll_transmit(world.now).unwrap();
+    world.node.handle_datagram(world.now, PATH, &mut packet);
+    world.node.handle_report(world.now, Report::Floated { peer: world.peer.unwrap(), to });
+    world.drain();
+    assert!(matches!(world.events.last(), Some(Event::Closed { .. })));
+    assert!(!world.events.iter().any(|event| matches!(event, Event::Floated { .. })), "{:?}", world.events);
+}
+
+/// The server's session id is taken from its reset alone, and only if that acknowledges ours
+/// (`openvpn: ssl.c`, `tls_pre_decrypt`).
+#[test]
+fn a_server_is_known_by_its_answer_to_our_reset() {
+    for (opcode, message, answers, reason) in [
+        (Opcode::HardResetServerV2, 0, false, DropReason::WrongAckSessionId),
+        (Opcode::HardResetServerV2, 1, true, DropReason::WrongSessionId),
+        (Opcode::ControlV1, 0, true, DropReason::WrongSessionId),
+        (Opcode::ControlV1, 1, false, DropReason::WrongSessionId),
+    ] {
+        let mut world = World::new(config(WrapConfig::None));
+        let (_, reset) = world.link.values().next().unwrap();
+        let ours = SessionId::new(reset[1..9].try_into().unwrap());
+        let (remote_session, acks) = match answers {
+            true => (ours, [MessageId(0)].into_iter().collect()),
+            false => (None, AckList::default()),
+        };
+        let mut packet = [&[opcode.header(KeyId::FIRST)][..], &[0x55; 8]].concat();
+        ControlBody { acks, remote_session, message: Some(MessageId(message)), payload: &[] }
+            .emit(&mut packet);
+        world.node.handle_datagram(world.now, PATH, &mut packet);
+        world.drain();
+        assert_eq!(world.node.drops().get(reason), 1, "{opcode:?} {message}: {:?}", world.node.drops());
+        assert!(world.events.is_empty(), "{opcode:?} {message}: {:?}", world.events);
+        assert!(world.run_until_up(secs(1)), "{opcode:?} {message}");
+    }
 }
