@@ -1,10 +1,14 @@
 use core::net::SocketAddr;
 
-use super::negotiate::options_string;
+use super::negotiate::{PeerHello, agree, options_string};
+use super::push::messages;
+use super::side::Locked;
 use super::*;
-use crate::config::PeerConfig;
 use crate::config::cipher::DataCipher;
+use crate::config::{ClientConfig, PeerConfig};
+use crate::entropy::Entropy;
 use crate::keys::data_key::TlsRole;
+use crate::options::pushed::Pushed;
 use crate::tls::fake::FakeFactory;
 use crate::wrap::WrapConfig;
 
@@ -28,4 +32,95 @@ fn a_peer_names_the_cipher_that_it_falls_back_to() {
     let named = text(&config);
     assert!(named.contains(",proto UDPv4,cipher AES-192-GCM,auth SHA1,"), "{named}");
     assert!(named.ends_with(",key-method 2,tls-server"), "{named}");
+}
+
+/// What a client agrees to that has only AES-256-GCM in `data-ciphers`.
+fn agreed(fallback: Option<DataCipher>, options: &[Pushed]) -> Result<Agreed, CloseCause> {
+    let mut config = ClientConfig::new(WrapConfig::None, Arc::new(FakeFactory::new()));
+    config.channel.ciphers = vec![DataCipher::Aes256Gcm];
+    config.channel.fallback = fallback;
+    let server = PeerHello::default();
+    agree(&config, Capabilities::USERSPACE, &path(), &server, options).map(|(agreed, _)| agreed)
+}
+
+/// Only what `data-ciphers` or `data-ciphers-fallback` names is used, whatever else is known
+/// (`openvpn: ssl_ncp.c`, `check_pull_client_ncp`).
+#[test]
+fn a_pushed_cipher_must_be_one_of_ours() {
+    let cipher = |fallback, name: &str| {
+        agreed(fallback, &[Pushed::Cipher(name.into())]).map(|agreed| agreed.params.cipher)
+    };
+    assert_eq!(cipher(None, "AES-256-GCM"), Ok(DataCipher::Aes256Gcm));
+    assert!(matches!(cipher(None, "AES-128-GCM"), Err(CloseCause::Cipher(_))));
+    let fallback = Some(DataCipher::Aes192Gcm);
+    assert!(matches!(cipher(fallback, "AES-128-GCM"), Err(CloseCause::Cipher(_))));
+    assert_eq!(cipher(fallback, "AES-192-GCM"), Ok(DataCipher::Aes192Gcm));
+}
+
+/// `key-derivation tls-ekm` stands for the flag of that name (`openvpn: push.c`, `prepare_push_reply`).
+#[test]
+fn keys_come_from_the_exporter_if_the_server_says_so() {
+    let ekm = |option| {
+        let options = [Pushed::Cipher("AES-256-GCM".into()), option];
+        agreed(None, &options).unwrap().flags.tls_ekm
+    };
+    assert!(!ekm(Pushed::PeerId(Some(1))));
+    assert!(ekm(Pushed::KeyDerivationEkm));
+    assert!(ekm(Pushed::ProtocolFlags(vec!["tls-ekm".into()])));
+}
+
+/// A message stays below OpenVPN's buffer of 1,024 bytes less 84 (`openvpn: push.c`, `send_push_options`).
+#[test]
+fn pushed_options_fill_a_message_to_the_last_byte() {
+    let lengths = |options: &[usize]| {
+        let options: Vec<String> = options.iter().map(|&len| "x".repeat(len)).collect();
+        let texts = messages("PUSH_REPLY", options.iter().map(String::as_str));
+        texts.map(|texts| texts.iter().map(String::len).collect::<Vec<_>>()).ok()
+    };
+    let mark = ",push-continuation 2".len();
+    assert_eq!(lengths(&[928]), Some(vec![939]));
+    assert_eq!(lengths(&[929]), None);
+    assert_eq!(lengths(&[400, 527]), Some(vec![939]));
+    assert_eq!(lengths(&[400, 528]), Some(vec![411 + mark, 539 + mark]));
+}
+
+fn client(path: Path, change: impl FnOnce(&mut ClientConfig)) -> Session {
+    let mut config = ClientConfig::new(WrapConfig::None, Arc::new(FakeFactory::new()));
+    change(&mut config);
+    let peer = PeerRef { id: PeerId::from_low_bits(0), generation: 1 };
+    let entropy = Entropy::new([1; 32]);
+    let setup =
+        Setup { handle: SessionHandle(1), peer, path, capabilities: Capabilities::USERSPACE, entropy };
+    let now = Now { at: Instant::ZERO, unix: Duration::from_secs(1_700_000_000) };
+    Session::connect(now, setup, Arc::new(config), None).unwrap()
+}
+
+/// `openvpn: ssl.c`, `calc_control_channel_frame_overhead`: opcode 1, session ids 8 and 8, four acks 17, message id 4,
+/// and the outer headers, which are those of UDP over IPv6 where the address does not tell better.
+#[test]
+fn a_full_control_packet_is_as_large_as_max_packet_size() {
+    let payload = |path, size| client(path, |config| config.channel.max_packet_size = size).sizes().payload;
+    let v6 = Path::udp(0, SocketAddr::from((core::net::Ipv6Addr::LOCALHOST, 1194)));
+    assert_eq!(payload(path(), 1250), 1250 - 28 - 38);
+    assert_eq!(payload(v6, 1250), 1250 - 48 - 38);
+    assert_eq!(payload(Path::Stream(crate::StreamId(1)), 1250), 1250 - 48 - 38);
+    assert_eq!(payload(path(), 10), 16, "there is progress with any setting");
+}
+
+/// Two sessions are of one client if a certificate or a verified name says so; without either nobody can tell
+/// (`openvpn: ssl_verify.c`, `cert_hash_compare`, `tls_lock_username`).
+#[test]
+fn a_certificate_or_a_name_tells_who_somebody_is() {
+    let identity = crate::tls::PeerIdentity {
+        subject: "CN=a".into(),
+        common_name: Some("a".into()),
+        fingerprint: [7; 32],
+        chain: Vec::new(),
+        warnings: Vec::new(),
+        certificates: [].into(),
+    };
+    assert!(Locked::new("a", None, Some(&identity)).names_somebody());
+    assert!(Locked::new("a", Some("a"), None).names_somebody());
+    assert!(Locked::new("a", Some("a"), Some(&identity)).names_somebody());
+    assert!(!Locked::new("a", None, None).names_somebody());
 }

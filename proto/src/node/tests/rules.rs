@@ -108,3 +108,35 @@ fn a_server_is_known_by_its_answer_to_our_reset() {
         assert!(world.run_until_up(secs(1)), "{opcode:?} {message}");
     }
 }
+
+/// `explicit-exit-notify 0`, also pushed, switches the announcement off (`openvpn: sig.c`, `process_sigterm`).
+#[test]
+fn who_shall_not_announce_its_exit_says_nothing() {
+    for (notify, heard) in [(0, 0), (1, 1)] {
+        let mut world = World::new(config(WrapConfig::TlsCrypt { key: static_key() }));
+        world.server.greeting = vec![format!("{PUSH},explicit-exit-notify {notify}")];
+        world.run(secs(1));
+        world.node.close(world.now, world.session);
+        world.drain();
+        world.run(secs(2));
+        assert_eq!(world.server.heard.iter().filter(|text| *text == "EXIT").count(), heard, "{notify}");
+        assert_eq!(world.causes(), [&CloseCause::Local]);
+    }
+}
+
+/// `hand-window` and `server-poll-timeout` end the wait when they are over, and not with the next retransmission.
+#[test]
+fn a_silent_server_is_given_up_in_time() {
+    for (server_poll, end, cause) in
+        [(4, 4, CloseCause::ServerPoll), (60, 60, CloseCause::HandWindow), (120, 60, CloseCause::HandWindow)]
+    {
+        let mut settings = config(WrapConfig::None);
+        settings.channel.timing.server_poll = secs(server_poll);
+        let mut world = World::new(settings);
+        world.faults.drop = 100;
+        world.run(secs(end) - Duration::from_millis(1));
+        assert!(world.causes().is_empty(), "{server_poll}");
+        world.run(Duration::from_millis(1));
+        assert_eq!(world.causes(), [&cause], "{server_poll}");
+    }
+}

@@ -1,6 +1,7 @@
 //! What a server does for a client, and what a client may say to it.
 
 use super::*;
+use crate::keys::data_key::TlsRole;
 
 fn asked(net: &mut Net) -> (LoginTicket, Box<crate::event::login::Login>) {
     let end = net.now + secs(2);
@@ -102,4 +103,56 @@ fn a_token_that_ends_with_its_key_is_not_renewed_twice() {
     assert!(net.up(1, secs(1)));
     net.run(secs(125));
     assert_eq!((net.clients[&1].count("Token"), net.server.count("TlsReady")), (2, 2));
+}
+
+/// Epochs take both ends (`openvpn: ssl_ncp.c`, `p2p_mode_ncp`).
+#[test]
+fn peers_use_epochs_if_both_know_them() {
+    for (here, there) in [(true, true), (true, false), (false, true)] {
+        let capabilities = |epoch| Capabilities { epoch, ..Capabilities::USERSPACE };
+        let peer = |role| {
+            let channel = config(WrapConfig::None).channel;
+            Arc::new(PeerConfig { channel, tls_crypt_v2: None, role, remote: None })
+        };
+        let mut net = Net::silent(3);
+        net.server = Host::with(4, net.now, PATH, capabilities(here));
+        net.server.node.listen_peer(peer(TlsRole::Server));
+        let mut host = Host::with(5, net.now, PATH, capabilities(there));
+        host.session = Some(host.node.connect_peer(net.now, PATH, peer(TlsRole::Client)).unwrap());
+        net.clients.insert(1, host);
+        net.drain();
+        assert!(net.up(1, secs(2)));
+        net.run(secs(1));
+        let summaries: Vec<&str> = net
+            .server
+            .events
+            .iter()
+            .chain(&net.clients[&1].events)
+            .filter_map(|event| {
+                if let Event::PeerNegotiated { summary, .. } = event { Some(summary.as_str()) } else { None }
+            })
+            .collect();
+        let epoch = if here && there { "epoch=1" } else { "epoch=0" };
+        assert!(summaries.len() == 2 && summaries.iter().all(|text| text.contains(epoch)), "{summaries:?}");
+    }
+}
+
+/// Who does not negotiate point to point is taken as an old peer is: packets without peer-id, and the cipher of last
+/// resort (`openvpn: ssl_ncp.c`, `p2p_mode_ncp`).
+#[test]
+fn a_peer_that_does_not_negotiate_gets_the_oldest_format() {
+    let mut channel = config(WrapConfig::None).channel;
+    channel.fallback = Some(crate::config::cipher::DataCipher::Aes192Gcm);
+    let mut net = Net::silent(3);
+    let role = TlsRole::Server;
+    net.server.node.listen_peer(Arc::new(PeerConfig { channel, tls_crypt_v2: None, role, remote: None }));
+    // A client that pulls announces no NCP_P2P.
+    net.join(1, client_config(WrapConfig::None), None);
+    net.run(secs(1));
+    let params = net.server.events.iter().find_map(|event| match event {
+        Event::Established { params, .. } => Some((params.format, params.cipher.name())),
+        _ => None,
+    });
+    assert_eq!(params, Some((DataFormat::V1, "AES-192-GCM")));
+    assert_eq!(net.server.count("PeerNegotiated"), 0);
 }
