@@ -2,10 +2,11 @@ use core::net::SocketAddr;
 
 use super::negotiate::{PeerHello, agree, options_string};
 use super::push::messages;
-use super::side::Locked;
+use super::side::{Locked, welcomes};
 use super::*;
 use crate::config::cipher::DataCipher;
-use crate::config::{ClientConfig, PeerConfig};
+use crate::config::server::ServerConfig;
+use crate::config::{ClientConfig, PeerConfig, Timing};
 use crate::entropy::Entropy;
 use crate::keys::data_key::TlsRole;
 use crate::options::pushed::Pushed;
@@ -84,22 +85,35 @@ fn pushed_options_fill_a_message_to_the_last_byte() {
     assert_eq!(lengths(&[400, 528]), Some(vec![411 + mark, 539 + mark]));
 }
 
-fn client(path: Path, change: impl FnOnce(&mut ClientConfig)) -> Session {
+const NOW: Now = Now { at: Instant::ZERO, unix: Duration::from_secs(1_700_000_000) };
+
+fn setup(path: Path, seed: u8) -> Setup {
+    let peer = PeerRef { id: PeerId::from_low_bits(0), generation: 1 };
+    let entropy = Entropy::new([seed; 32]);
+    Setup { handle: SessionHandle(1), peer, path, capabilities: Capabilities::USERSPACE, entropy }
+}
+
+fn client(path: Path, seed: u8, change: impl FnOnce(&mut ClientConfig)) -> Session {
     let mut config = ClientConfig::new(WrapConfig::None, Arc::new(FakeFactory::new()));
     change(&mut config);
-    let peer = PeerRef { id: PeerId::from_low_bits(0), generation: 1 };
-    let entropy = Entropy::new([1; 32]);
-    let setup =
-        Setup { handle: SessionHandle(1), peer, path, capabilities: Capabilities::USERSPACE, entropy };
-    let now = Now { at: Instant::ZERO, unix: Duration::from_secs(1_700_000_000) };
-    Session::connect(now, setup, Arc::new(config), None).unwrap()
+    Session::connect(NOW, setup(path, seed), Arc::new(config), None).unwrap()
+}
+
+fn server(seed: u8, change: impl FnOnce(&mut ServerConfig)) -> Session {
+    let mut config = ServerConfig::new(WrapConfig::None, Arc::new(FakeFactory::new()));
+    change(&mut config);
+    let [local, remote] = [1, 2].map(|byte| SessionId::new([byte; 8]).unwrap());
+    let wrap = Wrap::new(&WrapConfig::None, TlsRole::Server, 0, config.channel.replay);
+    let accepted = Accepted { local, remote, wrap, base_key: None, metadata: None, stateful: true };
+    Session::accept(NOW, setup(path(), seed), Arc::new(config), accepted).unwrap()
 }
 
 /// `openvpn: ssl.c`, `calc_control_channel_frame_overhead`: opcode 1, session ids 8 and 8, four acks 17, message id 4,
 /// and the outer headers, which are those of UDP over IPv6 where the address does not tell better.
 #[test]
 fn a_full_control_packet_is_as_large_as_max_packet_size() {
-    let payload = |path, size| client(path, |config| config.channel.max_packet_size = size).sizes().payload;
+    let payload =
+        |path, size| client(path, 1, |config| config.channel.max_packet_size = size).sizes().payload;
     let v6 = Path::udp(0, SocketAddr::from((core::net::Ipv6Addr::LOCALHOST, 1194)));
     assert_eq!(payload(path(), 1250), 1250 - 28 - 38);
     assert_eq!(payload(v6, 1250), 1250 - 48 - 38);
@@ -123,4 +137,52 @@ fn a_certificate_or_a_name_tells_who_somebody_is() {
     assert!(Locked::new("a", Some("a"), None).names_somebody());
     assert!(Locked::new("a", Some("a"), Some(&identity)).names_somebody());
     assert!(!Locked::new("a", None, None).names_somebody());
+}
+
+/// `remote` at the TLS server's end says where the peer is; with `float` it may come from anywhere
+/// (`openvpn: socket.c`, `link_socket_read_verify`).
+#[test]
+fn a_peer_comes_from_its_remote_unless_it_may_float() {
+    let [remote, other] = [1, 2].map(|n| SocketAddr::from(([192, 0, 2, n], 1194)));
+    let mut config = peer_config(TlsRole::Server);
+    config.channel.float = false;
+    assert!(welcomes(&config, Some(other)), "anybody, if none is named");
+    config.remote = Some(remote);
+    assert!(welcomes(&config, Some(remote)) && !welcomes(&config, Some(other)));
+    assert!(welcomes(&config, None), "a stream does not tell its address");
+    config.channel.float = true;
+    assert!(welcomes(&config, Some(other)));
+}
+
+/// `reneg-sec max [min]`; a server without minimum spreads its clients over the last tenth (`openvpn: options.c`,
+/// `--reneg-sec`; `ssl.c`, `tls_session_init`).
+#[test]
+fn only_servers_spread_their_renegotiations_by_themselves() {
+    let reneg = |timing: &mut Timing, min: Option<u64>| {
+        timing.reneg = Duration::from_secs(1000);
+        timing.reneg_min = min.map(Duration::from_secs);
+    };
+    let clients = |min| {
+        (0..50)
+            .map(move |seed| client(path(), seed, |c| reneg(&mut c.channel.timing, min)))
+            .map(|session| (session.draw_renegotiation(NOW) - NOW.at).as_millis())
+    };
+    let servers = |min| {
+        (0..50)
+            .map(move |seed| server(seed, |c| reneg(&mut c.channel.timing, min)))
+            .map(|session| (session.draw_renegotiation(NOW) - NOW.at).as_millis())
+    };
+    assert!(clients(None).all(|at| at == 1_000_000));
+    assert!(clients(Some(1000)).chain(servers(Some(1000))).all(|at| at == 1_000_000));
+    for (draws, from) in [
+        (servers(None).collect::<Vec<_>>(), 900_000),
+        (servers(Some(500)).collect(), 500_000),
+        (clients(Some(500)).collect(), 500_000),
+    ] {
+        let (least, most) = (*draws.iter().min().unwrap(), *draws.iter().max().unwrap());
+        assert!(from <= least && most <= 1_000_000, "{least} to {most}");
+        assert!(most - least > (1_000_000 - from) / 2, "{least} to {most}");
+    }
+    let off = client(path(), 1, |config| config.channel.timing.reneg = Duration::ZERO);
+    assert_eq!(off.draw_renegotiation(NOW), NEVER);
 }
