@@ -181,3 +181,22 @@ fn debug_text_shows_no_key() {
     assert_eq!(format!("{:?}", client_file()), "ClientKeyV2([redacted])");
     assert_eq!(format!("{:?}", ServerKeyV2::new(&[1; 128])), "ServerKeyV2([redacted])");
 }
+
+/// Whoever takes one key file for another is told which option it is for.
+#[test]
+fn a_wrong_key_file_is_named() {
+    let pem = |label: &str| format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n");
+    for (label, hint) in [
+        ("OpenVPN tls-crypt-v2 client key", "for the option tls-crypt-v2)"),
+        ("OpenVPN tls-crypt-v2 server key", "for the option tls-crypt-v2 of servers only)"),
+        ("OpenVPN auth-token server key", "for the option auth-gen-token-secret)"),
+        ("CERTIFICATE", "for the options ca and cert)"),
+        ("RSA PRIVATE KEY", "for the option key)"),
+        ("SOMETHING ELSE", "`SOMETHING ELSE`, expected"),
+    ] {
+        let error = StaticKey::from_text(&pem(label)).unwrap_err().to_string();
+        assert!(error.contains(&format!("line 1 begins `{label}`")) && error.contains(hint), "{error}");
+    }
+    let error = ServerKeyV2::from_pem(&pem("OpenVPN Static key V1")).unwrap_err().to_string();
+    assert!(error.contains("for the options tls-crypt and tls-auth)"), "{error}");
+}

@@ -96,3 +96,13 @@ fn digest_names() {
         assert_eq!(HmacDigest::from_name(name), None, "{name}");
     }
 }
+
+/// What dynamic tls-crypt does with the static key (`openvpn: crypto.c`, `xor_key2`).
+#[test]
+fn keys_combine_by_exclusive_or() {
+    let key = StaticKey::from_slice(&core::array::from_fn(|i| i as u8));
+    let other = core::array::from_fn(|i| (i as u8).wrapping_mul(7));
+    let both = key.xor(&other);
+    assert!((0..KEY_LEN).all(|i| both.expose()[i] == key.expose()[i] ^ other[i]));
+    assert_eq!(both.xor(&other).expose(), key.expose());
+}
