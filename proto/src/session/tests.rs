@@ -1,6 +1,7 @@
 use core::net::SocketAddr;
 
 use super::negotiate::{PeerHello, agree, options_string};
+use super::offer::offer;
 use super::push::messages;
 use super::side::{Locked, welcomes};
 use super::*;
@@ -11,6 +12,8 @@ use crate::entropy::Entropy;
 use crate::keys::data_key::TlsRole;
 use crate::options::pushed::Pushed;
 use crate::tls::fake::FakeFactory;
+use crate::wire::control::ControlBody;
+use crate::wire::opcode::Opcode;
 use crate::wrap::WrapConfig;
 
 fn path() -> Path {
@@ -185,4 +188,55 @@ fn only_servers_spread_their_renegotiations_by_themselves() {
     }
     let off = client(path(), 1, |config| config.channel.timing.reneg = Duration::ZERO);
     assert_eq!(off.draw_renegotiation(NOW), NEVER);
+}
+
+/// Each side takes the resets of the other, and clients nothing with a wrapped key (`openvpn: ssl.c`,
+/// `tls_pre_decrypt`).
+#[test]
+fn opcodes_have_a_direction() {
+    use Opcode::*;
+    let unexpected = |session: &mut Session, opcode: Opcode| {
+        let mut packet = [&[opcode.header(KeyId::FIRST)][..], &[2; 8]].concat();
+        ControlBody { acks: Default::default(), remote_session: None, message: None, payload: &[] }
+            .emit(&mut packet);
+        session.handle_datagram(NOW, &mut packet);
+        session.drops().map_or(0, |drops| drops.get(DropReason::UnexpectedOpcode)) > 0
+    };
+    for (opcode, at_client, at_server) in [
+        (HardResetServerV2, true, false),
+        (HardResetClientV2, false, true),
+        (HardResetClientV3, false, true),
+        (ControlWkcV1, false, true),
+        (AckV1, true, true),
+        (ControlV1, true, true),
+        (DataV1, false, false),
+        (DataV2, false, false),
+    ] {
+        assert_eq!(unexpected(&mut client(path(), 1, |_| ()), opcode), !at_client, "{opcode:?}");
+        assert_eq!(unexpected(&mut server(1, |_| ()), opcode), !at_server, "{opcode:?}");
+    }
+}
+
+/// A data plane that knows P_DATA_V2 only, as kernels do, can't serve clients without peer-id.
+#[test]
+fn a_client_without_peer_id_needs_a_plane_that_can_do_without() {
+    let mut config = ServerConfig::new(WrapConfig::None, Arc::new(FakeFactory::new()));
+    config.channel.fallback = Some(DataCipher::Aes256Gcm);
+    let served = |data_v1, peer_info: &str| {
+        let capabilities = Capabilities { data_v1, ..Capabilities::USERSPACE };
+        let hello = PeerHello { options: "V4".into(), peer_info: peer_info.into() };
+        offer(&config, capabilities, &path(), PeerId::from_low_bits(5), &hello).is_ok()
+    };
+    assert!(served(true, "") && !served(false, ""));
+    assert!(served(true, "IV_PROTO=2\n") && served(false, "IV_PROTO=2\n"));
+}
+
+/// A client comes back by itself; who is connected to waits for that under the old key (`openvpn: ssl.c`, lame duck
+/// session).
+#[test]
+fn who_was_connected_to_waits_for_the_other() {
+    assert!(!client(path(), 1, |_| ()).side.waits_for_return());
+    assert!(server(1, |_| ()).side.waits_for_return());
+    let peer = |role| Side::Peer(Arc::new(peer_config(role)));
+    assert!(!peer(TlsRole::Client).waits_for_return() && peer(TlsRole::Server).waits_for_return());
 }

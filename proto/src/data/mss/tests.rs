@@ -141,6 +141,19 @@ fn the_segment_is_where_the_ip_header_ends() {
     assert_eq!(clamped(&short, 1200), short);
 }
 
+/// RFC 9293: kind 2 with length 4 is the MSS, wherever it stands among the options, and nothing else is.
+#[test]
+fn only_the_mss_option_itself_is_lowered() {
+    for options in
+        [&[3, 4, 0xff, 0xff][..], &[2, 3, 0xff, 0xff], &[2, 5, 0xff, 0xff, 0xff, 0, 0, 0], &[0, 2, 4, 5]]
+    {
+        let syn = segment(false, SYN, options, &[]);
+        assert_eq!(clamped(&syn, 1200), syn, "{options:?}");
+    }
+    let late = segment(false, SYN, &[4, 2, 3, 3, 7, 1, 2, 4, 0x05, 0xb4, 0, 0], &[]);
+    assert_eq!(be16(&clamped(&late, 1200), 40 + 8), 1200);
+}
+
 /// An option that claims more than the TCP header has left is none of the header's.
 #[test]
 fn an_option_that_overhangs_the_header_is_left_alone() {

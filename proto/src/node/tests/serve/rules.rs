@@ -156,3 +156,45 @@ fn a_peer_that_does_not_negotiate_gets_the_oldest_format() {
     assert_eq!(params, Some((DataFormat::V1, "AES-192-GCM")));
     assert_eq!(net.server.count("PeerNegotiated"), 0);
 }
+
+/// PUSH_UPDATE goes to who announced it in `IV_PROTO`, once its tunnel is up.
+#[test]
+fn a_client_that_takes_push_update_is_sent_it() {
+    let (server, mut client) = pairs().remove(0);
+    // The first line of a name counts.
+    client.channel.peer_info.version = format!("2.7\nIV_PROTO={}", 1950 | 1 << 12);
+    let mut net = Net::new(server, 5);
+    net.join(1, client, None);
+    assert!(net.up(1, secs(1)));
+    let session = net.server.session.unwrap();
+    assert!(!net.server.node.push_update(net.now, session, &["x".repeat(1000)]), "too long");
+    assert!(net.server.node.push_update(net.now, session, &["ping 3".into()]));
+    net.drain();
+    net.run(secs(1));
+    let pushed = net.server.events.iter().filter_map(|event| match event {
+        Event::Pushed { text, .. } => Some(text.as_str()),
+        _ => None,
+    });
+    assert_eq!(pushed.last(), Some("PUSH_UPDATE,ping 3"));
+    let drops = net.clients[&1].node.drops();
+    assert_eq!(drops.get(DropReason::ControlMessage), 1, "it arrived at a client that knows no such message");
+}
+
+/// A control channel that is dead carries no farewell: the session ends at once.
+#[test]
+fn a_lame_session_is_dismissed_without_a_word() {
+    let (server, client) = pairs().remove(2);
+    let mut net = Net::new(server, 5);
+    net.join(1, client, None);
+    assert!(net.up(1, secs(1)));
+    net.run(secs(15));
+    net.faults = Faults { drop: 100, control_only: true, ..Faults::default() };
+    let session = net.server.session.unwrap();
+    net.server.node.renegotiate(net.now, session);
+    net.drain();
+    net.run(secs(70));
+    assert!(net.server.closed().is_empty());
+    net.server.node.dismiss(net.now, session, "RESTART");
+    net.drain();
+    assert_eq!(net.server.closed().len(), 1, "{:?}", net.server.closed());
+}
