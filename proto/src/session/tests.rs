@@ -1,5 +1,6 @@
 use core::net::SocketAddr;
 
+use super::keepalive::Action;
 use super::negotiate::{PeerHello, agree, options_string};
 use super::offer::offer;
 use super::push::messages;
@@ -8,6 +9,7 @@ use super::*;
 use crate::config::cipher::DataCipher;
 use crate::config::server::ServerConfig;
 use crate::config::{ClientConfig, PeerConfig, Timing};
+use crate::deadline::Timer;
 use crate::entropy::Entropy;
 use crate::keys::data_key::TlsRole;
 use crate::options::pushed::Pushed;
@@ -239,4 +241,54 @@ fn who_was_connected_to_waits_for_the_other() {
     assert!(server(1, |_| ()).side.waits_for_return());
     let peer = |role| Side::Peer(Arc::new(peer_config(role)));
     assert!(!peer(TlsRole::Client).waits_for_return() && peer(TlsRole::Server).waits_for_return());
+}
+
+/// Secrets of key method 2 come from a stream of their own each time (`openvpn: ssl.c`, `random_bytes_to_buf`).
+#[test]
+fn each_negotiation_draws_its_own_secrets() {
+    let mut session = client(path(), 1, |_| ());
+    let mut drawn = vec![session.negotiations];
+    for _ in 0..3 {
+        session.start_renegotiation(NOW);
+        drawn.push(session.negotiations);
+    }
+    assert_eq!(drawn, [1, 2, 3, 4]);
+}
+
+/// `ping`, `ping-restart`, `ping-exit`, `inactive` and `session-timeout` are pushable (`openvpn: options.c`).
+#[test]
+fn pushed_times_count_from_the_push() {
+    let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
+    let started = |option: Pushed| {
+        let settings = crate::config::Keepalive::default();
+        let mut keepalive = Keepalive::new(at(0), settings, false);
+        keepalive.start(at(10), &[option]);
+        keepalive
+    };
+    let time = Duration::from_secs(30);
+    for option in
+        [Pushed::Ping(time), Pushed::PingRestart(time), Pushed::PingExit(time), Pushed::Inactive(time, 1)]
+    {
+        let mut keepalive = started(option.clone());
+        assert_eq!(keepalive.deadline().map(|deadline| deadline.at), Some(at(40)), "{option:?}");
+        assert_eq!(keepalive.handle_timeout(at(39)), None, "{option:?}");
+        assert_eq!(keepalive.handle_timeout(at(40)), Some(Action::Ask), "{option:?}");
+    }
+    let mut keepalive = started(Pushed::SessionTimeout(time));
+    assert_eq!(keepalive.deadline().map(|deadline| deadline.at), Some(at(40)));
+    assert_eq!(keepalive.handle_timeout(at(39)), None);
+    assert_eq!(keepalive.handle_timeout(at(40)), Some(Action::Close(CloseCause::SessionTimeout)));
+}
+
+/// The deadline tells which of the two times it is.
+#[test]
+fn a_short_server_poll_is_told_from_the_hand_window() {
+    for (poll, why, at) in
+        [(59, Timer::ServerPoll, 59), (60, Timer::HandWindow, 60), (61, Timer::HandWindow, 60)]
+    {
+        let session =
+            client(path(), 1, |config| config.channel.timing.server_poll = Duration::from_secs(poll));
+        let deadline = session.deadline(true).unwrap();
+        assert_eq!((deadline.why, deadline.at), (why, NOW.at + Duration::from_secs(at)), "{poll}");
+    }
 }

@@ -111,7 +111,13 @@ fn undefined_session_and_wrong_sizes_are_malformed() {
         let mut huge = vec![0x20; MAX_CONTROL_DATAGRAM + 1];
         assert_eq!(wrap.open(NOW, &mut huge).map(|_| ()), Err(DropReason::Malformed));
     }
+    // As large as can be is not too large, at a door neither.
+    let mut largest = vec![0x20; MAX_CONTROL_DATAGRAM];
     let mut plain = new(&WrapConfig::None, TlsRole::Client);
+    assert!(plain.open(NOW, &mut largest).is_ok());
+    let gate = gate::Gate::new(&WrapConfig::None, None, ReplayWindow::DEFAULT);
+    assert!(gate.open(Duration::ZERO, &mut largest).is_ok());
+    assert!(gate.open(Duration::ZERO, &mut [0x20; MAX_CONTROL_DATAGRAM + 1]).is_err());
     assert_eq!(
         plain.open(NOW, &mut [0x38, 0, 0, 0, 0, 0, 0, 0, 0, 1]).map(|_| ()),
         Err(DropReason::Malformed)
@@ -131,6 +137,7 @@ fn wrapped_key_goes_on_the_two_opcodes_only() {
         let packet = sealed(&mut wrap, (opcode as u8) << 3, b"body");
         assert_eq!(packet.len(), 49 + 4 + appended, "{opcode:?}");
     }
+    assert_eq!(wrap.client_key_len(), 290);
     let mut dynamic =
         Wrap::dynamic(config.static_key(), &[1; 256], TlsRole::Client, 100, ReplayWindow::DEFAULT);
     assert_eq!(dynamic.client_key_len(), 0);

@@ -39,6 +39,13 @@ fn another_tun_mtu_is_taken_as_it_is() {
     assert_eq!(mss_for(Mssfix::Default, V2, 9000, true, None), Some(8960));
 }
 
+/// An `mssfix` that leaves no room for a segment leaves TCP alone.
+#[test]
+fn a_size_for_nothing_is_off() {
+    let of = |size| mss_for(Mssfix::Fixed(size), V2, 1500, false, None);
+    assert_eq!([of(1), of(39), of(40), of(41)], [None, None, None, Some(1)]);
+}
+
 fn sum(bytes: &[u8]) -> u32 {
     bytes.chunks(2).map(|c| u32::from(c[0]) << 8 | c.get(1).map_or(0, |&b| u32::from(b))).sum()
 }

@@ -1,6 +1,8 @@
 //! What a client makes of options and messages of its server.
 
 use super::*;
+use crate::keys::method2::{ServerMessage, ServerSource};
+use crate::limits::MAX_TLS_PLAINTEXT;
 use crate::wire::ack::AckList;
 use crate::wire::control::ControlBody;
 use crate::wire::ids::{KeyId, MessageId, SessionId};
@@ -139,4 +141,45 @@ fn a_silent_server_is_given_up_in_time() {
         world.run(Duration::from_millis(1));
         assert_eq!(world.causes(), [&cause], "{server_poll}");
     }
+}
+
+/// A server can't keep a client waiting for longer than half of `reneg-sec`, or `hand-window` if that is more
+/// (`openvpn: push.c`, `parse_auth_pending_keywords`).
+#[test]
+fn waiting_for_a_verdict_has_an_end() {
+    for (reneg, asked, waited) in [(200, 90, 90), (200, 1000, 100), (60, 1000, 60)] {
+        let mut settings = config(WrapConfig::None);
+        settings.channel.timing.reneg = secs(reneg);
+        let mut world = World::new(settings);
+        world.server.greeting = vec![format!("AUTH_PENDING,timeout {asked}")];
+        world.run(secs(waited - 1));
+        assert!(world.causes().is_empty(), "{reneg} {asked}: {:?}", world.causes());
+        world.run(secs(3));
+        assert_eq!(world.causes(), [&CloseCause::NoPushReply], "{reneg} {asked}");
+    }
+}
+
+/// TLS keeps no borders: a key method 2 message may come in several records, up to the size of one
+/// (`openvpn: ssl.c`, `TLS_CHANNEL_BUF_SIZE`).
+#[test]
+fn a_key_method_message_may_come_in_parts() {
+    let source = ServerSource { random1: Zeroizing::new([7; 32]), random2: Zeroizing::new([7; 32]) };
+    let message = ServerMessage { source, options: "V4".into(), peer_info: String::new() };
+    let whole = message.emit().unwrap();
+    for at in [1, 5, 69, whole.len() - 1] {
+        let mut world = World::new(config(WrapConfig::None));
+        world.server.hello = Some(whole[..at].to_vec());
+        while world.server.introduction.is_empty() {
+            assert!(world.step(Instant::from_nanos(9_000_000_000)));
+        }
+        world.server.say_record(world.now, &whole[at..]);
+        world.drain();
+        assert!(world.run_until_up(secs(2)), "{at}: {:?}", world.events);
+    }
+    let mut world = World::new(config(WrapConfig::None));
+    // A length of options that is never reached.
+    let endless = [&whole[..69], &[0xff, 0xff], &vec![b'x'; MAX_TLS_PLAINTEXT - 71]].concat();
+    world.server.hello = Some(endless);
+    world.run(secs(2));
+    assert!(matches!(world.causes()[..], [CloseCause::Protocol(_)]), "{:?}", world.causes());
 }

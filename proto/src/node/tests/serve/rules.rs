@@ -198,3 +198,47 @@ fn a_lame_session_is_dismissed_without_a_word() {
     net.drain();
     assert_eq!(net.server.closed().len(), 1, "{:?}", net.server.closed());
 }
+
+/// An attempt counts from its own beginning, however long the server has been there.
+#[test]
+fn an_attempt_that_just_began_stays_at_an_old_server_too() {
+    let (server, client) = pairs().remove(0);
+    let mut net = Net::new(server, 5);
+    net.run(secs(1000));
+    net.join(1, client.clone(), None);
+    net.run(Duration::from_millis(35));
+    let mut again = Host::new(222, net.now, PATH);
+    again.session = Some(again.node.connect(net.now, PATH, Arc::new(client), None).unwrap());
+    net.clients.insert(1, again);
+    net.drain();
+    net.run(Duration::from_millis(500));
+    assert!(net.server.node.drops().get(DropReason::UnderWay) > 0);
+    assert!(net.server.closed().is_empty(), "{:?}", net.server.closed());
+}
+
+/// A key whose login was granted late sends when its time has come, also without a sign of the client
+/// (`openvpn: ssl.c`, `tls_select_encryption_key`).
+#[test]
+fn a_key_that_was_granted_late_is_used_in_the_end() {
+    let (mut server, client) = pairs().remove(2);
+    server.login = LoginPolicy::Required;
+    server.ask_login = true;
+    let mut net = Net::new(server, 5);
+    net.policy.push = vec!["ping-restart 0".into()];
+    net.join(1, client, login("ann", "x"));
+    assert!(net.up(1, secs(1)));
+    net.policy.verdict = |_| None;
+    let session = net.server.session.unwrap();
+    net.server.node.renegotiate(net.now, session);
+    net.drain();
+    net.run(secs(20));
+    let (ticket, _) = asked(&mut net);
+    assert_eq!(net.server.count("Rekeyed"), 0);
+    net.server.node.answer_login(net.now, ticket, Verdict::Accept);
+    net.drain();
+    net.run(secs(5));
+    assert_eq!(net.server.count("Rekeyed"), 0, "the client may not have it yet");
+    net.run(secs(60));
+    assert_eq!(net.server.count("Rekeyed"), 1);
+    net.assert_alive(1, "under the new key");
+}
