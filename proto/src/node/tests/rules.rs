@@ -183,3 +183,42 @@ fn a_key_method_message_may_come_in_parts() {
     world.run(secs(2));
     assert!(matches!(world.causes()[..], [CloseCause::Protocol(_)]), "{:?}", world.causes());
 }
+
+/// Until the next key is in use, what comes under the one before is still heard: the server may not know yet
+/// (`openvpn: ssl.c`, `KS_LAME_DUCK`).
+#[test]
+fn a_server_is_heard_while_a_negotiation_begins() {
+    let mut world = World::new(config(WrapConfig::TlsCrypt { key: static_key() }));
+    world.run(secs(1));
+    world.node.renegotiate(world.now, world.session);
+    world.server.say(world.now, "HALT,late");
+    let mut packet = world.server.poll_transmit(world.now).unwrap();
+    world.node.handle_datagram(world.now, PATH, &mut packet);
+    world.drain();
+    assert_eq!(world.causes(), [&CloseCause::Halt { reason: "late".into() }]);
+}
+
+/// Hard resets have the first key-id, and no other.
+#[test]
+fn a_hard_reset_does_not_belong_to_a_later_key() {
+    let mut world = World::new(config(WrapConfig::None));
+    world.run(secs(1));
+    world.server.renegotiate(world.now);
+    world.drain();
+    world.run(secs(1));
+    assert_eq!(world.server.keys, 2);
+    let header = Opcode::HardResetServerV2.header(KeyId::FIRST.next());
+    let mut packet = world.server.forge_message(header, AckList::default(), 0, &[]);
+    world.node.handle_datagram(world.now, PATH, &mut packet);
+    assert_eq!(world.node.drops().get(DropReason::UnexpectedOpcode), 1, "{:?}", world.node.drops());
+}
+
+/// The replay id of a wrapped packet bears the time at which its sender began, so that one that restarts is not taken for
+/// a replay of itself (`openvpn: packet_id.c`, `packet_id_send_update`).
+#[test]
+fn wrapped_packets_tell_the_time_of_their_sender() {
+    let world = World::new(config(WrapConfig::TlsCrypt { key: static_key() }));
+    let (_, first) = world.link.values().next().unwrap();
+    assert_eq!(first[9..13], 1_u32.to_be_bytes());
+    assert_eq!(first[13..17], 1_700_000_000_u32.to_be_bytes());
+}

@@ -106,3 +106,12 @@ fn keys_combine_by_exclusive_or() {
     assert!((0..KEY_LEN).all(|i| both.expose()[i] == key.expose()[i] ^ other[i]));
     assert_eq!(both.xor(&other).expose(), key.expose());
 }
+
+/// Only an odd number of digits in all shows that one is missing.
+#[test]
+fn two_short_lines_are_too_few_bytes() {
+    let odd = "0".repeat(31);
+    assert!(error(&file(&odd)).contains("line 5 lacks one"), "{}", error(&file(&odd)));
+    let both = error(&file(&format!("{odd}\n{odd}")));
+    assert!(both.contains("there are 31 bytes of key"), "{both}");
+}

@@ -150,10 +150,10 @@ fn a_peer_that_does_not_negotiate_gets_the_oldest_format() {
     net.join(1, client_config(WrapConfig::None), None);
     net.run(secs(1));
     let params = net.server.events.iter().find_map(|event| match event {
-        Event::Established { params, .. } => Some((params.format, params.cipher.name())),
+        Event::Established { params, flags, .. } => Some((params.format, params.cipher.name(), &**flags)),
         _ => None,
     });
-    assert_eq!(params, Some((DataFormat::V1, "AES-192-GCM")));
+    assert_eq!(params, Some((DataFormat::V1, "AES-192-GCM", "")));
     assert_eq!(net.server.count("PeerNegotiated"), 0);
 }
 
@@ -171,11 +171,11 @@ fn a_client_that_takes_push_update_is_sent_it() {
     assert!(net.server.node.push_update(net.now, session, &["ping 3".into()]));
     net.drain();
     net.run(secs(1));
-    let pushed = net.server.events.iter().filter_map(|event| match event {
+    let mut pushed = net.server.events.iter().filter_map(|event| match event {
         Event::Pushed { text, .. } => Some(text.as_str()),
         _ => None,
     });
-    assert_eq!(pushed.last(), Some("PUSH_UPDATE,ping 3"));
+    assert_eq!(pushed.next_back(), Some("PUSH_UPDATE,ping 3"));
     let drops = net.clients[&1].node.drops();
     assert_eq!(drops.get(DropReason::ControlMessage), 1, "it arrived at a client that knows no such message");
 }
