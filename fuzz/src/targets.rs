@@ -15,7 +15,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 15] = [
     Target { name: "control_messages", run: proto::control_messages::run },
     Target { name: "control_packet", run: proto::control_packet::run },
     Target { name: "data_packet", run: proto::data_packet::run },
@@ -27,7 +27,6 @@ pub const TARGETS: [Target; 16] = [
     Target { name: "push_reply", run: proto::push_reply::run },
     Target { name: "replay_vs_model", run: proto::replay_vs_model::run },
     Target { name: "seal_open", run: proto::seal_open::run },
-    Target { name: "server_node", run: proto::server_node::run },
     Target { name: "session_client", run: proto::session_client::run },
     Target { name: "session_server", run: proto::session_server::run },
     Target { name: "stream_frames", run: proto::stream_frames::run },

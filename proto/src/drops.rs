@@ -65,7 +65,7 @@ drop_reasons! {
     NotUp,
     /// A session could not be made for a new client: TLS settings are unusable.
     Refused,
-    /// Another handshake from the same address has only just begun.
+    /// Another handshake from the same address has only just begun; or one is up there, and this may be a lure.
     UnderWay,
     /// A data packet was given to the control machine.
     DataAtControl,

@@ -28,6 +28,8 @@ pub enum Purpose {
     Cookie = 6,
     /// Session ids in tokens.
     Token = 7,
+    /// Faults that are made on purpose.
+    Gremlin = 8,
 }
 
 impl Entropy {

@@ -74,6 +74,14 @@ pub enum Event {
         /// The new key.
         key: KeyId,
     },
+    /// The control channel is dead, on a listening side; data goes on under the keys that exist until the other side
+    /// negotiates anew or comes back, `tran-window` at most.
+    ControlLost {
+        /// Which session.
+        session: SessionHandle,
+        /// Of what it died.
+        cause: CloseCause,
+    },
     /// The server moved (`float`).
     Floated {
         /// Which session.
@@ -106,6 +114,9 @@ pub enum Event {
         /// The client's session id, for the log.
         remote: SessionId,
     },
+    /// What came on this byte stream is of no session, and makes none. OpenVPN closes such a connection
+    /// (`openvpn: forward.c`, `check_tls_errors_co`).
+    Unwelcome(crate::StreamId),
     /// Answer with [`Node::answer_login`](crate::Node::answer_login).
     Login(LoginTicket, Box<Login>),
     /// Answer with [`Node::admit`](crate::Node::admit).
@@ -147,8 +158,10 @@ impl Event {
             Self::TlsReady { .. }
             | Self::PushReply { .. }
             | Self::Rekeyed { .. }
+            | Self::ControlLost { .. }
             | Self::Floated { .. }
             | Self::Incoming { .. }
+            | Self::Unwelcome(_)
             | Self::Pushed { .. }
             | Self::PeerNegotiated { .. }
             | Self::Message { .. } => true,
@@ -229,7 +242,8 @@ pub enum CloseCause {
     Denied(String),
     /// The application did not answer a question within `hand-window`.
     Unanswered,
-    /// The same client connected anew, or floated onto this one's address.
+    /// The same client connected anew, or floated onto this one's address; or a handshake gave way to that of another
+    /// client, because there were too many.
     Replaced,
     /// The byte stream ended.
     StreamClosed,

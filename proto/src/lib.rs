@@ -263,6 +263,7 @@ pub mod event;
 #[cfg(any(test, fuzzing, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod gremlin;
 pub mod handle;
 pub mod keys;
 pub mod limits;

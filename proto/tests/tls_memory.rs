@@ -1,7 +1,6 @@
-//! What an established TLS session of a server holds, and what it costs to make one.
+//! What an established TLS session of a server holds.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
-#![expect(clippy::disallowed_methods, reason = "figures are of this machine and its clock")]
 #![allow(unsafe_code, reason = "a global allocator that counts can't be written without it")]
 
 use core::time::Duration;
@@ -120,57 +119,4 @@ fn an_idle_session_is_small() {
         println!("{version:?}: {bytes} bytes");
         assert!(bytes <= 8 * 1024, "{version:?}: {bytes} bytes");
     }
-}
-
-/// Figures for people: what a session costs in time, and in memory with what the C library allocates.
-#[test]
-#[ignore = "prints figures of this machine"]
-fn figures() {
-    for version in [TlsVersion::V12, TlsVersion::V13] {
-        let (client, server) = (factory("client-p256", version), factory("server", version));
-        let n = 1000_u32;
-        let start = on_cpu();
-        (0..n).for_each(|_| drop(std::hint::black_box(server.server(NOW).unwrap())));
-        println!("{version:?}: {:?} of CPU for a session without handshake", (on_cpu() - start) / n);
-        let resident = resident_kib();
-        let (start, mut sessions) = (on_cpu(), Vec::new());
-        sessions.extend((0..n).map(|_| established(&client, &server)));
-        println!("{version:?}: {:?} of CPU for a handshake, both sides", (on_cpu() - start) / n);
-        println!("{version:?}: {} bytes resident each", (resident_kib() - resident) * 1024 / sessions.len());
-        let of_server: Duration = (0..n).map(|_| server_alone(&client, &server)).sum();
-        println!("{version:?}: {:?} of CPU for a handshake, the server", of_server / n);
-    }
-}
-
-/// What the server's side of a handshake takes.
-fn server_alone(client: &RustlsFactory, server: &RustlsFactory) -> Duration {
-    let mut client = client.client(NOW).unwrap();
-    let (mut up, mut down) = (Vec::new(), Vec::new());
-    client.drain(&mut up);
-    let start = on_cpu();
-    let mut server = server.server(NOW).unwrap();
-    server.feed(&up).unwrap();
-    server.drain(&mut down);
-    let mut spent = on_cpu() - start;
-    up.clear();
-    client.feed(&down).unwrap();
-    client.drain(&mut up);
-    let start = on_cpu();
-    server.feed(&up).unwrap();
-    drop((server.peer(), server.description()));
-    server.export("EXPORTER-OpenVPN-datakeys", &mut [0; 256]).unwrap();
-    server.settle();
-    spent += on_cpu() - start;
-    spent
-}
-
-/// CPU time of this thread.
-fn on_cpu() -> Duration {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
-}
-
-fn resident_kib() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4
 }

@@ -19,7 +19,7 @@
 //! let faults = Faults { delay: Duration::from_millis(20), loss: Rate::percent(10), ..Faults::NONE };
 //! let mut link = Link::new(faults, &SeedTree::new(7), 0);
 //! for n in 0..100 {
-//!     link.send(Instant::ZERO, &[n]);
+//!     link.send(Instant::ZERO, vec![n], ());
 //! }
 //! let arrival = link.deadline().unwrap();
 //! assert_eq!(arrival, Instant::ZERO + Duration::from_millis(20));
@@ -35,8 +35,25 @@
 
 #![forbid(unsafe_code)]
 
-mod link;
+pub mod host;
+pub mod kernel;
+pub mod link;
+pub mod machine;
+pub mod nat;
+pub mod night;
+pub mod pipe;
+pub mod plan;
+pub mod probe;
+pub mod report;
 mod seed;
+pub mod storm;
+pub mod tls;
+pub mod trace;
+mod truth;
+pub mod world;
 
-pub use link::{Counters, Faults, Link};
-pub use seed::{Draws, Purpose, Rate, SeedTree};
+pub use link::{Bursts, Counters, Faults, Link};
+pub use nat::{Nat, NatKind};
+pub use pipe::{End, Pipe, PipeFaults};
+pub use seed::{Branch, Draws, Purpose, Rate, SeedTree};
+pub use truth::Tally;

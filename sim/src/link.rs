@@ -1,149 +1,176 @@
 //! A datagram link in one direction, as a state machine.
+//!
+//! Packets carry a tag of the caller's choice, such as the pair of their addresses. A link without faults draws
+//! nothing. What happens to the n-th packet depends on the seed and on n, not on the packet's size or on other
+//! faults, so that two transfers over equal links lose the same ones.
+//!
+//! ```
+//! use core::time::Duration;
+//!
+//! use oxivpn_proto::Instant;
+//! use oxivpn_sim::link::{Bursts, Faults, Link};
+//! use oxivpn_sim::{Rate, SeedTree};
+//!
+//! // A slow line: 1 Mbit/s, room for 3,000 bytes, and bad times in which half of all packets go.
+//! let (worsen, recover) = (Rate::percent(1), Rate::percent(20));
+//! let bursts = Bursts { worsen, recover, good: Rate::NEVER, bad: Rate::percent(50) };
+//! let faults = Faults { rate: 1_000_000, queue: 3_000, bursts, ..Faults::NONE };
+//! let mut link = Link::new(faults, &SeedTree::new(7), 0);
+//!
+//! // Each takes the line for 10 ms. The first is on its way, the second waits; there is no room for more.
+//! for n in 0..4 {
+//!     link.send(Instant::ZERO, vec![n; 1_250], "to the server");
+//! }
+//! assert_eq!(link.deadline(), Some(Instant::ZERO + Duration::from_millis(10)));
+//! assert_eq!((link.in_flight(), link.counters().overflowed), (2, 2));
+//! ```
+//!
+//! A line is cut, and later it heals:
+//!
+//! ```
+//! # use core::time::Duration;
+//! # use oxivpn_proto::Instant;
+//! # use oxivpn_sim::{SeedTree, link::{Faults, Link}};
+//! # let mut link = Link::new(Faults::NONE, &SeedTree::new(7), 0);
+//! # let second = |n| Instant::ZERO + Duration::from_secs(n);
+//! link.set_faults(second(1), Faults::BLACK_HOLE);
+//! link.send(second(1), vec![1], ());
+//! link.set_faults(second(2), Faults::NONE);
+//! link.send(second(2), vec![2], ());
+//! assert_eq!(link.poll(second(2)), Some(((), vec![2])));
+//! assert_eq!(link.poll(second(2)), None);
+//! ```
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use oxivpn_proto::Instant;
 
-use crate::seed::{Purpose, Rate, SeedTree};
+use crate::seed::{Draws, Purpose, Rate, SeedTree};
 
-/// What a link does to packets. Each fault is drawn for each packet on its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Faults {
-    /// Time that every packet takes.
-    pub delay: Duration,
-    /// Up to so much more, at random. Packets queue behind each other, so jitter alone reorders nothing.
-    pub jitter: Duration,
-    /// Packets that vanish.
-    pub loss: Rate,
-    /// Packets that arrive twice.
-    pub duplication: Rate,
-    /// Packets that are held back, so that later ones may overtake them.
-    pub reordering: Rate,
-    /// The longest time a packet is held back.
-    pub hold: Duration,
-    /// Packets in which one bit is flipped.
-    pub corruption: Rate,
-    /// Packets that lose a part of their end, at most all of them.
-    pub truncation: Rate,
-    /// Longer packets vanish, bytes.
-    pub mtu: usize,
-    /// Packets in flight; further ones vanish.
-    pub capacity: usize,
-}
+mod faults;
 
-impl Faults {
-    /// A perfect link: at once, in order, unchanged.
-    pub const NONE: Self = Self {
-        delay: Duration::ZERO,
-        jitter: Duration::ZERO,
-        loss: Rate::NEVER,
-        duplication: Rate::NEVER,
-        reordering: Rate::NEVER,
-        hold: Duration::from_millis(100),
-        corruption: Rate::NEVER,
-        truncation: Rate::NEVER,
-        mtu: 65_535,
-        capacity: 65_536,
-    };
+pub use faults::{Bursts, Counters, Faults};
 
-    /// A link on which nothing arrives.
-    pub const BLACK_HOLE: Self = Self { loss: Rate::ALWAYS, ..Self::NONE };
-}
-
-/// What happened to packets; a fault counts only if it changed something. At any time
-/// `sent + duplicated == lost + too_big + overflowed + delivered + in flight`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Packets given to the link.
-    pub sent: u64,
-    /// Packets that the receiver got, copies included.
-    pub delivered: u64,
-    /// Packets lost by `loss`.
-    pub lost: u64,
-    /// Packets longer than `mtu`.
-    pub too_big: u64,
-    /// Packets and copies for which there was no room.
-    pub overflowed: u64,
-    /// Copies made.
-    pub duplicated: u64,
-    /// Delivered packets that another one, sent later, had overtaken.
-    pub reordered: u64,
-    /// Packets with a flipped bit.
-    pub corrupted: u64,
-    /// Packets cut short.
-    pub truncated: u64,
-}
+/// How many old packets a link remembers to replay them.
+const MEMORY: usize = 64;
 
 /// Carries datagrams in one direction.
 #[derive(Clone, Debug)]
-pub struct Link {
+pub struct Link<T = ()> {
     faults: Faults,
     seeds: SeedTree,
     index: u32,
     counters: Counters,
-    /// By arrival and entry; the number of the packet and its bytes.
-    flight: BTreeMap<(Instant, u64), (u64, Vec<u8>)>,
+    /// By arrival and entry.
+    flight: BTreeMap<(Instant, u64), Flying<T>>,
     entries: u64,
+    /// When the line is free.
+    free: Instant,
     /// Arrival of the packet that the next one queues behind.
     tail: Instant,
     /// One more than the highest number delivered.
     frontier: u64,
+    /// Whether the line has a bad time.
+    bad: bool,
+    /// The last packets sent, if they may come once more.
+    memory: VecDeque<(T, Vec<u8>)>,
 }
 
-impl Link {
+#[derive(Clone, Debug)]
+struct Flying<T> {
+    /// Number of the packet; none if it is a replayed one.
+    number: Option<u64>,
+    tag: T,
+    bytes: Vec<u8>,
+}
+
+impl<T: Clone> Link<T> {
     /// An empty link. `index` tells the links of one simulation apart.
     pub fn new(faults: Faults, seeds: &SeedTree, index: u32) -> Self {
         Self {
             faults,
-            seeds: *seeds,
+            seeds: seeds.clone(),
             index,
             counters: Counters::default(),
             flight: BTreeMap::new(),
             entries: 0,
+            free: Instant::ZERO,
             tail: Instant::ZERO,
             frontier: 0,
+            bad: false,
+            memory: VecDeque::new(),
         }
+    }
+
+    /// Does to packets sent from now on what `faults` say. Packets in flight arrive as before, and new ones may
+    /// overtake them. The line is free and has a good time.
+    pub fn set_faults(&mut self, now: Instant, faults: Faults) {
+        self.faults = faults;
+        (self.free, self.tail) = (now, now);
+        self.bad = false;
+        if faults.replay == Rate::NEVER {
+            self.memory.clear();
+        }
+    }
+
+    /// What the link does now.
+    pub const fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// Takes a packet.
-    pub fn send(&mut self, now: Instant, bytes: &[u8]) {
+    pub fn send(&mut self, now: Instant, bytes: Vec<u8>, tag: T) {
         let number = self.counters.sent;
         self.counters.sent += 1;
-        if bytes.len() > self.faults.mtu {
+        // Drawn for each packet, also for one that vanishes anyway: the fate of later ones depends on it.
+        let burst = self.burst(number);
+        self.remember(&bytes, &tag);
+        let size = bytes.len() + self.faults.overhead;
+        if size > self.faults.mtu {
             self.counters.too_big += 1;
             return;
         }
-        if self.seeds.draws(Purpose::Loss, self.index, number).hit(self.faults.loss) {
+        let Some(departure) = self.depart(now, size) else {
+            self.counters.overflowed += 1;
+            return;
+        };
+        if self.fault(Purpose::Loss, number, self.faults.loss).is_some() {
             self.counters.lost += 1;
             return;
         }
-        let bytes = self.spoil(number, bytes);
-        let copy = self.seeds.draws(Purpose::Duplication, self.index, number).hit(self.faults.duplication);
-        if copy {
-            self.counters.duplicated += 1;
-            self.enter(now, number, Purpose::Jitter, bytes.clone());
-            self.enter(now, number, Purpose::CopyJitter, bytes);
-        } else {
-            self.enter(now, number, Purpose::Jitter, bytes);
+        if burst {
+            self.counters.burst_lost += 1;
+            return;
         }
+        let bytes = self.spoil(number, bytes);
+        let copy = self.fault(Purpose::Duplication, number, self.faults.duplication).is_some();
+        let copy = copy.then(|| (bytes.clone(), tag.clone()));
+        self.enter(departure, number, Purpose::Jitter, (bytes, tag));
+        if let Some(copy) = copy {
+            self.counters.duplicated += 1;
+            self.enter(departure, number, Purpose::CopyJitter, copy);
+        }
+        self.replay(departure, number);
     }
 
     /// The next packet that has arrived by `now`.
-    pub fn poll(&mut self, now: Instant) -> Option<Vec<u8>> {
+    pub fn poll(&mut self, now: Instant) -> Option<(T, Vec<u8>)> {
         let first = self.flight.first_entry()?;
         if first.key().0 > now {
             return None;
         }
-        let (number, bytes) = first.remove();
+        let Flying { number, tag, bytes } = first.remove();
         self.counters.delivered += 1;
-        if number < self.frontier {
-            // The second copy of the newest packet was overtaken by nothing.
-            self.counters.reordered += u64::from(number + 1 != self.frontier);
-        } else {
-            self.frontier = number + 1;
+        if let Some(number) = number {
+            if number < self.frontier {
+                // The second copy of the newest packet was overtaken by nothing.
+                self.counters.reordered += u64::from(number + 1 != self.frontier);
+            } else {
+                self.frontier = number + 1;
+            }
         }
-        Some(bytes)
+        Some((tag, bytes))
     }
 
     /// When the next packet arrives.
@@ -161,38 +188,121 @@ impl Link {
         self.flight.len()
     }
 
-    fn spoil(&mut self, number: u64, bytes: &[u8]) -> Vec<u8> {
-        let mut bytes = bytes.to_vec();
-        let mut draws = self.seeds.draws(Purpose::Truncation, self.index, number);
-        if draws.hit(self.faults.truncation) && !bytes.is_empty() {
+    /// Whether the fault that comes with `rate` happens to a packet, and if so, the draws for its details.
+    fn fault(&self, purpose: Purpose, number: u64, rate: Rate) -> Option<Draws> {
+        if rate == Rate::NEVER {
+            return None;
+        }
+        let mut draws = self.seeds.draws(purpose, self.index, number);
+        draws.hit(rate).then_some(draws)
+    }
+
+    /// Whether the packet is lost in a burst.
+    fn burst(&mut self, number: u64) -> bool {
+        let Bursts { worsen, recover, good, bad } = self.faults.bursts;
+        if worsen == Rate::NEVER && good == Rate::NEVER {
+            return false;
+        }
+        let mut draws = self.seeds.draws(Purpose::Weather, self.index, number);
+        self.bad ^= draws.hit(if self.bad { recover } else { worsen });
+        draws.hit(if self.bad { bad } else { good })
+    }
+
+    /// When the line has sent so many bytes that come now; none if there is no room in its queue.
+    fn depart(&mut self, now: Instant, size: usize) -> Option<Instant> {
+        const BITS: u128 = 8 * 1_000_000_000;
+        if self.faults.rate == 0 {
+            return Some(now);
+        }
+        let rate = u128::from(self.faults.rate);
+        let waiting = ((self.free - now).as_nanos() * rate).div_ceil(BITS);
+        if waiting > 0 && waiting + size as u128 > self.faults.queue as u128 {
+            return None;
+        }
+        let took = u64::try_from((size as u128 * BITS).div_ceil(rate)).unwrap_or(u64::MAX);
+        self.free = self.free.max(now) + Duration::from_nanos(took);
+        Some(self.free)
+    }
+
+    fn spoil(&mut self, number: u64, mut bytes: Vec<u8>) -> Vec<u8> {
+        if let Some(mut draws) = self.fault(Purpose::Truncation, number, self.faults.truncation)
+            && !bytes.is_empty()
+        {
             bytes.truncate(draws.below(bytes.len() as u64) as usize);
             self.counters.truncated += 1;
         }
-        let mut draws = self.seeds.draws(Purpose::Corruption, self.index, number);
-        if draws.hit(self.faults.corruption) && !bytes.is_empty() {
-            let bit = draws.below(bytes.len() as u64 * 8) as usize;
-            bytes[bit / 8] ^= 1 << (bit % 8);
+        if let Some(mut draws) = self.fault(Purpose::Corruption, number, self.faults.corruption)
+            && !bytes.is_empty()
+        {
+            flip(&mut bytes, self.faults.flips, &mut draws);
             self.counters.corrupted += 1;
         }
         bytes
     }
 
-    fn enter(&mut self, now: Instant, number: u64, jitter: Purpose, bytes: Vec<u8>) {
-        if self.flight.len() >= self.faults.capacity {
-            self.counters.overflowed += 1;
-            return;
+    fn enter(&mut self, departure: Instant, number: u64, jitter: Purpose, (bytes, tag): (Vec<u8>, T)) {
+        let mut late = Duration::ZERO;
+        if self.faults.jitter > Duration::ZERO {
+            let mut draws = self.seeds.draws(jitter, self.index, number);
+            late = Duration::from_nanos(draws.below(nanos(self.faults.jitter)));
         }
-        let mut draws = self.seeds.draws(jitter, self.index, number);
-        let late = Duration::from_nanos(draws.below(nanos(self.faults.jitter)));
-        let mut arrival = self.tail.max(now + self.faults.delay + late);
-        let mut draws = self.seeds.draws(Purpose::Reordering, self.index, number);
-        if draws.hit(self.faults.reordering) {
+        let mut arrival = self.tail.max(departure + self.faults.delay + late);
+        if let Some(mut draws) = self.fault(Purpose::Reordering, number, self.faults.reordering) {
             arrival = arrival + Duration::from_nanos(1 + draws.below(nanos(self.faults.hold)));
         } else {
             self.tail = arrival;
         }
+        self.fly(arrival, Flying { number: Some(number), tag, bytes });
+    }
+
+    fn remember(&mut self, bytes: &[u8], tag: &T) {
+        if self.faults.replay == Rate::NEVER {
+            return;
+        }
+        if self.memory.len() > MEMORY {
+            self.memory.pop_front();
+        }
+        self.memory.push_back((tag.clone(), bytes.to_vec()));
+    }
+
+    /// Sends one of the packets before the last once more.
+    fn replay(&mut self, departure: Instant, number: u64) {
+        let Some(mut draws) = self.fault(Purpose::Replay, number, self.faults.replay) else { return };
+        let old = self.memory.len().saturating_sub(1);
+        let which = draws.below(old as u64) as usize;
+        let late = Duration::from_nanos(draws.below(nanos(self.faults.replay_after)));
+        let Some((tag, bytes)) = self.memory.get(which).filter(|_| old > 0).cloned() else { return };
+        self.counters.replayed += 1;
+        if bytes.len() + self.faults.overhead > self.faults.mtu {
+            self.counters.too_big += 1;
+            return;
+        }
+        self.fly(departure + self.faults.delay + late, Flying { number: None, tag, bytes });
+    }
+
+    fn fly(&mut self, arrival: Instant, flying: Flying<T>) {
+        if self.flight.len() >= self.faults.capacity {
+            self.counters.overflowed += 1;
+            return;
+        }
         self.entries += 1;
-        self.flight.insert((arrival, self.entries), (number, bytes));
+        self.flight.insert((arrival, self.entries), flying);
+    }
+}
+
+/// Flips between one and `most` bits, no bit twice.
+fn flip(bytes: &mut [u8], most: u8, draws: &mut Draws) {
+    let bits = bytes.len() * 8;
+    let mut flipped = Vec::new();
+    let first = draws.below(bits as u64) as usize;
+    let count = if most > 1 { 1 + draws.below(u64::from(most)) as usize } else { 1 };
+    let mut bit = first;
+    while flipped.len() < count.min(bits) {
+        if !flipped.contains(&bit) {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            flipped.push(bit);
+        }
+        bit = draws.below(bits as u64) as usize;
     }
 }
 

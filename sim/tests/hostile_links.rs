@@ -63,7 +63,7 @@ struct Run {
 
 /// Connects again and again for `HOURS`. `to` leads away from the client; what arrives at its end goes into
 /// `back`, with a random packet beside it if `garbage`.
-fn run(wrap: WrapConfig, [mut to, mut back]: [Link; 2], seeds: SeedTree, garbage: bool) -> Run {
+fn run(wrap: WrapConfig, [mut to, mut back]: [Link; 2], seeds: &SeedTree, garbage: bool) -> Run {
     let path = Path::udp(0, SocketAddr::from(([192, 0, 2, 1], 1194)));
     let mut now = Instant::ZERO;
     let mut secret = [0; 32];
@@ -82,19 +82,19 @@ fn run(wrap: WrapConfig, [mut to, mut back]: [Link; 2], seeds: SeedTree, garbage
         }
         node.handle_timeout(now);
         while let Some(transmit) = node.poll_transmit(now, &mut out) {
-            to.send(now, &out[..transmit.len]);
+            to.send(now, out[..transmit.len].to_vec(), ());
             attempts.last_mut().unwrap().push((now - start).as_secs());
         }
-        while let Some(echo) = to.poll(now) {
-            back.send(now, &echo);
+        while let Some(((), echo)) = to.poll(now) {
+            back.send(now, echo, ());
             if garbage {
                 let mut draws = seeds.draws(Purpose::Content, 1, back.counters().sent);
                 let mut packet = vec![0; draws.below(200) as usize];
                 draws.fill(&mut packet);
-                back.send(now, &packet);
+                back.send(now, packet, ());
             }
         }
-        while let Some(mut packet) = back.poll(now) {
+        while let Some(((), mut packet)) = back.poll(now) {
             let before: u64 = node.drops().iter().map(|(_, n)| n).sum();
             node.handle_datagram(now, path, &mut packet);
             let after: u64 = node.drops().iter().map(|(_, n)| n).sum();
@@ -117,7 +117,7 @@ fn run(wrap: WrapConfig, [mut to, mut back]: [Link; 2], seeds: SeedTree, garbage
 }
 
 /// Attempts follow each other all the time, and each backs off and gives up.
-fn assert_patient(run: &Run, seeds: SeedTree) {
+fn assert_patient(run: &Run, seeds: &SeedTree) {
     let (last, whole) = run.attempts.split_last().unwrap();
     assert_eq!(whole.len() as u64, HOURS.as_secs() / 60, "{seeds:?}");
     assert!(whole.iter().all(|sent| *sent == [0, 2, 6, 14, 30]), "{seeds:?}: {:?}", run.attempts);
@@ -129,8 +129,8 @@ fn a_silent_server() {
     for wrap in wraps() {
         let seeds = SeedTree::new(1);
         let links = [0, 1].map(|index| Link::new(Faults::BLACK_HOLE, &seeds, index));
-        let run = run(wrap, links, seeds, false);
-        assert_patient(&run, seeds);
+        let run = run(wrap, links, &seeds, false);
+        assert_patient(&run, &seeds);
         assert_eq!((run.links[0].lost, run.links[1].sent), (run.links[0].sent, 0));
     }
 }
@@ -144,8 +144,8 @@ fn echoes_and_garbage() {
     for (seed, wrap) in (1..).zip(wraps()) {
         let seeds = SeedTree::new(seed);
         let links = [0, 1].map(|index| Link::new(faults, &seeds, index));
-        let run = run(wrap, links, seeds, true);
-        assert_patient(&run, seeds);
+        let run = run(wrap, links, &seeds, true);
+        assert_patient(&run, &seeds);
         for c in run.links {
             let faults = [c.lost, c.duplicated, c.reordered, c.corrupted, c.truncated];
             assert!(faults.iter().all(|&n| n > c.sent / 50), "{seeds:?}: {c:?}");

@@ -6,6 +6,7 @@
 //! | [`link`] | UDP socket or TCP connection as the outer side of a turn |
 //! | [`client`] | the life of a client: servers, retries, credentials, device, addresses and routes |
 //! | [`server`] | a server: a thread for packets, one for everything else |
+//! | [`gremlin`] | faults on purpose between socket and program |
 //! | [`load`] | many clients in one process, to see what a server bears |
 //! | [`retry`] | what happens after a connection ended, as a pure table |
 //! | [`scripts`] | scripts with OpenVPN's arguments and environment, run beside the loop |
@@ -32,6 +33,7 @@ pub mod daemon;
 pub mod demo;
 pub mod entropy;
 pub mod genkey;
+pub mod gremlin;
 pub mod link;
 pub mod load;
 pub mod log;

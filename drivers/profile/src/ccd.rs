@@ -30,10 +30,19 @@ pub struct ClientFile {
     pub problems: Vec<ProfileError>,
 }
 
-/// Reads the options of one client. `name` stands in messages as the file's name.
-pub fn parse(name: &str, text: &str) -> ClientFile {
+/// Files that one client's may go on in.
+const MAX_FILES: u32 = 32;
+
+/// Reads the options of one client. `name` stands in messages as the file's name. `config FILE` goes on in another
+/// file.
+pub fn parse(files: &dyn Files, name: &str, text: &str) -> ClientFile {
+    let (mut found, mut left) = (ClientFile::default(), MAX_FILES);
+    add(&mut found, files, name, text, &mut left);
+    found
+}
+
+fn add(found: &mut ClientFile, files: &dyn Files, name: &str, text: &str, left: &mut u32) {
     let file: Arc<str> = name.into();
-    let mut found = ClientFile::default();
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (index, raw) in text.lines().enumerate() {
         let origin = Origin { file: Arc::clone(&file), line: index as u32 + 1 };
@@ -49,11 +58,44 @@ pub fn parse(name: &str, text: &str) -> ClientFile {
         let Some(name) = words.next() else { continue };
         let name = name.strip_prefix("--").unwrap_or(&name).to_string();
         let line = Line { name, words: words.collect(), inline: None, origin };
-        if let Err(error) = apply(&mut found.overrides, &line) {
+        let result = match line.name.as_str() {
+            "config" => include(found, files, &line, left),
+            _ => apply(&mut found.overrides, &line),
+        };
+        if let Err(error) = result {
             found.problems.push(error);
         }
     }
-    found
+}
+
+/// `config FILE`. What can't be read might keep the client out, and does so: OpenVPN lets it in.
+fn include(
+    found: &mut ClientFile,
+    files: &dyn Files,
+    line: &Line,
+    left: &mut u32,
+) -> Result<(), ProfileError> {
+    let [name] = line.words.as_slice() else {
+        return Err(unrecognized(&line.origin, &line.name).cure("Write `config FILE`"));
+    };
+    let Some(fewer) = left.checked_sub(1) else {
+        found.overrides.disable = true;
+        let text = format!("config: {name} is one of more than {MAX_FILES} files; the client is disabled");
+        return Err(ProfileError::at(&line.origin, text).cure("A file must not name itself"));
+    };
+    *left = fewer;
+    match files.read(Path::new(name)) {
+        Ok(bytes) => {
+            add(found, files, name, &String::from_utf8_lossy(&bytes), left);
+            Ok(())
+        }
+        Err(error) => {
+            found.overrides.disable = true;
+            let (why, cure) = reason(&error);
+            let text = format!("config: cannot read {name}: {why}; the client is disabled");
+            Err(ProfileError::at(&line.origin, text).cure(cure))
+        }
+    }
 }
 
 fn apply(client: &mut ClientOverrides, line: &Line) -> Result<(), ProfileError> {
@@ -106,7 +148,7 @@ fn apply(client: &mut ClientOverrides, line: &Line) -> Result<(), ProfileError> 
 type Take = fn(&mut ClientOverrides, &Line) -> Result<(), Fault>;
 
 /// What OpenVPN takes for a client (`openvpn: multi.h`, `CLIENT_CONNECT_OPT_MASK`) and is the same for all here.
-const FOR_ALL: [&str; 14] = [
+const FOR_ALL: [&str; 13] = [
     "max-routes-per-client",
     "ping",
     "ping-exit",
@@ -120,7 +162,6 @@ const FOR_ALL: [&str; 14] = [
     "auth-token",
     "auth-token-user",
     "vlan-pvid",
-    "config",
 ];
 
 fn not_here(line: &Line) -> ProfileError {
@@ -226,9 +267,10 @@ pub fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Disk;
 
     fn options(text: &str) -> ClientOverrides {
-        let found = parse("c1", text);
+        let found = parse(&Disk, "c1", text);
         assert_eq!(found.problems, []);
         found.overrides
     }
@@ -278,14 +320,14 @@ mod tests {
             ("push \"a", "In ccd/c1:2: No closing quotation"),
         ];
         for (line, expected) in table {
-            let found = parse("ccd/c1", &format!("iroute 10.1.0.0\n{line}\ndisable"));
+            let found = parse(&Disk, "ccd/c1", &format!("iroute 10.1.0.0\n{line}\ndisable"));
             let [error] = found.problems.as_slice() else { panic!("{line}: {:?}", found.problems) };
             assert!(error.to_string().starts_with("Options error: "), "{error}");
             assert!(error.to_string().contains(expected), "{line}: {error}");
             assert!(error.cure.is_some());
             assert!(found.overrides.disable && found.overrides.iroutes.len() == 1, "{line}");
         }
-        let long = parse("c", &format!("override-username {}", "a".repeat(200)));
+        let long = parse(&Disk, "c", &format!("override-username {}", "a".repeat(200)));
         assert!(long.overrides.disable && long.problems.len() == 1);
     }
 

@@ -19,6 +19,7 @@ use crate::command::Show;
 use crate::grammar::Line;
 use crate::profile::{
     AuthRetry, DeviceKind, Family, HostOptions, LogOptions, ProcessOptions, Protocol, SocketOptions,
+    StaticChallenge,
 };
 use crate::warn::{Origin, Warning};
 use scope::ScopedLine;
@@ -198,6 +199,7 @@ pub(crate) struct Draft {
     pub(crate) user_pass_at: Option<Origin>,
     pub(crate) no_cache: bool,
     pub(crate) auth_retry: AuthRetry,
+    pub(crate) challenge: Option<StaticChallenge>,
     pub(crate) host: HostOptions,
     pub(crate) log: LogOptions,
     pub(crate) process: ProcessOptions,
@@ -251,6 +253,7 @@ impl Default for Draft {
             user_pass_at: None,
             no_cache: false,
             auth_retry: AuthRetry::None,
+            challenge: None,
             host: HostOptions::default(),
             log: LogOptions {
                 verbosity: 1,

@@ -70,7 +70,7 @@ pub fn run(data: &[u8]) {
             assert!(error.cure.as_ref().is_some_and(|cure| !cure.is_empty()), "no cure: {error}");
         }
     }
-    let client = ccd::parse("fuzz", &text);
+    let client = ccd::parse(&files, "fuzz", &text);
     assert!(client.problems.iter().all(|problem| problem.cure.as_ref().is_some_and(|cure| !cure.is_empty())));
     let args: Vec<String> = text.lines().next().unwrap_or_default().split(' ').map(Into::into).collect();
     if let Ok(Command::Run(profile)) = parse_args(&args, &files) {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use oxivpn_proto::config::cipher::DataCipher;
 use oxivpn_proto::config::params::ReplayWindow;
 use oxivpn_proto::config::{Keepalive, Mssfix, PullPolicy, Timing};
+use oxivpn_proto::gremlin::Mask;
 use oxivpn_proto::options::pushed::{RedirectFlags, Route4, Route6, Topology};
 use oxivpn_proto::tls::rustls::TlsVersion;
 use oxivpn_proto::tls::verify::PeerRules;
@@ -189,6 +190,19 @@ pub struct AuthOptions {
     pub no_cache: bool,
     /// `auth-retry`.
     pub retry: AuthRetry,
+    /// `static-challenge`: something more to ask for, each time.
+    pub challenge: Option<StaticChallenge>,
+}
+
+/// A question that goes with the password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticChallenge {
+    /// What to ask.
+    pub text: String,
+    /// Whether the answer may be seen while it is typed.
+    pub echo: bool,
+    /// Whether the answer follows the password without more ado, rather than in base64 after `SCRV1`.
+    pub concat: bool,
 }
 
 /// Where user name and password come from.
@@ -311,6 +325,17 @@ pub struct ProcessOptions {
     pub chroot: Option<PathBuf>,
     /// `setenv` and `setenv-safe` (whose names get the prefix `OPENVPN_`), in order.
     pub environment: Vec<(String, String)>,
+    /// `gremlin`: faults at random, for tests.
+    pub gremlin: Option<GremlinOptions>,
+}
+
+/// `gremlin`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GremlinOptions {
+    /// Which faults; not empty.
+    pub mask: Mask,
+    /// Makes the faults those of another run; an addition of our own. `None`: to be drawn.
+    pub seed: Option<u64>,
 }
 
 impl ProcessOptions {

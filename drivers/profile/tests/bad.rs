@@ -10,6 +10,9 @@ use oxivpn_profile::{Profile, ProfileError};
 const PLACE: &str = "Options error: In server.conf:9: ";
 const SECOND: &str = "Options error: In server.conf:10: ";
 const WHOLE: &str = "Options error: ";
+/// The line with `server`.
+const FIRST: &str = "Options error: In server.conf:1: ";
+const NETWORK: &str = "server 10.8.0.0 255.255.255.0";
 
 fn read(text: &str) -> Result<Profile, ProfileError> {
     let mut files = Memory::usual();
@@ -43,6 +46,7 @@ fn the_server_itself_is_sound() {
 #[test]
 fn something_is_missing() {
     let without = |line: &str| SERVER.replace(line, "");
+    let by_hand = |line: &str| SERVER.replace(NETWORK, &format!("mode server\ntls-server\n{line}"));
     let table = [
         (without("ca ca.crt\n"), "You must define CA file (--ca) and/or peer fingerprint"),
         (without("cert client.crt\n"), "You must define certificate file (--cert)"),
@@ -53,33 +57,14 @@ fn something_is_missing() {
         ),
         (SERVER.replace("ca.crt", "nope.crt"), "In server.conf:4: ca: cannot read nope.crt: No such file"),
         (SERVER.replace("ca.crt", "locked"), "In server.conf:4: ca: cannot read locked: Permission denied"),
+        (SERVER.replace(NETWORK, "mode server"), "--mode server requires --tls-server"),
+        (by_hand("ifconfig-pool 10.8.0.5 10.8.0.9"), "In server.conf:3: --ifconfig-pool needs --ifconfig"),
         (
-            SERVER.replace("server 10.8.0.0 255.255.255.0", "mode server"),
-            "--mode server requires --tls-server",
-        ),
-        (
-            SERVER.replace(
-                "server 10.8.0.0 255.255.255.0",
-                "mode server\ntls-server\nifconfig-pool 10.8.0.5 10.8.0.9",
-            ),
-            "In server.conf:3: --ifconfig-pool needs --ifconfig",
-        ),
-        (
-            SERVER.replace(
-                "server 10.8.0.0 255.255.255.0",
-                "mode server\ntls-server\nifconfig-ipv6-pool fd00::5/64",
-            ),
+            by_hand("ifconfig-ipv6-pool fd00::5/64"),
             "In server.conf:3: --ifconfig-ipv6-pool needs --ifconfig-ipv6",
         ),
-        (
-            SERVER
-                .replace("server 10.8.0.0 255.255.255.0", "mode server\ntls-server\nifconfig-pool-persist a"),
-            "--ifconfig-pool-persist must be used with --ifconfig-pool or",
-        ),
-        (
-            SERVER.replace("server 10.8.0.0 255.255.255.0", "mode server\ntls-server\nproto tcp"),
-            "In server.conf:3: --proto tcp is ambiguous in this context",
-        ),
+        (by_hand("ifconfig-pool-persist a"), "--ifconfig-pool-persist must be used with --ifconfig-pool or"),
+        (by_hand("proto tcp"), "In server.conf:3: --proto tcp is ambiguous in this context"),
     ];
     for (text, expected) in table {
         check(&text, expected, WHOLE, expected);
@@ -104,11 +89,7 @@ fn addresses_that_cannot_be() {
         assert!(read(&text).unwrap_err().message.contains("server.conf:1"), "{expected}");
     }
     refuses(&[
-        (
-            "ifconfig-pool 10.8.0.5 10.8.0.9",
-            "Options error: In server.conf:1: ",
-            "--server already defines an ifconfig-pool",
-        ),
+        ("ifconfig-pool 10.8.0.5 10.8.0.9", FIRST, "--server already defines an ifconfig-pool"),
         (
             "ifconfig-pool 10.8.0.9 10.8.0.5",
             PLACE,
@@ -124,10 +105,7 @@ fn addresses_that_cannot_be() {
         ("topology ring", PLACE, "topology 'ring' must be net30, p2p, or subnet"),
         ("ifconfig-push-constraint 10.8.0.0 255.0.255.0", PLACE, "'255.0.255.0' is not a netmask"),
     ]);
-    let manual = SERVER.replace(
-        "server 10.8.0.0 255.255.255.0\n",
-        "mode server\ntls-server\nifconfig 10.8.0.1 255.255.255.0\n",
-    );
+    let manual = SERVER.replace(NETWORK, "mode server\ntls-server\nifconfig 10.8.0.1 255.255.255.0");
     let table = [
         ("ifconfig-pool 10.8.0.1 10.8.0.9", "has two owners of an address: 10.8.0.1 is the server's own"),
         ("ifconfig-pool 10.9.0.1 10.9.0.9", "is not in the server's own network 10.8.0.0/24"),
@@ -156,20 +134,22 @@ fn addresses_that_cannot_be() {
 
 #[test]
 fn options_of_others() {
+    let clients = [
+        "pull",
+        "remote a 1194",
+        "nobind",
+        "auth-user-pass login",
+        "redirect-gateway def1",
+        "route-delay 5",
+        "up-delay",
+    ];
+    for line in clients {
+        let option = line.split(' ').next().unwrap_or_default();
+        refuses(&[(line, PLACE, &format!("--{option} cannot be used with --mode server"))]);
+    }
     refuses(&[
-        ("client", "Options error: In server.conf:1: ", "--server and --client cannot be used together"),
-        (
-            "tls-client",
-            "Options error: In server.conf:1: ",
-            "specify only one of --tls-server, --tls-client, or --secret",
-        ),
-        ("pull", PLACE, "--pull cannot be used with --mode server"),
-        ("remote a 1194", PLACE, "--remote cannot be used with --mode server"),
-        ("nobind", PLACE, "--nobind cannot be used with --mode server"),
-        ("auth-user-pass login", PLACE, "--auth-user-pass cannot be used with --mode server"),
-        ("redirect-gateway def1", PLACE, "--redirect-gateway cannot be used with --mode server"),
-        ("route-delay 5", PLACE, "--route-delay cannot be used with --mode server"),
-        ("up-delay", PLACE, "--up-delay cannot be used with --mode server"),
+        ("client", FIRST, "--server and --client cannot be used together"),
+        ("tls-client", FIRST, "specify only one of --tls-server, --tls-client, or --secret"),
         ("ipchange /bin/hook", PLACE, "--ipchange cannot be used with --mode server (use --client-connect"),
         ("<connection>\nremote a 1\n</connection>", SECOND, "--remote cannot be used with --mode server"),
         ("secret ta.key", PLACE, "`secret` is not built yet"),

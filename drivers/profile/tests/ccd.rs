@@ -38,3 +38,31 @@ fn a_file_that_cannot_be_read_is_no_missing_file() {
         "{error}"
     );
 }
+
+#[test]
+fn a_file_may_go_on_in_others() {
+    let mut files = Memory::default();
+    files.add("ccd/staff", "push \"route 10.1.0.0 255.255.0.0\"\nconfig ccd/all\nfrobnicate");
+    files.add("ccd/all", "inactive 60");
+    files.add("ccd/loop", "config ccd/loop");
+    let parse = |text: &str| ccd::parse(&files, "ccd/alice", text);
+    let found = parse("config ccd/staff\niroute 10.9.0.0 255.255.0.0");
+    assert_eq!((found.overrides.push.len(), found.overrides.iroutes.len()), (1, 1));
+    assert!(found.overrides.inactive.is_some() && !found.overrides.disable);
+    let [problem] = found.problems.as_slice() else { panic!("{:?}", found.problems) };
+    assert!(problem.to_string().contains("in ccd/staff:3: frobnicate"), "{problem}");
+    // What can't be read might have kept the client out.
+    for (line, why) in [
+        (
+            "config ccd/none",
+            "In ccd/alice:1: config: cannot read ccd/none: No such file or directory; the client is dis",
+        ),
+        ("config ccd/loop", "In ccd/loop:1: config: ccd/loop is one of more than 32 files"),
+    ] {
+        let found = parse(line);
+        assert!(found.overrides.disable && found.problems.len() == 1, "{line}");
+        assert!(found.problems[0].to_string().contains(why), "{}", found.problems[0]);
+    }
+    let found = parse("config");
+    assert!(!found.overrides.disable && found.problems.len() == 1, "a line that says nothing");
+}

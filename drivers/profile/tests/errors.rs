@@ -51,7 +51,10 @@ fn values_and_words() {
         ("ifconfig 10.0.0.1 10.0.0.1", PLACE, "addresses must be different"),
         ("pull-filter drop x", PLACE, "Unknown --pull-filter type: drop"),
         ("nice 40", PLACE, "'40' is not a number from -20 to 19"),
+        ("gremlin drop", PLACE, "cannot parse 'drop' as non-negative integer. Write `gremlin MASK [SEED]`"),
+        ("gremlin 1632 0x7", PLACE, "cannot parse '0x7' as non-negative integer"),
         ("remap-usr1 SIGINT", PLACE, "--remap-usr1 parm must be 'SIGHUP' or 'SIGTERM'"),
+        ("static-challenge code 1 raw", PLACE, "'raw' must be scrv1 or concat"),
         ("auth-retry maybe", PLACE, "'maybe' must be none, nointeract, or interact"),
         ("peer-fingerprint AB:CD", PLACE, "is not a SHA-256 fingerprint of 32 hex bytes"),
         ("tls-version-max 1.1", PLACE, "TLS 1.1 is broken and not supported. Remove the line"),
@@ -147,7 +150,6 @@ fn what_is_not_built_is_refused_by_name() {
         "pkcs12 a.p12",
         "capath d",
         "pkcs11-id x",
-        "static-challenge a 1",
         "verify-hash AB",
         "route-table 5",
         "replay-persist f",
@@ -159,9 +161,7 @@ fn what_is_not_built_is_refused_by_name() {
         let text = error(line);
         assert!(text.contains(&format!("In client.ovpn:7: `{name}` is not built yet: ")), "{text}");
     }
-    for name in
-        ["no-replay", "no-iv", "engine", "gremlin", "inetd", "tls-remote", "compat-names", "mtu-dynamic"]
-    {
+    for name in ["no-replay", "no-iv", "engine", "inetd", "tls-remote", "compat-names", "mtu-dynamic"] {
         let text = error(name);
         assert!(text.contains(&format!("In client.ovpn:7: `{name}` is refused: ")), "{text}");
     }

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use common::{BASE, Memory, PKI, client_key_v2, read, static_key, warnings, with};
 use oxivpn_profile::profile::{
-    AuthRetry, Bind, CredentialSource, DeviceKind, Family, LogFile, PrivateKey, Protocol, RestartAs,
+    AuthRetry, Bind, CredentialSource, DeviceKind, Family, GremlinOptions, LogFile, PrivateKey, Protocol,
+    RestartAs,
 };
 use oxivpn_profile::{Command, Profile, parse_args};
 use oxivpn_proto::config::cipher::DataCipher;
 use oxivpn_proto::config::params::ReplayWindow;
 use oxivpn_proto::config::{FilterAction, Mssfix, PingTimeout};
+use oxivpn_proto::gremlin::Mask;
 use oxivpn_proto::options::pushed::{Gateway, RedirectFlags, Target, Topology};
 use oxivpn_proto::tls::rustls::TlsVersion;
 use oxivpn_proto::tls::verify::{CertRole, NameRule};
@@ -318,6 +320,16 @@ fn credentials() {
     assert!(profile.auth.no_cache);
     assert_eq!(profile.auth.retry, AuthRetry::Interact);
     assert_eq!(with("auth-retry nointeract").auth.retry, AuthRetry::NoInteract);
+    let challenge = |words: &str| {
+        let challenge = with(&format!("static-challenge \"Your code\" {words}")).auth.challenge.unwrap();
+        assert_eq!(challenge.text, "Your code");
+        (challenge.echo, challenge.concat)
+    };
+    assert_eq!(
+        (challenge("1"), challenge("0 scrv1"), challenge("1 concat")),
+        ((true, false), (false, false), (true, true))
+    );
+    assert_eq!(with("").auth.challenge, None);
     assert!(!format!("{:?}", with("")).contains("secret"));
 }
 
@@ -370,6 +382,12 @@ fn process_and_log() {
         ("writepid a.pid", |p| p.process.pid_file == Some("a.pid".into())),
         ("nice -5", |p| p.process.nice == Some(-5)),
         ("remap-usr1 SIGTERM", |p| p.process.remap_usr1 == Some(RestartAs::Term)),
+        ("gremlin 1632", |p| {
+            p.process.gremlin == Some(GremlinOptions { mask: Mask::from(1632), seed: None })
+        }),
+        ("gremlin 2016 18446744073709551615", |p| {
+            p.process.gremlin == Some(GremlinOptions { mask: Mask::STRONGEST, seed: Some(u64::MAX) })
+        }),
         ("remap-usr1 SIGHUP", |p| p.process.remap_usr1 == Some(RestartAs::Hup)),
         ("setenv COLOUR blue", |p| p.process.environment == [("COLOUR".into(), "blue".into())]),
         ("setenv-safe colour blue", |p| p.process.environment == [("OPENVPN_colour".into(), "blue".into())]),
@@ -381,6 +399,9 @@ fn process_and_log() {
         }),
     ]);
     assert_eq!(with("setenv UV_ID a").tunnel.peer_info, []);
+    // No faults, and bits that mean nothing, as in OpenVPN.
+    assert_eq!(with("gremlin 0 1").process.gremlin, None);
+    assert_eq!(with("gremlin 2048").process.gremlin, None);
 
     let mut files = Memory::default();
     for name in ["ca.crt", "login"] {

@@ -140,4 +140,7 @@ pub struct ClientSettings {
     pub session_timeout: Option<Duration>,
     /// `inactive` for this client.
     pub inactive: Option<(Duration, u64)>,
+    /// `override-username`: the name that counts in the place of the one that the client sends, also at renegotiations
+    /// and in tokens. No effect on a server that asks nobody for names.
+    pub username: Option<String>,
 }

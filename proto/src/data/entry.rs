@@ -1,5 +1,6 @@
 //! What the table knows of one peer.
 
+use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
 
 use ipnet::IpNet;
@@ -21,6 +22,9 @@ use crate::wire::ids::KeyId;
 /// causes them again.
 const MAX_BACKLOG: usize = 1024;
 
+/// A peer moves so often at most: whoever changes its address with each packet costs no more.
+const FLOAT_PAUSE: Duration = Duration::from_millis(250);
+
 /// One peer.
 pub(super) struct Entry {
     pub(super) peer: PeerRef,
@@ -40,6 +44,8 @@ pub(super) struct Entry {
     /// of many.
     pub(super) filtered: bool,
     floated: Option<Path>,
+    /// Not told before this time that it has moved again.
+    float_after: Instant,
     exit_reported: bool,
 }
 
@@ -58,6 +64,7 @@ impl Entry {
             owned: BTreeSet::new(),
             filtered: false,
             floated: None,
+            float_after: Instant::ZERO,
             exit_reported: false,
         }
     }
@@ -194,12 +201,13 @@ impl Entry {
 
     /// An authenticated packet came from `from`.
     #[inline]
-    pub(super) fn note_path(&mut self, from: Path, reports: &mut VecDeque<Report>) {
+    pub(super) fn note_path(&mut self, now: Instant, from: Path, reports: &mut VecDeque<Report>) {
         if from == self.path {
             return;
         }
-        if self.floated != Some(from) && reports.len() < MAX_BACKLOG {
+        if self.floated != Some(from) && now >= self.float_after && reports.len() < MAX_BACKLOG {
             self.floated = Some(from);
+            self.float_after = now + FLOAT_PAUSE;
             reports.push_back(Report::Floated { peer: self.peer, to: from });
         }
     }

@@ -65,6 +65,11 @@ pub(super) fn destination(packet: &[u8]) -> Option<IpAddr> {
     address(packet, 16, 24)
 }
 
+/// Whether an inner packet is for a group.
+pub fn is_multicast(packet: &[u8]) -> bool {
+    destination(packet).is_some_and(|to| to.is_multicast())
+}
+
 /// Whether this is a multicast address, or the broadcast address.
 pub(super) const fn is_group(address: IpAddr) -> bool {
     match address {

@@ -15,6 +15,7 @@ pub mod slot;
 pub mod table;
 mod usage;
 
+pub use inner::is_multicast;
 pub use recv::RecvKey;
 pub use send::{KeySpent, SealError, SendKey, SendPermit};
 pub use slot::{HEADROOM, Sealed, Slot, TAILROOM};

@@ -87,6 +87,8 @@ pub enum Forward {
     Device,
     /// To another peer, past the device.
     Peer(PeerRef),
+    /// Multicast: to the device and to all other peers.
+    All,
 }
 
 /// What was in a packet.
@@ -153,10 +155,14 @@ impl Table {
 
     /// Where an opened packet from `from` goes if clients may talk to each other past the device
     /// (`client-to-client`; `openvpn: multi.c`, `multi_process_incoming_link_data`). One that would go back where it
-    /// came from goes to the device, whose host counts its hops; so does a multicast or broadcast.
+    /// came from goes to the device, whose host counts its hops; so does a broadcast, which tun devices have none of.
     #[inline]
     pub fn forward(&self, from: PeerRef, packet: &[u8]) -> Forward {
-        let to = inner::destination(packet).filter(|address| !inner::is_group(*address));
+        let to = inner::destination(packet);
+        if to.is_some_and(|to| to.is_multicast()) {
+            return Forward::All;
+        }
+        let to = to.filter(|address| !inner::is_group(*address));
         let to = to.and_then(|address| self.routes.find(address)).and_then(|at| self.entries.get(at));
         to.filter(|entry| entry.peer != from).map_or(Forward::Device, |entry| Forward::Peer(entry.peer))
     }
@@ -222,7 +228,7 @@ impl Table {
             return Err(DropReason::UnknownPath);
         }
         let span = entry.open(now, header, datagram, &mut self.reports)?;
-        entry.note_path(from, &mut self.reports);
+        entry.note_path(now, from, &mut self.reports);
         let bytes = datagram.len();
         let payload = &mut datagram[span.clone()];
         let kind = inner::classify(payload);

@@ -24,7 +24,8 @@ pub struct Login {
     pub common_name: String,
     /// User name, as sent.
     pub username: Option<String>,
-    /// Password, as sent; also a token or the answer to a challenge (`SCRV1:`, `CRV1::`).
+    /// Password, as sent; also a token or the answer to a challenge (`SCRV1:`, `CRV1::`). It may be empty, and who is
+    /// asked must not take that for a proof.
     pub password: Option<Zeroizing<String>>,
     /// Set if `auth-gen-token` is on: what came of the token, if the password is one.
     pub token: Option<Token>,

@@ -15,7 +15,6 @@ pub mod replay_vs_model;
 pub(crate) mod script;
 pub mod seal_open;
 pub(crate) mod server;
-pub mod server_node;
 pub mod session_client;
 pub mod session_server;
 pub mod stream_frames;

@@ -1,4 +1,4 @@
-//! A server node with client nodes and their data planes, with links and a clock between them, for fuzzers.
+//! A server node with client nodes and their data planes, with links and a clock between them, for tests and fuzzers.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -38,18 +38,39 @@ pub(crate) struct Host {
     pub(crate) node: Node,
     pub(crate) plane: LocalPlane,
     pub(crate) ledger: Ledger,
+    /// Where others see it.
+    pub(crate) path: Path,
+    /// A client's session, and the last one that came up.
+    pub(crate) session: Option<SessionHandle>,
+    /// The last one that came up, in the data plane.
+    pub(crate) peer: Option<PeerRef>,
+    /// What its application was told.
+    pub(crate) events: Vec<Event>,
+    /// Inner packets that arrived.
+    pub(crate) inner: Vec<Vec<u8>>,
     synchronous: bool,
     lag: Duration,
     waiting: VecDeque<(Instant, Order)>,
 }
 
 impl Host {
-    pub(crate) fn new(seed: [u8; 32], now: Instant, capabilities: Capabilities, lag: Duration) -> Self {
+    pub(crate) fn new(
+        seed: [u8; 32],
+        now: Instant,
+        path: Path,
+        capabilities: Capabilities,
+        lag: Duration,
+    ) -> Self {
         let anchor = Anchor::new(now, Duration::from_secs(1_700_000_000));
         Self {
             node: Node::new(Arc::new(NodeConfig { capabilities }), seed, anchor),
             plane: LocalPlane::new(),
             ledger: Ledger::default(),
+            path,
+            session: None,
+            peer: None,
+            events: Vec::new(),
+            inner: Vec::new(),
             synchronous: capabilities.synchronous,
             lag,
             waiting: VecDeque::new(),
@@ -58,8 +79,8 @@ impl Host {
 
     /// Moves everything out of the machines: directives, transmits, events, in this order. Whether there was
     /// anything.
-    fn drain(&mut self, now: Instant, sent: &mut Vec<(Path, Vec<u8>)>, events: &mut Vec<Event>) -> bool {
-        let before = (sent.len(), events.len(), self.ledger.last());
+    fn drain(&mut self, now: Instant, sent: &mut Vec<(Path, Vec<u8>)>) -> bool {
+        let before = (sent.len(), self.events.len(), self.ledger.last());
         for round in 0.. {
             assert!(round <= MAX_BURST, "orders and reports chase each other");
             if !self.carry_out(now) {
@@ -77,10 +98,13 @@ impl Host {
         let burst = sent.len() - before.0;
         assert!(burst <= MAX_BURST * sessions + MAX_STATELESS_REPLIES, "{burst} packets at once");
         while let Some(event) = self.node.poll_event() {
-            events.push(event);
+            if let Event::Established { session, peer, .. } = event {
+                (self.session, self.peer) = (Some(session), Some(peer));
+            }
+            self.events.push(event);
         }
-        assert!(events.len() - before.1 <= MAX_EVENTS + MAX_ESSENTIAL_EVENTS);
-        before != (sent.len(), events.len(), self.ledger.last())
+        assert!(self.events.len() - before.1 <= MAX_EVENTS + MAX_ESSENTIAL_EVENTS);
+        before != (sent.len(), self.events.len(), self.ledger.last())
     }
 
     /// Orders to the plane and news from it; whether there were any.
@@ -112,51 +136,45 @@ impl Host {
         [order, self.node.deadline().map(|deadline| deadline.at)].into_iter().flatten().min()
     }
 
-    fn deliver(&mut self, now: Instant, from: Path, packet: &mut [u8]) -> Option<Vec<u8>> {
+    fn deliver(&mut self, now: Instant, from: Path, packet: &mut [u8]) {
         if !matches!(peek(packet), Peek::Data(_)) {
-            self.node.handle_datagram(now, from, packet);
-            return None;
+            return self.node.handle_datagram(now, from, packet);
         }
-        match self.plane.open(now, from, packet) {
-            Ok(Opened { payload: Payload::Packet(inner), .. }) => Some(inner.to_vec()),
-            _ => None,
+        if let Ok(Opened { payload: Payload::Packet(inner), .. }) = self.plane.open(now, from, packet) {
+            self.inner.push(inner.to_vec());
         }
     }
 
-    fn seal(&mut self, now: Instant, peer: PeerRef, inner: &[u8]) -> Option<Vec<u8>> {
+    /// Seals an inner packet; `None` if it can't be.
+    pub(crate) fn seal(&mut self, now: Instant, peer: PeerRef, inner: &[u8]) -> Option<Vec<u8>> {
         let mut buffer = vec![0; HEADROOM + inner.len() + TAILROOM];
         buffer[HEADROOM..HEADROOM + inner.len()].copy_from_slice(inner);
         let sealed = self.plane.seal(now, peer, &mut Slot::new(&mut buffer, HEADROOM, inner.len())).ok()?;
         Some(buffer[sealed.start..sealed.start + sealed.len].to_vec())
     }
-}
 
-/// One client.
-pub(crate) struct Client {
-    pub(crate) host: Host,
-    pub(crate) session: SessionHandle,
-    pub(crate) peer: Option<PeerRef>,
-    /// Where the server sees it.
-    pub(crate) path: Path,
-    pub(crate) closed: Option<CloseCause>,
+    /// How its sessions ended so far.
+    pub(crate) fn closed(&self) -> Vec<&CloseCause> {
+        let mut causes = Vec::new();
+        for event in &self.events {
+            if let Event::Closed { cause, .. } = event {
+                causes.push(cause);
+            }
+        }
+        causes
+    }
 }
 
 /// A server and clients by number.
 pub(crate) struct Net {
     pub(crate) now: Instant,
     pub(crate) server: Host,
-    /// Where clients see the server.
-    pub(crate) server_path: Path,
-    pub(crate) clients: BTreeMap<u8, Client>,
+    pub(crate) clients: BTreeMap<u8, Host>,
     pub(crate) faults: Faults,
     rng: EntropyStream,
     /// Packets in flight by arrival and sequence: the client's path, whether to the server.
     pub(crate) link: BTreeMap<(Instant, u64), (Path, bool, Vec<u8>)>,
     sequence: u64,
-    /// What the server's application is told.
-    pub(crate) events: Vec<Event>,
-    /// Inner packets that arrived at the server, and at clients.
-    pub(crate) inner: [Vec<Vec<u8>>; 2],
 }
 
 impl Net {
@@ -164,21 +182,18 @@ impl Net {
         let now = Instant::from_nanos(1_000_000_000);
         Self {
             now,
-            server: Host::new([seed; 32], now, capabilities, lag),
-            server_path,
+            server: Host::new([seed; 32], now, server_path, capabilities, lag),
             clients: BTreeMap::new(),
             faults: Faults::default(),
             rng: Entropy::new([seed; 32]).fork(Purpose::Jitter, 77),
             link: BTreeMap::new(),
             sequence: 0,
-            events: Vec::new(),
-            inner: [Vec::new(), Vec::new()],
         }
     }
 
     /// Where the server sees the client with this number, at one of its addresses.
     pub(crate) fn address(&self, client: u8, place: u8) -> Path {
-        if self.server_path.is_stream() {
+        if self.server.path.is_stream() {
             return Path::Stream(StreamId(u64::from(client) << 8 | u64::from(place)));
         }
         Path::udp(0, SocketAddr::from(([10, 9, place, client], 1194)))
@@ -188,7 +203,8 @@ impl Net {
         percent > 0 && self.rng.below(100) < percent
     }
 
-    fn put(&mut self, client: Path, to_server: bool, mut packet: Vec<u8>) {
+    /// Sends a packet between the server and the client at `client`.
+    pub(crate) fn put(&mut self, client: Path, to_server: bool, mut packet: Vec<u8>) {
         let Some(first) = packet.first() else { return };
         let spared = self.faults.control_only && matches!(first >> 3, 6 | 9);
         let faults = if spared { Faults::default() } else { self.faults };
@@ -212,41 +228,34 @@ impl Net {
 
     /// Drains all machines once; whether there was anything.
     pub(crate) fn drain(&mut self) -> bool {
-        let (mut sent, mut up) = (Vec::new(), Vec::new());
+        let (mut down, mut up) = (Vec::new(), Vec::new());
         self.server.node.handle_timeout(self.now);
-        let mut busy = self.server.drain(self.now, &mut sent, &mut self.events);
+        let mut busy = self.server.drain(self.now, &mut down);
         for client in self.clients.values_mut() {
-            let (mut packets, mut events) = (Vec::new(), Vec::new());
-            client.host.node.handle_timeout(self.now);
-            busy |= client.host.drain(self.now, &mut packets, &mut events);
-            up.extend(packets.into_iter().map(|(_, packet)| (client.path, packet)));
-            for event in events {
-                match event {
-                    Event::Established { peer, .. } => client.peer = Some(peer),
-                    Event::Closed { cause, .. } => client.closed = Some(cause),
-                    _ => {}
-                }
-            }
+            let mut sent = Vec::new();
+            client.node.handle_timeout(self.now);
+            busy |= client.drain(self.now, &mut sent);
+            up.extend(sent.into_iter().map(|(_, packet)| (client.path, packet)));
         }
-        sent.into_iter().for_each(|(path, packet)| self.put(path, false, packet));
+        down.into_iter().for_each(|(path, packet)| self.put(path, false, packet));
         up.into_iter().for_each(|(path, packet)| self.put(path, true, packet));
         busy
     }
 
     /// Gives a packet to its receiver.
     pub(crate) fn deliver(&mut self, client: Path, to_server: bool, packet: &mut [u8]) {
-        let (now, from) = (self.now, self.server_path);
+        let (now, from) = (self.now, self.server.path);
         if to_server {
-            self.inner[0].extend(self.server.deliver(now, client, packet));
+            self.server.deliver(now, client, packet);
         } else if let Some(client) = self.clients.values_mut().find(|other| other.path == client) {
-            self.inner[1].extend(client.host.deliver(now, from, packet));
+            client.deliver(now, from, packet);
         }
     }
 
     /// Goes to the next thing that happens before `end`; `false` if there is none. Drain afterwards.
     pub(crate) fn step(&mut self, end: Instant) -> bool {
         let arrival = self.link.first_key_value().map(|((at, _), _)| *at);
-        let hosts = self.clients.values().map(|client| &client.host).chain([&self.server]);
+        let hosts = self.clients.values().chain([&self.server]);
         let next = hosts.filter_map(Host::next).chain(arrival).min().filter(|&at| at <= end);
         let Some(next) = next else {
             self.now = end;
@@ -264,8 +273,8 @@ impl Net {
     /// A packet of a client's own inner address, `10.8.0.number`; `false` if it can't be sealed.
     pub(crate) fn send_up(&mut self, number: u8, inner: &[u8]) -> bool {
         let Some(client) = self.clients.get_mut(&number) else { return false };
-        let (path, peer) = (client.path, client.peer);
-        let sealed = peer.and_then(|peer| client.host.seal(self.now, peer, inner));
+        let path = client.path;
+        let sealed = client.peer.and_then(|peer| client.seal(self.now, peer, inner));
         let Some(packet) = sealed else { return false };
         self.put(path, true, packet);
         true

@@ -1,121 +1,136 @@
-//! A server with clients: the input is a script of what links, clients, strangers, application and clock do.
+//! A server node, its application and its data plane, with clients: the input is a script of what links, clients,
+//! strangers, application, data plane and clock do.
 //!
 //! ```text
-//! 2 bytes setup | operations: u8 kind, arguments
+//! 5 bytes setup | operations: u8 kind, arguments
 //! ```
 //!
 //! A block of bytes is a length byte and so many bytes. Numbers that are too large wrap around.
 
-use core::net::SocketAddr;
+mod attack;
+mod setup;
+
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
-use super::ledger::Ledger;
-use super::script::Script;
-use super::world::{config, key, secs};
-use crate::clock::{Anchor, Instant};
-use crate::config::params::ReplayWindow;
-use crate::config::server::{ClientSettings, LoginPolicy, Rate, ServerConfig, TokenConfig};
-use crate::config::{Credentials, NodeConfig, PingTimeout};
-use crate::data::{HEADROOM, Slot, TAILROOM};
+use super::mole::{self, Words};
+use super::net::{Host, Net};
+use super::script::{Script, some_path};
+use super::world::{Faults, inner_packet, secs};
+use crate::clock::Instant;
+use crate::config::server::ClientSettings;
+use crate::directive::PeerRef;
 use crate::event::Event;
 use crate::event::login::{AdmitTicket, LoginTicket, Verdict};
 use crate::handle::SessionHandle;
-use crate::keys::data_key::TlsRole;
-use crate::limits::MAX_CONTROL_DATAGRAM;
-use crate::node::Node;
-use crate::path::Path;
-use crate::plane::local::LocalPlane;
-use crate::plane::{Capabilities, DataPlane as _};
-use crate::tls::fake::FakeFactory;
-use crate::wire::data::{Peek, peek};
-use crate::wire::ids::SessionId;
-use crate::wrap::static_key::{HmacDigest, KeyDirection};
-use crate::wrap::{Wrap, WrapConfig};
+use crate::path::StreamChange;
+use crate::report::{Report, Totals, Wear};
+use crate::wire::ids::{KeyId, PeerId};
+use setup::Setup;
 
-const MAX_OPERATIONS: usize = 200;
-const MAX_IN_FLIGHT: usize = 200;
-const MAX_CLIENTS: usize = 3;
+/// Operations of one input.
+const MAX_OPERATIONS: usize = 150;
 
-/// Deliveries and timeouts, in all operations together.
+/// Things that may happen while time passes, in all operations together, and once more at the end.
 const MAX_STEPS: usize = 3000;
 
-const UNIX: u64 = 1_700_000_000;
+/// Clients at one time.
+const CLIENTS: u8 = 4;
 
-struct Machine {
-    node: Node,
-    plane: LocalPlane,
-    ledger: Ledger,
+/// What a server's application may say in earnest.
+const WORDS: [&str; 12] = [
+    "RESTART",
+    "RESTART,[N]",
+    "HALT,maintenance",
+    "AUTH_FAILED",
+    "AUTH_FAILED,TEMP[backoff 9]:later",
+    "AUTH_PENDING,timeout 30",
+    "INFO,hello",
+    "INFO_PRE,CR_TEXT:E:code",
+    "PUSH_REPLY,ping 1",
+    "EXIT",
+    "",
+    "CRV1:R,E:aWQ=:dXNlcjE=:code",
+];
+
+/// What a client may say.
+const REPLIES: [&[u8]; 8] = [
+    b"PUSH_REQUEST\0",
+    b"PUSH_REQUEST\0PUSH_REQUEST\0EXIT\0",
+    b"CR_RESPONSE,eA==\0",
+    b"EXIT\0",
+    b"INFO,hello\0",
+    b"PUSH_REPLY,ping 1\0",
+    b"AUTH_FAILED\0",
+    b"HALT",
+];
+
+/// Peer info that a client may have.
+const INFO: [&[u8]; 6] = [
+    b"IV_VER=2.4.0\nIV_PROTO=2\nIV_NCP=2\n",
+    b"IV_PROTO=990\nIV_CIPHERS=AES-128-GCM\nID=7\n",
+    b"IV_PROTO=8190\nIV_CIPHERS=AES-256-CBC:CHACHA20-POLY1305\nIV_MTU=1600\nID=ffffff\n",
+    b"IV_PROTO=4294967295\nIV_CIPHERS=BF-CBC\nIV_MTU=99999\nID=-1\n",
+    b"IV_PROTO=26\nIV_CIPHERS=AES-256-GCM\nUV_X=1\nIV_HWADDR=00:00:00:00:00:00\n",
+    b"",
+];
+
+/// What the application does with questions.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Policy {
+    Accept,
+    /// It thinks, and answers when the script says so.
+    Hold,
+    Deny,
 }
 
-impl Machine {
-    fn new(seed: u8, now: Instant) -> Self {
-        let node = Arc::new(NodeConfig { capabilities: Capabilities::USERSPACE });
-        let node = Node::new(node, [seed; 32], Anchor::new(now, secs(UNIX)));
-        Self { node, plane: LocalPlane::new(), ledger: Ledger::default() }
-    }
-
-    fn take(&mut self, now: Instant, from: Path, packet: &mut [u8]) -> bool {
-        if matches!(peek(packet), Peek::Data(_)) {
-            return self.plane.open(now, from, packet).is_ok();
-        }
-        self.node.handle_datagram(now, from, packet);
-        false
-    }
-
-    fn outgoing(&mut self, now: Instant) -> Vec<(Path, Vec<u8>)> {
-        loop {
-            while let Some(order) = self.node.poll_directive() {
-                self.ledger.enter(&order);
-                self.plane.apply(now, order);
-            }
-            let Some(report) = self.plane.poll_report() else { break };
-            self.node.handle_report(now, report);
-        }
-        let (mut sent, mut out) = (Vec::new(), [0; MAX_CONTROL_DATAGRAM]);
-        loop {
-            let transmit = self.node.poll_transmit(now, &mut out);
-            let Some(transmit) = transmit.or_else(|| self.plane.poll_transmit(now, &mut out)) else {
-                return sent;
-            };
-            sent.push((transmit.path, out[..transmit.len].to_vec()));
-        }
-    }
-}
-
-struct Client {
-    machine: Machine,
-    session: Option<SessionHandle>,
-    /// Its session id on the wire, as strangers see it.
-    id: Option<SessionId>,
-}
-
-/// A packet in flight.
-struct Packet {
-    client: u8,
-    to_server: bool,
-    bytes: Vec<u8>,
-}
-
-struct Yard {
-    now: Instant,
+/// What was said and done so far, to compare with.
+struct Record {
+    marks: [BTreeSet<u32>; 2],
+    next_mark: u32,
     steps: usize,
-    wrap: WrapConfig,
-    insider: Wrap,
-    asks: bool,
-    server: Machine,
-    clients: BTreeMap<u8, Client>,
-    link: VecDeque<Packet>,
-    logins: VecDeque<(SessionHandle, LoginTicket)>,
-    admissions: VecDeque<AdmitTicket>,
-    /// Sessions of the server that have not ended; whether an answer let them in.
-    live: BTreeMap<SessionHandle, bool>,
-    established: BTreeSet<SessionHandle>,
-    joined: u8,
-    came_up: usize,
+    policy: Policy,
+    /// Questions, answered or not; answers to any of them may come at any time.
+    logins: Vec<(SessionHandle, u32)>,
+    /// Sessions of which a login was accepted.
+    accepted: BTreeSet<SessionHandle>,
+    admits: Vec<SessionHandle>,
+    /// Sessions that the application heard of, those that are gone, and the tunnels of the others.
+    sessions: Vec<SessionHandle>,
+    closed: BTreeSet<SessionHandle>,
+    once: BTreeSet<(&'static str, SessionHandle)>,
+    peers: BTreeMap<SessionHandle, PeerRef>,
+    words: BTreeMap<u8, Words>,
+    /// Kinds of events.
+    heard: BTreeSet<&'static str>,
+}
+
+impl Record {
+    fn new() -> Self {
+        Self {
+            marks: [BTreeSet::new(), BTreeSet::new()],
+            next_mark: 0,
+            steps: MAX_STEPS,
+            policy: Policy::Accept,
+            logins: Vec::new(),
+            accepted: BTreeSet::new(),
+            admits: Vec::new(),
+            sessions: Vec::new(),
+            closed: BTreeSet::new(),
+            once: BTreeSet::new(),
+            peers: BTreeMap::new(),
+            words: BTreeMap::new(),
+            heard: BTreeSet::new(),
+        }
+    }
+}
+
+/// One run.
+struct Play {
+    setup: Setup,
+    net: Net,
+    record: Record,
 }
 
 /// `data` is a script.
@@ -123,424 +138,398 @@ pub fn run(data: &[u8]) {
     play(data);
 }
 
-/// How many sessions were established.
-fn play(data: &[u8]) -> usize {
+/// The kinds of events that the server's application was told.
+fn play(data: &[u8]) -> BTreeSet<&'static str> {
     let mut script = Script::new(data);
-    let mut yard = Yard::new(script.byte(), script.byte());
-    yard.join(1);
+    let setup = Setup::read(&mut script);
+    let mut net = setup.net();
+    net.server.node.listen(Arc::new(setup.server()));
+    let mut play = Play { setup, net, record: Record::new() };
+    play.drain();
     for _ in 0..MAX_OPERATIONS {
         if script.is_empty() {
             break;
         }
-        yard.operate(&mut script);
-        yard.drain();
+        play.operate(&mut script);
+        play.drain();
     }
-    yard.finish();
-    yard.came_up
+    play.finish();
+    play.record.heard
 }
 
-fn address(client: u8) -> Path {
-    Path::udp(0, SocketAddr::from(([10, 0, 0, client], 1194)))
-}
-
-fn server_address() -> Path {
-    Path::udp(0, SocketAddr::from(([192, 0, 2, 1], 1194)))
-}
-
-impl Yard {
-    fn new(flags: u8, timing: u8) -> Self {
-        let wrap = match flags & 3 {
-            0 => WrapConfig::None,
-            1 => WrapConfig::TlsAuth {
-                key: key(),
-                direction: KeyDirection::Bidirectional,
-                digest: HmacDigest::Sha256,
-            },
-            _ => WrapConfig::TlsCrypt { key: key() },
-        };
-        let mut config = ServerConfig::new(wrap.clone(), Arc::new(FakeFactory::new()));
-        config.max_clients = MAX_CLIENTS;
-        config.ask_login = flags & 4 != 0;
-        config.login =
-            [LoginPolicy::None, LoginPolicy::Optional, LoginPolicy::Required, LoginPolicy::Optional]
-                [usize::from(flags >> 3 & 3)];
-        config.duplicate_cn = flags & 0x20 == 0;
-        config.username_as_common_name = flags & 0x40 != 0;
-        config.token = (flags & 0x80 != 0).then(|| TokenConfig {
-            lifetime: Some(secs(300)),
-            renewal: secs(60),
-            external: timing & 0x80 != 0,
-            secret: Zeroizing::new([9; 32]),
-        });
-        if timing & 0x40 != 0 {
-            config.connect_rate = Some(Rate { events: 3, period: secs(10) });
-        }
-        let pick = |shift: u8, choice: [u64; 4]| choice[usize::from(timing >> shift & 3)];
-        config.channel.timing.reneg = secs(pick(0, [3600, 0, 4, 60]));
-        config.channel.timing.hand_window = secs(pick(2, [60, 600, 5, 1]));
-        config.channel.timing.reneg_packets = pick(4, [0, 0, 3, 1]);
-        config.channel.keepalive.timeout = Some(PingTimeout::Restart(secs(120)));
-        let now = Instant::from_nanos(1_000_000_000);
-        let mut server = Machine::new(1, now);
-        let insider = Wrap::new(&wrap, TlsRole::Client, UNIX as u32 + 1000, ReplayWindow::DEFAULT);
-        let asks = config.ask_login;
-        server.node.listen(Arc::new(config));
-        Self {
-            now,
-            steps: 0,
-            wrap,
-            insider,
-            asks,
-            server,
-            clients: BTreeMap::new(),
-            link: VecDeque::new(),
-            logins: VecDeque::new(),
-            admissions: VecDeque::new(),
-            live: BTreeMap::new(),
-            established: BTreeSet::new(),
-            joined: 0,
-            came_up: 0,
-        }
-    }
-
-    /// A client at an address, which may have been another's.
-    fn join(&mut self, number: u8) {
-        self.joined = self.joined.wrapping_add(1);
-        let mut machine = Machine::new(self.joined.wrapping_add(50), self.now);
-        let (username, password) = ("alice".into(), Zeroizing::new("secret".into()));
-        let login = (number != 2).then_some(Credentials { username, password, is_token: false });
-        let config = Arc::new(config(self.wrap.clone()));
-        let session = machine.node.connect(self.now, server_address(), config, login).ok();
-        self.clients.insert(number, Client { machine, session, id: None });
-        self.drain();
-    }
-
+impl Play {
     fn operate(&mut self, script: &mut Script<'_>) {
-        let now = self.now;
-        match script.byte() % 24 {
+        let kind = script.byte() % 34;
+        match kind {
             0 => self.pass(Duration::from_millis(u64::from(script.byte()) * 10)),
             1 => self.pass(secs(script.byte().into())),
-            2..=4 => self.carry(usize::from(script.byte() % 16) + 1),
-            5 => self.tamper(script),
-            6 | 7 => self.forge(script),
-            8 => self.stranger(script),
-            9 => self.answer(script.byte()),
-            10 => self.admit(script),
-            11 => self.join(script.byte() % 4 + 1),
-            12 => {
-                if let (Some(session), node) = (self.pick(script.byte()), &mut self.server.node) {
-                    node.renegotiate(now, session);
-                }
+            // As after a suspend: nothing was served in between.
+            2 => self.net.now = self.net.now + secs(script.long() % 1_000_000),
+            3..=6 => attack::tamper(&mut self.net, script),
+            7 | 8 => attack::forge(&mut self.net, &self.setup.client(), script),
+            9 => attack::inject(&mut self.net, script),
+            10 => attack::seal(&mut self.net, &self.setup.client(), script),
+            11..=19 => self.on_client(kind, script),
+            20..=26 => self.on_session(kind, script),
+            27..=30 => self.answer(kind, script),
+            31 => {
+                let report = self.report(script);
+                self.net.server.node.handle_report(self.net.now, report);
             }
-            13 => self.of_client(script.byte(), |node, session| node.renegotiate(now, session)),
-            14 => self.of_client(script.byte(), |node, session| node.close(now, session)),
-            15 => self.of_client(script.byte(), |node, session| node.abort(now, session)),
-            16 => self.say(script),
+            32 => {
+                self.record.policy =
+                    [Policy::Accept, Policy::Hold, Policy::Deny][usize::from(script.byte() % 3)]
+            }
+            _ => match script.byte() % 4 {
+                0 => self.net.server.node.stop_listening(),
+                1 => self.net.server.node.listen(Arc::new(self.setup.server())),
+                _ => {
+                    let (now, node) = (self.net.now, &mut self.net.server.node);
+                    if let Some(client) = self.net.clients.get(&(script.byte() % CLIENTS))
+                        && let crate::Path::Stream(id) = client.path
+                    {
+                        node.handle_stream(now, id, StreamChange::Closed);
+                    }
+                }
+            },
+        }
+    }
+
+    /// Something that a client does.
+    fn on_client(&mut self, kind: u8, script: &mut Script<'_>) {
+        let (now, number) = (self.net.now, script.byte() % CLIENTS);
+        if kind <= 12 {
+            let words = Words::default();
+            let mole = (kind == 12).then(|| words.clone());
+            self.record.words.insert(number, words);
+            return self.setup.join(&mut self.net, number, script.byte(), mole);
+        }
+        let place = self.net.address(number, script.byte() % 4);
+        let taken = self.net.clients.values().any(|other| other.path == place);
+        let Some(client) = self.net.clients.get_mut(&number) else { return };
+        let Some(session) = client.session else { return };
+        let node = &mut client.node;
+        match kind {
+            13 => node.renegotiate(now, session),
+            14 => node.close(now, session),
+            // Its machine is switched off.
+            15 => drop(self.net.clients.remove(&number)),
+            16 if !taken => client.path = place,
+            16 => {}
             17 => {
-                if let Some(session) = self.pick(script.byte()) {
-                    self.server.node.dismiss(now, session, "RESTART");
+                if let Some(words) = self.record.words.get(&number) {
+                    let text = match script.byte() {
+                        n @ 0..64 => REPLIES[usize::from(n) % REPLIES.len()].to_vec(),
+                        n @ 64..128 => {
+                            let info = INFO[usize::from(n) % INFO.len()];
+                            mole::hello([b"V4,dev-type tun", b"user1", b"secret", info])
+                        }
+                        128..192 => {
+                            mole::hello([script.block(), script.block(), script.block(), script.block()])
+                        }
+                        _ => script.block().to_vec(),
+                    };
+                    words.push(&text);
                 }
             }
-            18 => {
-                if let Some(session) = self.pick(script.byte()) {
-                    self.server.node.abort(now, session);
-                }
-            }
-            19 | 20 => self.data(script.byte()),
-            21 => {
-                if let Some((_, ticket)) = self.logins.front() {
-                    self.server.node.defer_login(now, ticket, secs(script.byte().into()), "CR_TEXT:E:code");
-                }
-            }
-            22 => self.of_client(script.byte(), |node, session| {
-                node.send_message(now, session, "CR_RESPONSE,c2VjcmV0");
-            }),
-            _ => self.now = now + secs(script.long() % 10_000_000),
+            18 => node.send_message(now, session, "INFO,x"),
+            _ => self.send_inner(number),
         }
     }
 
-    fn of_client(&mut self, number: u8, act: impl FnOnce(&mut Node, SessionHandle)) {
-        if let Some(client) = self.clients.get_mut(&(number % 4 + 1))
-            && let Some(session) = client.session
-        {
-            act(&mut client.machine.node, session);
+    /// Something that the application does with a session, which may be gone.
+    fn on_session(&mut self, kind: u8, script: &mut Script<'_>) {
+        let (now, node) = (self.net.now, &mut self.net.server.node);
+        let back = usize::from(script.byte() % 8);
+        let Some(&session) = self.record.sessions.iter().rev().nth(back) else { return };
+        match kind {
+            20 => node.renegotiate(now, session),
+            21 => node.dismiss(now, session, WORDS[usize::from(script.byte()) % WORDS.len()]),
+            22 if script.byte() < 128 => node.abort(now, session),
+            22 => node.close(now, session),
+            23 => {
+                let _ = node.push_update(now, session, &push(script));
+            }
+            24 => node.set_routes(now, session, routes(script)),
+            25 => node.send_message(now, session, WORDS[usize::from(script.byte()) % WORDS.len()]),
+            _ => node.dismiss(now, session, &String::from_utf8_lossy(script.block())),
         }
     }
 
-    fn pick(&self, n: u8) -> Option<SessionHandle> {
-        let count = self.live.len();
-        (count > 0).then(|| self.live.keys().nth(usize::from(n) % count).copied()).flatten()
-    }
-
-    /// The application's verdict on the oldest or newest question.
-    fn answer(&mut self, kind: u8) {
-        let next = if kind & 8 == 0 { self.logins.pop_front() } else { self.logins.pop_back() };
-        let Some((session, ticket)) = next else { return };
-        let verdict = match kind % 4 {
-            0 => Verdict::Deny("no".into()),
-            1 => Verdict::Drop,
-            _ => Verdict::Accept,
-        };
-        if verdict == Verdict::Accept
-            && let Some(granted) = self.live.get_mut(&session)
-        {
-            *granted = true;
+    /// Answers to questions that were asked, or were not.
+    fn answer(&mut self, kind: u8, script: &mut Script<'_>) {
+        let (now, node) = (self.net.now, &mut self.net.server.node);
+        let (back, other) = (usize::from(script.byte() % 8), script.byte());
+        let login = self.record.logins.iter().rev().nth(back).copied();
+        let ticket = login.map(|(session, serial)| LoginTicket {
+            session,
+            serial: serial.wrapping_add(u32::from(other < 8)),
+        });
+        match (kind, ticket) {
+            (27, Some(ticket)) => {
+                let verdict = match other % 4 {
+                    0 | 1 => Verdict::Accept,
+                    2 => Verdict::Deny(WORDS[usize::from(script.byte()) % WORDS.len()].into()),
+                    _ => Verdict::Drop,
+                };
+                if verdict == Verdict::Accept && self.record.logins.contains(&(ticket.session, ticket.serial))
+                {
+                    self.record.accepted.insert(ticket.session);
+                }
+                node.answer_login(now, ticket, verdict);
+            }
+            (28, Some(ticket)) => {
+                let method = String::from_utf8_lossy(script.block()).into_owned();
+                node.defer_login(now, &ticket, secs(script.long()), &method);
+            }
+            (29 | 30, _) => {
+                let sessions = if other < 192 { &self.record.admits } else { &self.record.sessions };
+                let Some(&session) = sessions.iter().rev().nth(back) else { return };
+                let settings = match other % 8 {
+                    0 => Err(String::from_utf8_lossy(script.block()).into_owned()),
+                    _ => Ok(settings(script)),
+                };
+                node.admit(now, AdmitTicket { session }, settings);
+            }
+            _ => {}
         }
-        self.server.node.answer_login(self.now, ticket, verdict);
     }
 
-    fn admit(&mut self, script: &mut Script<'_>) {
-        let kind = script.byte();
-        let Some(ticket) = self.admissions.pop_front() else { return };
-        let settings = match kind % 4 {
-            0 => Err("full".into()),
-            1 => Ok(ClientSettings {
-                push: vec![String::from_utf8_lossy(script.block()).into_owned(); usize::from(kind >> 4)],
-                ..ClientSettings::default()
-            }),
+    fn send_inner(&mut self, number: u8) {
+        for (end, at) in [(0, 12), (1, 16)] {
+            self.record.next_mark += 1;
+            let mut inner = inner_packet(self.record.next_mark);
+            inner[at..at + 4].copy_from_slice(&[10, 8, 0, number]);
+            let sent = if end == 0 { self.net.send_up(number, &inner) } else { self.net.send_down(&inner) };
+            if sent {
+                self.record.marks[end].insert(self.record.next_mark);
+            }
+        }
+    }
+
+    fn report(&self, script: &mut Script<'_>) -> Report {
+        let (kind, who) = (script.byte(), script.byte());
+        let stranger = PeerRef { id: PeerId::from_low_bits(who.into()), generation: u32::from(who) };
+        let known = self.record.peers.values().nth(usize::from(who % 4)).copied();
+        let peer = known.filter(|_| who < 192).unwrap_or(stranger);
+        let key = KeyId::from_low_bits(script.byte());
+        match kind % 9 {
+            0 => Report::Applied(script.long()),
+            1 => Report::FirstReceive { peer, key },
+            2 => Report::KeyWorn { peer, key, why: Wear::Usage },
+            3 => Report::KeySpent { peer, key },
+            4 => {
+                let client = self.net.clients.get(&(key.get() % CLIENTS)).map(|client| client.path);
+                Report::Floated { peer, to: client.unwrap_or_else(|| some_path(script)) }
+            }
+            5 => Report::PeerExit { peer },
+            6 => Report::PeerLost { peer },
             _ => {
-                let inner = format!("10.8.0.{}/32", kind >> 2).parse();
-                let push = vec!["ifconfig 10.8.0.2 255.255.255.0".into(), "ping 10".into()];
-                let inactive = (kind & 0x80 != 0).then_some((secs(5), 100));
-                Ok(ClientSettings {
-                    push,
-                    routes: inner.into_iter().collect(),
-                    inactive,
-                    ..ClientSettings::default()
-                })
-            }
-        };
-        self.server.node.admit(self.now, ticket, settings);
-    }
-
-    fn say(&mut self, script: &mut Script<'_>) {
-        let Some(session) = self.pick(script.byte()) else { return };
-        let text = String::from_utf8_lossy(script.block()).into_owned();
-        if script.byte() & 1 == 0 {
-            self.server.node.send_message(self.now, session, &text);
-        } else {
-            self.server.node.push_update(self.now, session, &[text]);
-        }
-    }
-
-    /// Does something to a packet in flight.
-    fn tamper(&mut self, script: &mut Script<'_>) {
-        let (kind, pick) = (script.byte(), usize::from(script.byte()));
-        let count = self.link.len();
-        let Some(mut packet) = (count > 0).then(|| self.link.remove(pick % count)).flatten() else { return };
-        let place = usize::from(script.word());
-        match kind % 5 {
-            0 => {}
-            1 => self.deliver(packet),
-            2 => {
-                let Packet { client, to_server, ref bytes } = packet;
-                self.link.push_back(Packet { client, to_server, bytes: bytes.clone() });
-                self.deliver(packet);
-            }
-            3 => {
-                let at = place % packet.bytes.len();
-                packet.bytes[at] ^= script.byte();
-                self.deliver(packet);
-            }
-            _ => {
-                packet.bytes.truncate(place % (packet.bytes.len() + 1));
-                self.deliver(packet);
+                let mut totals = || Totals {
+                    rx_packets: script.long(),
+                    rx_bytes: script.long(),
+                    tx_packets: script.long(),
+                    tx_bytes: script.long(),
+                };
+                let (totals, key_totals) = (totals(), totals());
+                let last_rx = Instant::from_nanos(script.long());
+                let last_tx = Instant::from_nanos(script.long());
+                Report::Activity { peer, last_rx, last_tx, totals, key_totals }
             }
         }
     }
 
-    /// A control packet under the right keys, in the name of a client or of nobody.
-    fn forge(&mut self, script: &mut Script<'_>) {
-        let (header, who) = (script.byte(), script.byte());
-        let number = who % 4 + 1;
-        let id = self.clients.get(&number).and_then(|client| client.id).filter(|_| who & 0x80 == 0);
-        let Some(id) = id.or_else(|| SessionId::new([5; 8])) else { return };
-        let mut packet = Vec::new();
-        self.insider.seal(UNIX as u32 + 1000, header, id, script.block(), &mut packet);
-        let from = if who & 0x40 == 0 { address(number) } else { address(99) };
-        self.server.take(self.now, from, &mut packet);
-    }
-
-    /// Bytes that nobody sealed.
-    fn stranger(&mut self, script: &mut Script<'_>) {
-        let from = address(script.byte() % 8);
-        let mut bytes = script.block().to_vec();
-        let opened = self.server.take(self.now, from, &mut bytes);
-        assert!(!opened, "a datagram that nobody sealed was accepted");
-    }
-
-    /// Inner packets from a client.
-    fn data(&mut self, who: u8) {
-        let number = who % 4 + 1;
-        let Some(client) = self.clients.get_mut(&number) else { return };
-        let mut inner = [0; 24];
-        inner[0] = 0x45;
-        inner[12..16].copy_from_slice(&[10, 8, 0, who >> 2]);
-        let Some(peer) = client.machine.plane.lookup(&inner) else { return };
-        let mut buffer = [0; HEADROOM + 24 + TAILROOM];
-        buffer[HEADROOM..HEADROOM + 24].copy_from_slice(&inner);
-        if let Ok(sealed) =
-            client.machine.plane.seal(self.now, peer, &mut Slot::new(&mut buffer, HEADROOM, 24))
-        {
-            let bytes = buffer[sealed.start..sealed.start + sealed.len].to_vec();
-            self.link.push_back(Packet { client: number, to_server: true, bytes });
-        }
-    }
-
-    fn deliver(&mut self, mut packet: Packet) {
-        self.steps += 1;
-        if packet.to_server {
-            self.server.take(self.now, address(packet.client), &mut packet.bytes);
-        } else if let Some(client) = self.clients.get_mut(&packet.client) {
-            client.machine.take(self.now, server_address(), &mut packet.bytes);
-        }
-        self.drain();
-    }
-
-    fn carry(&mut self, count: usize) {
-        for _ in 0..count {
-            match self.link.pop_front() {
-                Some(packet) if self.steps < MAX_STEPS => self.deliver(packet),
-                _ => return,
-            }
-        }
-    }
-
-    /// Carries all packets and lets time pass, as long as the budget lasts.
+    /// Lets time pass as long as the budget lasts.
     fn pass(&mut self, time: Duration) {
-        let end = self.now + time;
-        while self.steps < MAX_STEPS {
-            self.carry(MAX_STEPS);
-            let machines = self.clients.values().map(|client| &client.machine).chain([&self.server]);
-            let next =
-                machines.filter_map(|machine| machine.node.deadline()).map(|deadline| deadline.at).min();
-            let Some(next) = next.filter(|at| *at <= end) else { break };
-            self.steps += 1;
-            self.now = self.now.max(next);
+        let end = self.net.now + time;
+        self.pass_until(end, |_| false);
+    }
+
+    fn pass_until(&mut self, end: Instant, done: impl Fn(&Net) -> bool) {
+        while self.record.steps > 0 && !done(&self.net) && self.net.step(end) {
+            self.record.steps -= 1;
             self.drain();
         }
-        self.now = self.now.max(end);
     }
 
-    /// Whatever is due and has to go out, until all are silent.
+    /// Drains all machines and plays the application, until there is nothing left to do.
     fn drain(&mut self) {
-        self.server.node.handle_timeout(self.now);
-        for client in self.clients.values_mut() {
-            client.machine.node.handle_timeout(self.now);
-        }
-        loop {
-            let mut sent = Vec::new();
-            for (path, bytes) in self.server.outgoing(self.now) {
-                let client = match path.remote() {
-                    Some(SocketAddr::V4(remote)) => remote.ip().octets()[3],
-                    _ => 0,
-                };
-                sent.push(Packet { client, to_server: false, bytes });
-            }
-            for (&number, client) in &mut self.clients {
-                for (_, bytes) in client.machine.outgoing(self.now) {
-                    client.id =
-                        bytes.get(1..9).and_then(|id| SessionId::new(id.try_into().ok()?)).or(client.id);
-                    sent.push(Packet { client: number, to_server: true, bytes });
-                }
-                while client.machine.node.poll_event().is_some() {}
-            }
-            let heard = self.listen();
-            if sent.is_empty() && !heard {
+        for round in 0.. {
+            assert!(round < 64, "machines and application chase each other");
+            let busy = self.net.drain();
+            self.inspect();
+            if !busy {
                 break;
             }
-            self.link.extend(sent);
         }
-        while self.link.len() > MAX_IN_FLIGHT {
-            self.link.pop_front();
+        let deadline = self.net.server.node.deadline();
+        assert!(deadline.is_none_or(|deadline| deadline.at > self.net.now), "drained, and yet {deadline:?}");
+        let sessions = self.net.server.node.sessions();
+        assert!(sessions <= self.setup.max_clients(), "{sessions} sessions");
+    }
+
+    /// What holds after every drain; takes the news out of the net, and answers questions.
+    fn inspect(&mut self) {
+        for event in core::mem::take(&mut self.net.server.events) {
+            self.on_event(event);
         }
+        let clients = self.net.clients.values_mut().map(|client| (1, client));
+        for (end, host) in clients.chain([(0, &mut self.net.server)]) {
+            for packet in host.inner.drain(..) {
+                let mark = packet.last_chunk().map(|bytes| u32::from_be_bytes(*bytes)).unwrap_or_default();
+                assert!(self.record.marks[end].remove(&mark), "packet {mark} arrived twice, or from nowhere");
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        let (now, node, record) = (self.net.now, &mut self.net.server.node, &mut self.record);
+        let asks = self.setup.asks();
+        let mut said = |session, name| {
+            assert!(!record.closed.contains(&session), "{name} after the end");
+            record.heard.insert(name);
+            if !record.sessions.contains(&session) {
+                record.sessions.push(session);
+            }
+        };
+        match event {
+            Event::Login(ticket, login) => {
+                said(ticket.session, "Login");
+                assert!(asks, "a question that nobody wanted");
+                assert_eq!(login.session, ticket.session);
+                record.logins.push((ticket.session, ticket.serial));
+                match record.policy {
+                    Policy::Accept => {
+                        record.accepted.insert(ticket.session);
+                        node.answer_login(now, ticket, Verdict::Accept);
+                    }
+                    Policy::Deny => node.answer_login(now, ticket, Verdict::Deny("no".into())),
+                    Policy::Hold => {}
+                }
+            }
+            Event::Admit(ticket, admission) => {
+                said(ticket.session, "Admit");
+                assert!(record.once.insert(("Admit", ticket.session)), "asked twice");
+                // By a token nobody comes in at first: no client has one when it begins.
+                assert!(!asks || record.accepted.contains(&ticket.session), "let in without a verdict");
+                record.admits.push(ticket.session);
+                let number = self.net.clients.iter().find(|(_, client)| client.path == admission.path);
+                let settings = usual(number.map_or(99, |(&number, _)| number));
+                match record.policy {
+                    Policy::Accept => node.admit(now, ticket, Ok(settings)),
+                    Policy::Deny => node.admit(now, ticket, Err("no".into())),
+                    Policy::Hold => {}
+                }
+            }
+            Event::Established { session, peer, .. } => {
+                said(session, "Established");
+                assert!(record.once.insert(("Established", session)), "up twice");
+                assert!(record.once.contains(&("Admit", session)), "up without leave");
+                record.peers.insert(session, peer);
+            }
+            Event::Closed { session, .. } => {
+                said(session, "Closed");
+                record.closed.insert(session);
+                record.peers.remove(&session);
+            }
+            Event::TlsReady { session, .. } => said(session, "TlsReady"),
+            Event::Rekeyed { session, .. } => said(session, "Rekeyed"),
+            Event::ControlLost { session, .. } => said(session, "ControlLost"),
+            Event::Floated { session, .. } => said(session, "Floated"),
+            Event::Incoming { session, .. } => said(session, "Incoming"),
+            Event::Pushed { session, .. } => said(session, "Pushed"),
+            Event::ChallengeResponse { session, .. } => said(session, "ChallengeResponse"),
+            Event::Reached { session, .. } => said(session, "Reached"),
+            Event::Unwelcome(_) => {}
+            other => panic!("no event of a server: {other:?}"),
+        }
+    }
+
+    /// On good links with a willing application everybody comes up or learns why not, and a new client comes up.
+    fn finish(&mut self) {
+        self.net.faults = Faults::default();
+        self.record.policy = Policy::Accept;
+        let now = self.net.now;
+        for (session, serial) in core::mem::take(&mut self.record.logins) {
+            self.record.accepted.insert(session);
+            self.net.server.node.answer_login(now, LoginTicket { session, serial }, Verdict::Accept);
+        }
+        for session in core::mem::take(&mut self.record.admits) {
+            self.net.server.node.admit(now, AdmitTicket { session }, Ok(usual(99)));
+        }
+        self.net.server.node.listen(Arc::new(self.setup.server()));
+        self.drain();
+        self.record.steps = MAX_STEPS * 4;
+        self.pass_until(now + secs(4000), |net| net.clients.values().all(is_decided));
+        for (number, client) in &self.net.clients {
+            assert!(is_decided(client), "client {number} is neither up nor closed");
+        }
+        self.close_all();
+        self.net.clients.clear();
+        self.net.link.clear();
+        self.net.now = self.net.now + secs(100);
+        self.drain();
+        self.setup.join(&mut self.net, CLIENTS, 0, None);
+        self.drain();
+        self.record.steps = MAX_STEPS;
+        self.pass_until(self.net.now + secs(5), |net| is_decided(&net.clients[&CLIENTS]));
+        let client = &self.net.clients.get(&CLIENTS);
+        assert!(client.is_some_and(|client| client.peer.is_some()), "{:?}", self.net.server.node.drops());
+        self.pass(secs(3));
+        self.send_inner(CLIENTS);
+        self.pass(secs(3));
+        let lost = self.record.marks.iter().any(|marks| marks.contains(&self.record.next_mark));
+        assert!(!lost, "the tunnel carries nothing");
+        self.close_all();
         assert!(
-            self.server.node.sessions() <= MAX_CLIENTS * 2 + 1,
-            "{} sessions",
-            self.server.node.sessions()
+            self.net.server.ledger.is_empty(),
+            "a session is over and its peer is still in the data plane"
         );
     }
 
-    /// What the server tells its application; whether it was anything.
-    fn listen(&mut self) -> bool {
-        let mut heard = false;
-        while let Some(event) = self.server.node.poll_event() {
-            heard = true;
-            match event {
-                Event::Incoming { session, .. } => {
-                    assert!(self.live.insert(session, false).is_none(), "a session began twice");
-                }
-                Event::Login(ticket, login) => {
-                    assert!(self.asks, "a question that nobody wanted");
-                    self.logins.push_back((login.session, ticket));
-                }
-                Event::Admit(ticket, admission) => {
-                    let granted = self.live.get(&admission.session);
-                    assert!(
-                        granted.is_some_and(|granted| *granted || !self.asks),
-                        "let in without a verdict"
-                    );
-                    self.admissions.push_back(ticket);
-                }
-                Event::Established { session, .. } => {
-                    assert!(self.live.contains_key(&session), "established after its end");
-                    assert!(self.established.insert(session), "established twice");
-                    self.came_up += 1;
-                }
-                Event::Closed { session, .. } => {
-                    assert!(self.live.remove(&session).is_some(), "closed twice, or never begun");
-                    self.established.remove(&session);
-                }
-                _ => {}
-            }
+    fn close_all(&mut self) {
+        for session in self.record.sessions.clone() {
+            self.net.server.node.abort(self.net.now, session);
         }
-        heard
+        self.drain();
+        assert_eq!(self.net.server.node.sessions(), 0, "a session that nobody heard of");
+        assert_eq!(self.net.server.node.deadline(), None, "nobody is there, and yet a deadline");
     }
+}
 
-    /// Ends everything and sees that nothing is left.
-    fn finish(&mut self) {
-        self.server.node.stop_listening();
-        while let Some((&session, _)) = self.live.first_key_value() {
-            self.server.node.abort(self.now, session);
-            self.drain();
-            assert!(!self.live.contains_key(&session), "a session was ended and did not say so");
-        }
-        assert_eq!(self.server.node.sessions(), 0);
-        assert_eq!(self.server.node.deadline(), None, "nobody is there and yet it wants to be called");
-        assert!(self.server.ledger.is_empty(), "nobody is there and yet a peer is in the data plane");
-    }
+/// It came up, or learned why not.
+fn is_decided(client: &Host) -> bool {
+    client.peer.is_some() || !client.closed().is_empty()
+}
+
+fn usual(number: u8) -> ClientSettings {
+    let inner = format!("10.8.0.{number}/32").parse().expect("a network");
+    ClientSettings { push: vec!["ping 10".into()], routes: vec![inner], ..ClientSettings::default() }
+}
+
+/// Options of any length and number.
+fn push(script: &mut Script<'_>) -> Vec<String> {
+    let (count, width) = (usize::from(script.byte()), usize::from(script.byte()));
+    let text = String::from_utf8_lossy(script.block()).into_owned();
+    let line = format!("{text}{}", "x".repeat(width * 8));
+    let words =
+        ["ping 10", "ifconfig 10.8.0.2 255.255.255.0", "peer-id 7", "cipher AES-128-GCM", "auth-token x"];
+    let word = words[count % words.len()].to_owned();
+    core::iter::once(word).chain(core::iter::repeat_n(line, count % 64)).collect()
+}
+
+fn routes(script: &mut Script<'_>) -> Vec<ipnet::IpNet> {
+    let nets = script.block().chunks(2);
+    nets.filter_map(|net| format!("10.8.{}.0/{}", net[0], net.last()? % 33).parse().ok()).collect()
+}
+
+fn settings(script: &mut Script<'_>) -> ClientSettings {
+    let (push, routes) = (push(script), routes(script));
+    let time = script.byte();
+    let session_timeout = (time & 1 != 0).then(|| secs(script.long()));
+    let inactive = (time & 2 != 0).then(|| (secs(script.long()), script.long()));
+    ClientSettings { push, routes, session_timeout, inactive, ..ClientSettings::default() }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    /// Clients come in, are let in by the application, renegotiate, send data and leave.
-    const LIFE: [u8; 34] = [
-        1, 2, 9, 2, 1, 1, 10, 10, 1, 2, 19, 8, 1, 1, 12, 0, 1, 2, 9, 2, 1, 2, 11, 1, 1, 2, 9, 2, 10, 14, 1,
-        5, 14, 0,
-    ];
-
-    #[test]
-    fn a_whole_life() {
-        for flags in 0..=255 {
-            let came_up = super::play(&[&[flags, 0][..], &LIFE].concat());
-            assert!(came_up >= 1, "setup {flags}: {came_up}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn random_scripts(data in proptest::collection::vec(any::<u8>(), 0..400)) {
-            super::run(&data);
-        }
-
-        #[test]
-        fn random_scripts_after_a_good_start(
-            setup in any::<[u8; 2]>(),
-            data in proptest::collection::vec(any::<u8>(), 0..400),
-        ) {
-            super::run(&[&setup[..], &LIFE[..12], &data].concat());
-        }
-    }
-}
+mod tests;

@@ -103,6 +103,8 @@ pub struct Introduction {
     pub source: ClientSource,
     /// Options string without NUL.
     pub options: String,
+    /// Whether user name and password are there. Each may still be empty: that is not the same as left out.
+    pub login_given: bool,
     /// User name, empty for none. Control characters are replaced by `_`, as scripts and log lines can't bear them.
     pub username: String,
     /// Password likewise.
@@ -117,6 +119,7 @@ impl fmt::Debug for Introduction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Introduction")
             .field("options", &self.options)
+            .field("login_given", &self.login_given)
             .field("login_too_long", &self.login_too_long)
             .field("peer_info", &self.peer_info)
             .finish_non_exhaustive()
@@ -143,11 +146,14 @@ impl Introduction {
         let options = cursor.string(MAX_OPTIONS_STRING)?;
         let (username, password) = (cursor.login_string(), cursor.login_string());
         let login_too_long = username.is_none() || password.is_none();
+        let ((username, user_there), (password, password_there)) =
+            (username.unwrap_or_default(), password.unwrap_or_default());
         Ok(Self {
             source,
             options,
-            username: username.as_deref().cloned().unwrap_or_default(),
-            password: password.unwrap_or_default(),
+            login_given: user_there && password_there,
+            username: username.to_string(),
+            password,
             login_too_long,
             peer_info: cursor.optional_string(),
         })
@@ -242,15 +248,16 @@ impl<'a> Cursor<'a> {
         Ok(String::from_utf8_lossy(&bytes[..bytes.len().min(len.saturating_sub(1))]).into_owned())
     }
 
-    /// User name or password; `None` if it is too long, and passed over.
-    fn login_string(&mut self) -> Option<Zeroizing<String>> {
+    /// User name or password, and whether there is one; `None` if it is too long, and passed over.
+    fn login_string(&mut self) -> Option<(Zeroizing<String>, bool)> {
         let mut text = Zeroizing::new(String::new());
-        let Ok(&[high, low]) = self.take(2) else { return Some(text) };
+        let Ok(&[high, low]) = self.take(2) else { return Some((text, false)) };
         let len = usize::from(u16::from_be_bytes([high, low]));
         let bytes = self.take(len).unwrap_or_else(|_| self.give_up());
         if len > MAX_USER_PASS {
             return None;
         }
+        let there = !bytes.is_empty();
         let bytes = bytes.split_last().map_or(bytes, |(_, head)| head);
         let bytes = bytes.split(|&b| b == 0).next().unwrap_or_default();
         // Each byte makes one character of at most three bytes. Text that grows leaves copies behind.
@@ -259,7 +266,7 @@ impl<'a> Cursor<'a> {
             text.extend(chunk.valid().chars().map(|c| if c.is_ascii_control() { '_' } else { c }));
             text.extend((!chunk.invalid().is_empty()).then_some(char::REPLACEMENT_CHARACTER));
         }
-        Some(text)
+        Some((text, there))
     }
 
     fn optional_string(&mut self) -> String {

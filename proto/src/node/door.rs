@@ -4,22 +4,25 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::Node;
+use super::attempts::Attempts;
+use super::{Entry, Node};
 use crate::clock::Instant;
 use crate::config::PeerConfig;
 use crate::config::server::ServerConfig;
 use crate::drops::DropReason;
+use crate::endpoint::Endpoint;
 use crate::endpoint::doorman::{Doorman, Knock, Welcome};
 use crate::entropy::{Entropy, Purpose};
-use crate::event::CloseCause;
+use crate::event::{CloseCause, Event};
 use crate::handle::SessionHandle;
-use crate::limits::{MAX_PEER_SESSIONS, MAX_STATELESS_REPLIES};
+use crate::limits::{MAX_EVENTS, MAX_PEER_SESSIONS, MAX_STATELESS_REPLIES};
 use crate::path::Path;
 use crate::session::side::welcomes;
 use crate::session::{Accepted, Session};
 use crate::transmit::Transmit;
 use crate::wire::ids::SessionId;
 use crate::wire::opcode::Opcode;
+use crate::wrap::WrapConfig;
 
 /// How long a handshake is not given up for another one from the same address.
 const ATTEMPT: Duration = Duration::from_secs(5);
@@ -29,6 +32,17 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 enum Audience {
     Clients(Arc<ServerConfig>),
     Peer(Arc<PeerConfig>),
+}
+
+impl Audience {
+    /// Whether nothing protects the control channel.
+    fn takes_anybody(&self) -> bool {
+        let (channel, v2) = match self {
+            Self::Clients(config) => (&config.channel, &config.tls_crypt_v2),
+            Self::Peer(config) => (&config.channel, &config.tls_crypt_v2),
+        };
+        matches!(channel.wrap, WrapConfig::None) && v2.is_none()
+    }
 }
 
 /// State of the listening side; what strangers send makes none of it grow.
@@ -41,6 +55,8 @@ pub(super) struct Door {
     spare: Vec<u8>,
     /// Sessions that came in here.
     inside: BTreeSet<SessionHandle>,
+    /// Those of them that have not shown who they are.
+    attempts: Attempts,
     /// Those of them that were let in, by common name, where a name may be in only once.
     names: BTreeMap<String, SessionHandle>,
 }
@@ -97,12 +113,38 @@ impl Door {
         self.names.insert(name, session).filter(|&before| before != session)
     }
 
+    /// A client has shown who it is.
+    pub(super) fn know(&mut self, session: SessionHandle) {
+        self.attempts.remove(session);
+    }
+
     pub(super) fn leave(&mut self, handle: SessionHandle, session: &Session) {
         self.inside.remove(&handle);
+        self.attempts.remove(handle);
         if self.names.get(session.common_name()) == Some(&handle) {
             self.names.remove(session.common_name());
         }
     }
+}
+
+/// Whether a first packet at the path of a client that is up may be anybody's. An answer makes OpenVPN's client
+/// begin anew at once, whoever asked for it; so it has to be asked for twice, as a client does that has begun anew.
+fn is_lure(
+    endpoint: &Endpoint,
+    sessions: &mut BTreeMap<SessionHandle, Entry>,
+    path: &Path,
+    bytes: &[u8],
+) -> bool {
+    let reset = bytes
+        .first()
+        .is_some_and(|&first| matches!(Opcode::parse(first), Ok((Opcode::HardResetClientV2, _))));
+    let caller = bytes.get(1..9).and_then(|id| SessionId::new(id.try_into().ok()?));
+    let Some(entry) = endpoint.find(path).and_then(|handle| sessions.get_mut(&handle)) else { return false };
+    if !reset || path.is_stream() || !entry.session.is_up() {
+        return false;
+    }
+    let before = core::mem::replace(&mut entry.caller, caller);
+    before.is_none() || before != caller
 }
 
 impl Node {
@@ -117,6 +159,9 @@ impl Node {
         {
             return self.drops.count(DropReason::UnknownPath);
         }
+        if audience.takes_anybody() && is_lure(&self.endpoint, &mut self.sessions, &path, bytes) {
+            return self.drops.count(DropReason::UnderWay);
+        }
         let mut reply = core::mem::take(&mut self.door.spare);
         match doorman.take(now, unix, &path, bytes, &mut reply) {
             Knock::Reply if self.door.replies.len() < MAX_STATELESS_REPLIES => {
@@ -126,6 +171,7 @@ impl Node {
             Knock::Drop(reason) => {
                 self.door.spare = reply;
                 self.drops.count(reason);
+                self.turn_away(path, reason);
             }
             Knock::Welcome(welcome, verified) => {
                 self.door.spare = reply;
@@ -150,7 +196,9 @@ impl Node {
             return self.drops.count(DropReason::UnderWay);
         }
         match &audience {
-            Audience::Clients(config) if self.door.inside.len() >= config.max_clients => {
+            Audience::Clients(config)
+                if self.door.inside.len() >= config.max_clients && !self.make_room(now, &path) =>
+            {
                 return self.drops.count(DropReason::Full);
             }
             Audience::Peer(_) if self.door.inside.len() >= MAX_PEER_SESSIONS => self.drop_oldest_attempt(now),
@@ -184,6 +232,31 @@ impl Node {
         true
     }
 
+    /// What came on a byte stream makes no session.
+    fn turn_away(&mut self, path: Path, reason: DropReason) {
+        let Path::Stream(id) = path else { return };
+        let of_nobody = self.endpoint.find(&path).is_none() && self.endpoint.challenger(&path).is_none();
+        if of_nobody && reason != DropReason::RateLimited && self.events.len() < MAX_EVENTS {
+            self.events.push_back(Event::Unwelcome(id));
+        }
+    }
+
+    /// There are as many clients as may be. Handshakes count, as in OpenVPN (`openvpn: multi.c`,
+    /// `multi_create_instance`), but strangers can't keep others out with them: of a crowd from one place the oldest
+    /// gives way, or else whoever takes long.
+    fn make_room(&mut self, now: Instant, path: &Path) -> bool {
+        let takes_long = |handle: &SessionHandle| {
+            self.sessions.get(handle).is_some_and(|entry| now - entry.session.started() >= ATTEMPT)
+        };
+        let attempts = &self.door.attempts;
+        let victim = attempts.crowd(path).or_else(|| attempts.oldest().filter(takes_long));
+        if let Some(victim) = victim {
+            self.drops.count(DropReason::Full);
+            self.give_up(now, victim);
+        }
+        victim.is_some()
+    }
+
     fn drop_oldest_attempt(&mut self, now: Instant) {
         let oldest = self.door.inside.iter().copied().find(|&handle| !self.is_up(handle));
         if let Some(handle) = oldest {
@@ -205,5 +278,6 @@ impl Node {
             self.endpoint.challenge(path, handle, remote);
         }
         self.door.inside.insert(handle);
+        self.door.attempts.insert(handle, &path);
     }
 }

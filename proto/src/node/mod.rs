@@ -1,5 +1,6 @@
 //! The one composition of the machines: endpoint, sessions and timers behind a single drain.
 
+mod attempts;
 mod door;
 mod peers;
 mod schedule;
@@ -30,6 +31,7 @@ use crate::report::Report;
 use crate::session::output::Scratch;
 use crate::session::{Now, Session, Setup};
 use crate::transmit::Transmit;
+use crate::wire::ids::SessionId;
 use door::Door;
 use peers::PeerIds;
 use schedule::Schedule;
@@ -69,6 +71,8 @@ struct Entry {
     gate: u64,
     /// Its number in the data plane goes on under its successor.
     succeeded: bool,
+    /// Who wanted to begin anew at its path, unanswered so far.
+    caller: Option<SessionId>,
 }
 
 impl Node {
@@ -228,7 +232,7 @@ impl Node {
         match start(self.now(now), Setup { handle, peer, path, capabilities, entropy }) {
             Ok(session) => {
                 self.by_peer.insert(peer, handle);
-                self.sessions.insert(handle, Entry { session, gate: 0, succeeded: false });
+                self.sessions.insert(handle, Entry { session, gate: 0, succeeded: false, caller: None });
                 Ok(handle)
             }
             Err(error) => {
@@ -267,10 +271,33 @@ impl Node {
         self.with(now, ticket.session, |session, now| session.defer_login(now, ticket, timeout, method));
     }
 
-    /// Answers an [`Event::Admit`]: the client's settings, or the text after `AUTH_FAILED,`.
+    /// Answers an [`Event::Admit`]: the client's settings, or the text after `AUTH_FAILED,`. Who is let in takes the
+    /// place of others, see [`replace`](Self::replace).
     #[expect(clippy::needless_pass_by_value, reason = "an answer uses the ticket up")]
     pub fn admit(&mut self, now: Instant, ticket: AdmitTicket, settings: Result<ClientSettings, String>) {
+        if let Ok(settings) = &settings {
+            self.replace(now, &ticket, settings);
+        }
         self.with(now, ticket.session, |session, now| session.admit(now, settings));
+    }
+
+    /// The client will be let in with these settings: ends older sessions of its name, unless `duplicate-cn` allows
+    /// them, and whoever was at its address; which ones. [`admit`](Self::admit) does that itself. Before it is for who
+    /// must know what ends first. Unlike OpenVPN, a client that is refused replaces nobody.
+    pub fn replace(
+        &mut self,
+        now: Instant,
+        ticket: &AdmitTicket,
+        settings: &ClientSettings,
+    ) -> Vec<SessionHandle> {
+        let now = self.now(now);
+        match self.sessions.get_mut(&ticket.session) {
+            Some(entry) if entry.session.is_admissible() => {
+                entry.session.rename(now, settings.username.as_deref());
+                self.replace_others(ticket.session)
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Sends options to a client that is up (`PUSH_UPDATE`), if it understands that; whether it does.
@@ -364,9 +391,24 @@ impl Node {
         sum
     }
 
+    /// As [`drops`](Self::drops), without those of sessions that are there. Costs nothing however many there are.
+    pub const fn drops_outside(&self) -> &DropCounters {
+        &self.drops
+    }
+
     /// How many sessions there are, in whatever phase.
     pub fn sessions(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// The sessions whose newest negotiation got as far as `level`, by OpenVPN's numbers: 3 begun (and so all), 4 TLS
+    /// handshake, 5 own keys sent, 6 the peer's received, 7 all acknowledged. To [abort](Self::abort) them is what a
+    /// [gremlin](crate::gremlin::Mask::connection_flood) does.
+    pub fn sessions_at(&self, level: u8) -> Vec<SessionHandle> {
+        let reached = |(handle, entry): (&SessionHandle, &Entry)| {
+            (!entry.session.is_dead() && entry.session.progress() >= level).then_some(*handle)
+        };
+        self.sessions.iter().filter_map(reached).collect()
     }
 
     /// Whether it takes clients or a peer.
@@ -400,7 +442,8 @@ impl Node {
         while let Some(directive) = entry.session.poll_directive() {
             self.last_order += 1;
             match directive {
-                Directive::InstallKey { .. } => entry.gate = self.last_order,
+                // What is sent next may make the peer forget the key that sent before.
+                Directive::InstallKey { .. } | Directive::PromoteKey { .. } => entry.gate = self.last_order,
                 Directive::RemovePeer { .. } => removal = Some(self.last_order),
                 _ => {}
             }
@@ -421,13 +464,15 @@ impl Node {
         self.schedule.set(handle, deadline);
     }
 
-    /// Who enters replaces others first, so that what they had is free when the application decides.
+    /// Who enters replaces others first.
     fn collect_events(&mut self, handle: SessionHandle) {
         while let Some(event) = self.sessions.get_mut(&handle).and_then(|entry| entry.session.poll_event()) {
-            match event {
-                Event::Admit(..) | Event::PeerNegotiated { .. } | Event::Established { .. } => {
+            match &event {
+                Event::PeerNegotiated { .. } | Event::Established { .. } => {
                     self.replace_others(handle);
                 }
+                Event::Login(_, login) if login.identity.is_some() => self.door.know(handle),
+                Event::Admit(..) => self.door.know(handle),
                 _ => {}
             }
             if self.events.len() < MAX_EVENTS || !event.is_informative() {
@@ -437,8 +482,9 @@ impl Node {
     }
 
     /// Ends older sessions of the same client, and whoever else was at its path.
-    fn replace_others(&mut self, handle: SessionHandle) {
-        let Some(entry) = self.sessions.get(&handle) else { return };
+    fn replace_others(&mut self, handle: SessionHandle) -> Vec<SessionHandle> {
+        let mut ended = Vec::new();
+        let Some(entry) = self.sessions.get(&handle) else { return ended };
         let (path, name) = (entry.session.path(), entry.session.common_name().to_owned());
         let at_path = self.endpoint.find(&path).filter(|&other| other != handle);
         let same_name = match entry.session.listened_to() {
@@ -452,8 +498,10 @@ impl Node {
             if let Some(entry) = self.sessions.get_mut(&other) {
                 entry.session.abort(CloseCause::Replaced);
                 self.collect(other);
+                ended.push(other);
             }
         }
+        ended
     }
 
     /// A client that begins anew at its address may not notice that its server did: OpenVPN's takes no second

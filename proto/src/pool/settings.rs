@@ -18,17 +18,17 @@ use crate::options::pushed::Topology;
 
 /// Gives out addresses and settings. One for each server.
 ///
-/// A client's way through it: [`lease`](Self::lease) when it has been authenticated, by which scripts learn its
-/// address; [`settings`](Self::settings) once or more with what files and scripts say; [`give_back`](Self::give_back)
-/// when its session ends, however it ends.
+/// A client's way through it: [`lease`](Self::lease) when it has been authenticated; [`preview`](Self::preview) for
+/// scripts that want to know its address; [`settings`](Self::settings) with what files and scripts said, when it is let
+/// in; [`give_back`](Self::give_back) when its session ends, however it ends.
 #[derive(Debug)]
 pub struct Addressing {
     plan: AddressPlan,
     range4: Option<Range4>,
     range6: Option<Range6>,
     slots: Slots,
-    /// The session of each name, unless names may be there twice.
-    live: BTreeMap<Arc<str>, (u64, Option<Loan>)>,
+    /// The leases of each name, the newest last, unless names may be there twice.
+    live: BTreeMap<Arc<str>, Vec<(u64, Option<Loan>)>>,
     /// Addresses and networks of the clients that are there, with the lease and the name.
     owners: BTreeMap<IpNet, (u64, Arc<str>)>,
     /// Addresses and networks that are configured for names, there or not.
@@ -137,7 +137,7 @@ impl Addressing {
     }
 
     /// Takes an address of the pool for a client, if there is a pool and an address left. If a session of this name
-    /// is there, and names are not there twice, its address passes on to this one.
+    /// is there, and names are not there twice, this one has the same address: it will replace that one, or be refused.
     pub fn lease(&mut self, name: &str) -> Lease {
         self.next += 1;
         let mut lease = Lease {
@@ -156,13 +156,19 @@ impl Addressing {
 
     fn take_slot(&mut self, lease: &mut Lease) {
         let unique = !lease.name.is_empty() && !self.plan.duplicate_cn;
-        let old = if unique { self.live.get(&lease.name).and_then(|(_, loan)| *loan) } else { None };
-        lease.loan = match old {
-            Some(loan) if !self.is_taken(loan.slot, &lease.name) => Some(self.slots.pass_on(loan)),
-            _ => self.lend(&lease.name),
+        let leases = self.live.get(&lease.name).filter(|_| unique);
+        let old = leases.and_then(|leases| leases.iter().rev().find_map(|(_, loan)| *loan));
+        let shared = match old {
+            Some(loan) if !self.is_taken(loan.slot, &lease.name) => self.slots.share(loan),
+            _ => None,
         };
+        lease.loan = shared.or_else(|| self.lend(&lease.name));
         if unique {
-            self.live.insert(Arc::clone(&lease.name), (lease.id, lease.loan));
+            let leases = self.live.entry(Arc::clone(&lease.name)).or_default();
+            match leases.iter_mut().find(|(id, _)| *id == lease.id) {
+                Some((_, loan)) => *loan = lease.loan,
+                None => leases.push((lease.id, lease.loan)),
+            }
         }
     }
 
@@ -192,10 +198,20 @@ impl Addressing {
         if let Some(loan) = lease.loan.take() {
             self.slots.give_back(loan, forget);
         }
-        if let Some((id, loan)) = self.live.get_mut(&lease.name)
-            && *id == lease.id
-        {
+        let mut leases = self.live.get_mut(&lease.name).into_iter().flatten();
+        if let Some((_, loan)) = leases.find(|(id, _)| *id == lease.id) {
             *loan = None;
+        }
+    }
+
+    /// Chooses the addresses that [`settings`](Self::settings) will choose if nothing else is said. Whoever has
+    /// networks of the client keeps them meanwhile.
+    pub fn preview(&mut self, lease: &mut Lease, overrides: &[ClientOverrides]) {
+        let fixed4 = overrides.iter().rev().find_map(|o| o.ifconfig_push);
+        let fixed6 = overrides.iter().rev().find_map(|o| o.ifconfig_ipv6_push);
+        if self.check_fixed(fixed4, fixed6).is_ok() {
+            self.claim(lease, fixed4, fixed6);
+            self.choose(lease, fixed4, fixed6);
         }
     }
 
@@ -228,6 +244,7 @@ impl Addressing {
             routes: lease.nets.clone(),
             session_timeout: overrides.iter().rev().find_map(|o| o.session_timeout).filter(|t| !t.is_zero()),
             inactive: overrides.iter().rev().find_map(|o| o.inactive).filter(|(t, _)| !t.is_zero()),
+            username: overrides.iter().rev().find_map(|o| o.override_username.clone()),
         };
         Ok(Granted { settings, notices })
     }
@@ -253,8 +270,11 @@ impl Addressing {
         for claim in lease.claims.into_iter().flatten() {
             self.slots.give_back(claim, true);
         }
-        if self.live.get(&lease.name).is_some_and(|(id, _)| *id == lease.id) {
-            self.live.remove(&lease.name);
+        if let Some(leases) = self.live.get_mut(&lease.name) {
+            leases.retain(|(id, _)| *id != lease.id);
+            if leases.is_empty() {
+                self.live.remove(&lease.name);
+            }
         }
         self.disown(&lease);
     }

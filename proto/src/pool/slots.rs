@@ -38,8 +38,8 @@ struct Use {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Somebody has it, by this loan.
-    Lent(u64),
+    /// So many have it, by this loan.
+    Lent(u64, u32),
     /// Given back at this turn.
     Free(u64),
 }
@@ -90,18 +90,18 @@ impl Slots {
     /// Who has a slot. The name is empty if the client has none, or names mean nothing.
     pub fn holder(&self, slot: u32) -> Option<&str> {
         let entry = self.used.get(&slot)?;
-        matches!(entry.state, State::Lent(_)).then(|| entry.name.as_deref().unwrap_or_default())
+        matches!(entry.state, State::Lent(..)).then(|| entry.name.as_deref().unwrap_or_default())
     }
 
-    /// Passes a slot on to a new loan, as when a client's new session replaces its old one. The old loan is void.
-    pub fn pass_on(&mut self, old: Loan) -> Loan {
-        let turn = self.next_turn();
-        match self.used.get_mut(&old.slot) {
-            Some(entry) if entry.state == State::Lent(old.turn) => {
-                entry.state = State::Lent(turn);
-                Loan { turn, ..old }
+    /// Shares a slot with the next session of the same client, as it may replace this one. It is lent until both have
+    /// given it back. `None` if the loan is void.
+    pub fn share(&mut self, loan: Loan) -> Option<Loan> {
+        match self.used.get_mut(&loan.slot) {
+            Some(Use { state: State::Lent(turn, holders), .. }) if *turn == loan.turn => {
+                *holders += 1;
+                Some(loan)
             }
-            _ => old,
+            _ => None,
         }
     }
 
@@ -110,8 +110,13 @@ impl Slots {
     pub fn give_back(&mut self, loan: Loan, forget: bool) {
         let turn = self.next_turn();
         let Some(entry) = self.used.get_mut(&loan.slot) else { return };
-        if entry.state != State::Lent(loan.turn) {
-            return;
+        match &mut entry.state {
+            State::Lent(turn, 1) if *turn == loan.turn => {}
+            State::Lent(turn, holders) if *turn == loan.turn => {
+                *holders -= 1;
+                return;
+            }
+            _ => return,
         }
         if entry.fixed || !forget && !self.duplicate_cn {
             entry.state = State::Free(turn);
@@ -175,7 +180,7 @@ impl Slots {
         let turn = self.next_turn();
         let name = (!name.is_empty() && !self.duplicate_cn).then(|| Arc::from(name));
         let fixed = self.used.get(&slot).is_some_and(|entry| entry.fixed);
-        self.used.insert(slot, Use { name, state: State::Lent(turn), fixed });
+        self.used.insert(slot, Use { name, state: State::Lent(turn, 1), fixed });
         Loan { slot, turn }
     }
 

@@ -5,6 +5,8 @@
 
 use core::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
@@ -12,7 +14,7 @@ use super::configure::without_tokens;
 use super::hello::{iv_proto, options_string};
 use super::offer::{Offer, offer};
 use super::push::messages;
-use super::side::{Locked, Question, ServerSide, Side, TokenLife};
+use super::side::{Locked, Question, Renamed, ServerSide, Side, TokenLife};
 use super::slots::Slots;
 use super::{Admitting, Now, Phase, Session};
 use crate::config::server::{ClientSettings, LoginPolicy};
@@ -23,6 +25,7 @@ use crate::entropy::Purpose;
 use crate::event::login::{Admission, AdmitTicket, Login, LoginTicket, Token, TokenState, Verdict};
 use crate::event::{CloseCause, Event};
 use crate::keys::token::{Checked, Series};
+use crate::limits::MAX_USER_PASS;
 use crate::session::message::ControlMessage;
 use crate::tls::PeerIdentity;
 use crate::wire::ids::KeyId;
@@ -116,16 +119,16 @@ impl Session {
         let identity = self.exchange.tls().peer();
         let Some(server) = self.server_mut() else { return };
         let config = server.config.clone();
-        let given = !login.username.is_empty() && !login.password.is_empty();
         if login.too_long {
             return self.deny(now, "");
         }
-        if config.login == LoginPolicy::Required && !given {
+        if config.login == LoginPolicy::Required && !login.given {
             let cause = "Auth Username/Password was not provided by peer";
             return self.dismiss(now, "AUTH_FAILED", CloseCause::Protocol(cause));
         }
-        // A name without a password proves nothing, and nothing may follow from it.
-        let wanted = given && config.login != LoginPolicy::None;
+        // A password may be empty, for those who are asked about it to decide (`openvpn: ssl.c`, `key_method_2_read`).
+        // What was left out proves nothing, and nothing may follow from the other half.
+        let wanted = login.given && config.login != LoginPolicy::None;
         let mut claim = Claim {
             username: wanted.then(|| without_controls(&login.username)),
             password: wanted.then_some(login.password),
@@ -133,6 +136,11 @@ impl Session {
         };
         if claim.identity.is_none() && claim.username.is_none() {
             return self.deny(now, "");
+        }
+        if let Some(renamed) = self.server().and_then(|server| server.renamed.as_ref())
+            && claim.username == renamed.sent
+        {
+            claim.username = Some(renamed.name.clone());
         }
         let token = match self.check_token(now, &claim) {
             Ok(token) => token,
@@ -153,6 +161,9 @@ impl Session {
             server.username.clone_from(&claim.username);
             server.locked = Some(locked);
         } else if server.locked.as_ref() != Some(&locked) {
+            // Who became somebody else loses its keys at once; whoever is only refused has them until it is told
+            // (`openvpn: ssl_verify.c`, `tls_deauthenticate`; `push.c`, `send_auth_failed`).
+            self.slots.clear(&mut self.directives);
             return self.deny(now, "");
         }
         server.granted = None;
@@ -308,6 +319,51 @@ impl Session {
         }
     }
 
+    /// Whether nothing but the application's decision keeps the client out.
+    pub(crate) fn is_admissible(&self) -> bool {
+        let asked = matches!(self.phase, Phase::Admitting(Admitting { asked: true, .. }));
+        asked && self.offer().is_some_and(|offer| offer.is_ok())
+    }
+
+    /// What is agreed upon with the client, by what it said of itself.
+    fn offer(&self) -> Option<Result<Offer, &'static str>> {
+        let (server, hello) = (self.server()?, self.exchange.hello()?);
+        Some(offer(&server.config, self.capabilities, &self.path, self.peer.id, hello))
+    }
+
+    /// The client bears another user name from now on.
+    pub(crate) fn rename(&mut self, now: Now, name: Option<&str>) {
+        let Some(server) = self.server_mut() else { return };
+        let Some(name) = name.filter(|_| server.config.login != LoginPolicy::None) else { return };
+        if server.renamed.is_some() || server.username.as_deref() == Some(name) {
+            return;
+        }
+        let sent = server.username.replace(name.to_owned());
+        server.renamed = Some(Renamed { sent, name: name.to_owned() });
+        if server.config.username_as_common_name {
+            name.clone_into(&mut server.common_name);
+        }
+        if let Some(locked) = &mut server.locked {
+            locked.username = Some(name.to_owned());
+            locked.common_name.clone_from(&server.common_name);
+        }
+        if let Some(life) = server.token.as_mut().filter(|life| !life.username.is_empty()) {
+            name.clone_into(&mut life.username);
+        }
+        self.make_token(now);
+    }
+
+    /// Options that bring the client its token, with the name that it is good for if that is not the client's own
+    /// (`openvpn: push.c`, `prepare_auth_token_push_reply`).
+    fn token_options(&self) -> Vec<String> {
+        let Some(server) = self.server() else { return Vec::new() };
+        let Some(token) = &server.new_token else { return Vec::new() };
+        let name = server.renamed.as_ref().map(|renamed| STANDARD.encode(&renamed.name));
+        let name = name.filter(|name| name.len() < MAX_USER_PASS);
+        let token = format!("auth-token {}", token.as_str());
+        core::iter::once(token).chain(name.map(|name| format!("auth-token-user {name}"))).collect()
+    }
+
     /// Takes the application's decision about the client.
     pub(crate) fn admit(&mut self, now: Now, settings: Result<ClientSettings, String>) {
         if !matches!(self.phase, Phase::Admitting(Admitting { asked: true, .. })) {
@@ -325,17 +381,14 @@ impl Session {
 
     /// Agrees with the client, installs its first key, and pushes its configuration.
     fn come_up_as_server(&mut self, now: Now, settings: ClientSettings) {
-        let (Some(server), Some(hello)) = (self.server(), self.exchange.hello()) else { return };
-        let Offer { agreed, mut options } =
-            match offer(&server.config, self.capabilities, &self.path, self.peer.id, hello) {
-                Ok(offer) => offer,
-                Err(reason) => return self.deny(now, reason),
-            };
-        if let Some(token) = &server.new_token {
-            // Before the cipher, behind the peer-id (`openvpn: push.c`, `prepare_push_reply`).
-            let at = usize::from(options.first().is_some_and(|option| option.starts_with("peer-id ")));
-            options.insert(at, format!("auth-token {}", token.as_str()));
-        }
+        let Some(offer) = self.offer() else { return };
+        let Offer { agreed, mut options } = match offer {
+            Ok(offer) => offer,
+            Err(reason) => return self.deny(now, reason),
+        };
+        // Before the cipher, behind the peer-id (`openvpn: push.c`, `prepare_push_reply`).
+        let at = usize::from(options.first().is_some_and(|option| option.starts_with("peer-id ")));
+        options.splice(at..at, self.token_options());
         let all = settings.push.iter().chain(&options).map(String::as_str);
         let texts = match messages("PUSH_REPLY", all) {
             Ok(texts) => texts,
@@ -429,9 +482,11 @@ impl Session {
 
     /// Pushes a renewed token by itself.
     pub(super) fn push_token(&mut self, now: Now) {
-        let Some(token) = self.server_mut().and_then(|server| server.new_token.take()) else { return };
-        self.push_text(now, &format!("PUSH_REPLY,auth-token {}", token.as_str()));
-        self.schedule_token(now);
+        let options = self.token_options();
+        if !options.is_empty() {
+            self.push_text(now, &format!("PUSH_REPLY,{}", options.join(",")));
+            self.schedule_token(now);
+        }
     }
 
     fn schedule_token(&mut self, now: Now) {

@@ -57,6 +57,8 @@ pub(crate) struct Greeting {
 
 /// User name and password that a client sent.
 pub(crate) struct ReceivedLogin {
+    /// Both are there, though one may be empty.
+    pub(crate) given: bool,
     pub(crate) username: String,
     pub(crate) password: Zeroizing<String>,
     /// One of them was longer than the protocol allows, and is not here.
@@ -364,10 +366,18 @@ impl Exchange {
         self.partial.extend_from_slice(record);
         match Introduction::parse(&self.partial) {
             Ok(introduction) => {
-                let Introduction { source, options, username, password, login_too_long, peer_info } =
-                    introduction;
+                let Introduction {
+                    source,
+                    options,
+                    login_given,
+                    username,
+                    password,
+                    login_too_long,
+                    peer_info,
+                } = introduction;
                 self.hello = Some(PeerHello { options, peer_info });
-                self.login = Some(ReceivedLogin { username, password, too_long: login_too_long });
+                self.login =
+                    Some(ReceivedLogin { given: login_given, username, password, too_long: login_too_long });
                 if let Secrets::Server { client, .. } = &mut self.secrets {
                     *client = Some(source);
                 }

@@ -37,7 +37,9 @@ impl Session {
 
     fn receive(&mut self, now: Now, bytes: &mut [u8]) -> Result<(), DropReason> {
         let (opcode, key) = Opcode::parse(*bytes.first().ok_or(DropReason::Malformed)?)?;
-        if self.lame_until.is_some() {
+        // A negotiation that failed has taken its number; a key that stood can have a successor.
+        let revives = opcode == Opcode::SoftResetV1 && key == self.exchange.key().next();
+        if self.lame_until.is_some() && !(revives && self.exchange.state() == State::Active) {
             return Err(DropReason::WrongSessionId);
         }
         let server = self.side.tls_role() == TlsRole::Server;

@@ -40,6 +40,7 @@ use crate::event::{CloseCause, Event};
 use crate::handle::SessionHandle;
 use crate::path::Path;
 use crate::plane::Capabilities;
+use crate::tls::TlsFailureKind;
 use crate::wire::ids::{KeyId, PeerId, SessionId};
 use crate::wrap::Wrap;
 use crate::wrap::static_key::StaticKey;
@@ -135,8 +136,9 @@ pub(crate) struct Session {
     /// Whether TLS of the current exchange was reported.
     tls_reported: bool,
     renegotiate_at: Option<Instant>,
-    /// A renegotiation failed: the control channel is dead, and the keys live on until then
-    /// (`openvpn: ssl.c`, lame duck session).
+    /// The control channel is dead, and the keys live on until then (`openvpn: ssl.c`, lame duck session). If it broke
+    /// after its handshake, the next negotiation revives it, by whichever side. If a negotiation failed, only a new
+    /// session helps.
     lame_until: Option<Instant>,
     phase: Phase,
     agreed: Option<Agreed>,
@@ -166,6 +168,18 @@ impl Session {
     /// Whether the tunnel is up, or was and is being left.
     pub(crate) fn is_up(&self) -> bool {
         self.agreed.is_some() && !self.is_dead()
+    }
+
+    /// How far its newest negotiation is, by OpenVPN's numbers from 3 to 7 (`openvpn: ssl_common.h`, `S_PRE_START` to
+    /// `S_ACTIVE`).
+    pub(crate) fn progress(&self) -> u8 {
+        match self.exchange.state() {
+            State::Reset => 3,
+            State::Handshake => 4,
+            State::SentKey => 5,
+            State::Asked | State::GotKey => 6,
+            State::Active => 7,
+        }
     }
 
     pub(crate) fn peer(&self) -> PeerRef {
@@ -227,8 +241,8 @@ impl Session {
             return;
         };
         let until = now.at + Duration::from_secs(seconds.into());
-        let by_control =
-            self.agreed.is_some_and(|agreed| agreed.flags.cc_exit) && self.exchange.state() == State::Active;
+        let heard = self.exchange.state() == State::Active && self.lame_until.is_none();
+        let by_control = heard && self.agreed.is_some_and(|agreed| agreed.flags.cc_exit);
         let next_exit = (!by_control).then_some(now.at);
         self.phase = Phase::Leaving(Leaving { cause: CloseCause::Local, until, next_exit });
         if by_control {
@@ -302,18 +316,25 @@ impl Session {
         self.events.push_back(Event::Closed { session: self.handle, cause });
     }
 
-    /// The current negotiation failed. If there is an older key, data may go on under it.
+    /// The current negotiation failed, or what stood is broken. If there is a key, data may go on under it.
     fn fail_exchange(&mut self, now: Now, cause: CloseCause) {
-        let renegotiating = matches!(self.phase, Phase::Up) && self.exchange.key() != KeyId::FIRST;
-        if !renegotiating || !self.side.waits_for_return() || !self.slots.is_usable() {
+        // After the handshake only records that the peer didn't make are a break; what it says itself counts.
+        let stood = self.exchange.state() == State::Active;
+        let forged = matches!(&cause, CloseCause::Tls(failure) if failure.kind == TlsFailureKind::Protocol);
+        let up = matches!(self.phase, Phase::Up) && (forged || !stood);
+        if !up || !self.side.waits_for_return() || !self.slots.is_usable() {
             return self.fail(cause);
         }
-        self.lame_until = Some(self.exchange.started() + self.channel().timing.tran_window);
+        let since = if stood { now.at } else { self.exchange.started() };
+        self.lame_until = Some(since + self.channel().timing.tran_window);
         self.previous = None;
-        self.renegotiate_at = None;
-        if self.lame_until.is_some_and(|until| until <= now.at) {
-            self.fail(cause);
+        if !stood {
+            self.renegotiate_at = None;
         }
+        if self.lame_until.is_some_and(|until| until <= now.at) {
+            return self.fail(cause);
+        }
+        self.events.push_back(Event::ControlLost { session: self.handle, cause });
     }
 
     /// Does what is due.

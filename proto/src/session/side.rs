@@ -65,6 +65,8 @@ pub(crate) struct ServerSide {
     pub(super) metadata: Option<Vec<u8>>,
     pub(super) common_name: String,
     pub(super) username: Option<String>,
+    /// The application calls it by another user name than it does itself.
+    pub(super) renamed: Option<Renamed>,
     /// Who it was at its first login; it can't become somebody else.
     pub(super) locked: Option<Locked>,
     pub(super) question: Option<Question>,
@@ -81,6 +83,14 @@ pub(crate) struct ServerSide {
     pub(super) requested: bool,
     /// It takes PUSH_UPDATE.
     pub(super) takes_updates: bool,
+}
+
+/// `override-username` (`openvpn: multi.c`, `override_locked_username`).
+pub(crate) struct Renamed {
+    /// The name that the client sent.
+    pub(super) sent: Option<String>,
+    /// The one in its place.
+    pub(super) name: String,
 }
 
 /// What may not change over renegotiations (`openvpn: ssl_verify.c`, `tls_lock_*`).
@@ -102,7 +112,7 @@ impl Locked {
 
     /// Clients that show neither certificate nor name can't be told apart, and so are never the same.
     pub(super) fn names_somebody(&self) -> bool {
-        self.username.is_some() || self.fingerprint.is_some()
+        self.username.as_deref().is_some_and(|name| !name.is_empty()) || self.fingerprint.is_some()
     }
 }
 
@@ -136,6 +146,7 @@ impl ServerSide {
             metadata,
             common_name: String::new(),
             username: None,
+            renamed: None,
             locked: None,
             question: None,
             last_question: 0,

@@ -4,6 +4,7 @@
 //! peer was seen using the new one, or until the time by which the peer must have it; so no packet is
 //! ever sealed with a key that the other side doesn't know yet (`openvpn: ssl.c`, `tls_select_encryption_key`).
 
+use core::time::Duration;
 use std::collections::VecDeque;
 
 use super::NEVER;
@@ -12,6 +13,9 @@ use crate::deadline::{Deadline, Timer};
 use crate::directive::{Directive, PeerRef};
 use crate::keys::data_key::DataKey;
 use crate::wire::ids::KeyId;
+
+/// How long the old key is kept at least when its successor sends without proof that the peer has it.
+const LINGER: Duration = Duration::from_secs(15);
 
 #[derive(Debug)]
 pub(crate) struct Slots {
@@ -115,10 +119,22 @@ impl Slots {
         if self.old.is_some_and(|(_, ends)| ends <= now) {
             self.retire_old(out);
         }
-        if self.pending.is_some_and(|(_, at)| at <= now) {
-            return self.promote(out);
+        if !self.pending.is_some_and(|(_, at)| at <= now) {
+            return None;
         }
-        None
+        let promoted = self.promote(out);
+        // The peer hasn't used the new key yet, so it sends under the old one until it sees ours.
+        if let Some((_, ends)) = &mut self.old {
+            *ends = (*ends).max(now + LINGER);
+        }
+        promoted
+    }
+
+    /// Forgets all keys: nothing passes any more.
+    pub(crate) fn clear(&mut self, out: &mut VecDeque<Directive>) {
+        let gone = core::mem::replace(self, Self::new(self.peer));
+        let keys = [gone.old.map(|(key, _)| key), gone.sending, gone.pending.map(|(key, _)| key)];
+        out.extend(keys.into_iter().flatten().map(|key| Directive::RetireKey { peer: self.peer, key }));
     }
 
     pub(crate) fn deadline(&self) -> Option<Deadline> {
@@ -206,6 +222,36 @@ mod tests {
         assert_eq!(slots.handle_timeout(at(59), &mut out), None);
         assert_eq!(slots.handle_timeout(at(60), &mut out), Some(key(1)));
         assert_eq!(orders(&mut out), ["promote 1"]);
+    }
+
+    #[test]
+    fn a_key_that_takes_over_without_proof_leaves_the_old_one_some_time() {
+        let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
+        slots.install(key(0), data(), at(0), &mut out);
+        slots.rotate(at(20), &mut out);
+        slots.install(key(1), data(), at(20), &mut out);
+        orders(&mut out);
+        assert_eq!(slots.handle_timeout(at(20), &mut out), Some(key(1)));
+        assert_eq!(orders(&mut out), ["promote 1"]);
+        assert_eq!(slots.handle_timeout(at(34), &mut out), None);
+        assert_eq!(orders(&mut out), [""; 0]);
+        slots.handle_timeout(at(35), &mut out);
+        assert_eq!(orders(&mut out), ["retire 0"]);
+    }
+
+    #[test]
+    fn all_keys_can_be_taken_at_once() {
+        let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
+        for n in 0..3 {
+            slots.install(key(n), data(), at(60), &mut out);
+            if n < 2 {
+                slots.rotate(at(3600), &mut out);
+            }
+        }
+        orders(&mut out);
+        slots.clear(&mut out);
+        assert_eq!(orders(&mut out), ["retire 1", "retire 2"]);
+        assert!(!slots.is_usable() && slots.deadline().is_none());
     }
 
     #[test]

@@ -186,7 +186,8 @@ impl Session {
         match next {
             Ok(exchange) => {
                 self.negotiations += 1;
-                self.previous = Some(core::mem::replace(&mut self.exchange, Box::new(exchange)));
+                let before = core::mem::replace(&mut self.exchange, Box::new(exchange));
+                self.previous = self.lame_until.take().is_none().then_some(before);
                 self.tls_reported = false;
                 self.renegotiate_at = None;
                 let ends = now.at + self.channel().timing.tran_window;

@@ -12,6 +12,7 @@
 
 mod desk;
 mod failure;
+mod key_log;
 mod records;
 mod session;
 mod suites;
@@ -32,12 +33,15 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 use zeroize::Zeroizing;
 
 use self::desk::{Desk, Desks};
+use self::key_log::Secrets;
 use self::session::{AnyLease, RustlsSession, Whole};
 use self::verifier::{GivenTime, SessionVerifier};
 use super::{TlsFactory, TlsFailure, TlsFailureKind, TlsSession};
 use crate::limits::MAX_CA_NAMES;
 use crate::tls::verify::cert::{Cert, date};
 use crate::tls::verify::{self, CurrentVerifier, PeerRules, Verifier};
+
+pub use self::key_log::KeyLog;
 
 /// Material and settings of TLS sessions, not yet checked. Certificates and keys are in DER.
 pub struct TlsOptions {
@@ -112,6 +116,7 @@ pub struct RustlsFactory {
     ca_names: Arc<[DistinguishedName]>,
     client_desks: Arc<Desks<ClientConfig>>,
     server_desks: Arc<Desks<ServerConfig>>,
+    key_log: Option<Arc<Secrets>>,
     notes: Vec<String>,
     /// When our own certificate becomes valid and when it expires, in seconds since 1970.
     validity: Option<(i64, i64)>,
@@ -151,11 +156,24 @@ impl RustlsFactory {
             client_cert: options.client_cert,
             client_desks: Desks::new(),
             server_desks: Desks::new(),
+            key_log: None,
             notes,
             validity,
         };
         factory.start(Duration::ZERO)?;
         Ok(factory)
+    }
+
+    /// Hands the secrets of all sessions to `log`, which by default nobody gets.
+    ///
+    /// **Who has them reads what the sessions carry, and can forge it**: they are for captures in tests and
+    /// simulators, and for nothing else.
+    #[must_use]
+    pub fn with_key_log(mut self, log: KeyLog) -> Self {
+        self.key_log = Some(Arc::new(Secrets(log)));
+        // Those there are know of no log.
+        (self.client_desks, self.server_desks) = (Desks::new(), Desks::new());
+        self
     }
 
     /// Takes other revocation lists (`crl-verify`, in DER) and revoked serial numbers (`crl-verify DIR dir`, decimal)
@@ -217,6 +235,9 @@ impl RustlsFactory {
         };
         config.enable_sni = false;
         config.resumption = Resumption::disabled();
+        if let Some(log) = &self.key_log {
+            config.key_log = log.clone();
+        }
         Ok(Desk { config: Arc::new(config), verifier, time })
     }
 
@@ -246,6 +267,9 @@ impl RustlsFactory {
             .with_cert_resolver(identity);
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
+        if let Some(log) = &self.key_log {
+            config.key_log = log.clone();
+        }
         // `openvpn: ssl_openssl.c`, `tls_ctx_set_options`, SSL_OP_CIPHER_SERVER_PREFERENCE.
         config.ignore_client_order = true;
         config.enable_secret_extraction = true;

@@ -29,7 +29,7 @@ const TOOLS: &[(&str, &str)] = &[
 /// No file of Rust is longer.
 const MAX_LINES: usize = 800;
 
-/// What the core must not use, since it has no clock, randomness, files, sockets, threads or environment.
+/// What the core and the simulator's library must not use, since they have no clock, randomness, files, sockets, threads or environment.
 const BANNED_IN_CORE: &str = r"Instant::now|SystemTime|thread_rng|rand::rng\b|\bgetrandom|OsRng|std::fs|std::env|std::thread|std::process|std::net::(UdpSocket|TcpStream|TcpListener)|\bunsafe\b";
 
 fn main() -> ExitCode {
@@ -147,8 +147,8 @@ fn source_rules(root: &Path) -> Result<()> {
             }
             for (number, line) in program_lines(&file, &text) {
                 let at = format!("{shown}:{number}");
-                if file.starts_with(root.join("proto/src")) && banned.is_match(line) {
-                    problems.push(format!("{at}: the core must not use this: {}", line.trim()));
+                if is_pure(&file, root) && banned.is_match(line) {
+                    problems.push(format!("{at}: core and simulator must not use this: {}", line.trim()));
                 } else if line.contains("unsafe {") && !file.ends_with("sys.rs") {
                     problems.push(format!("{at}: unsafe outside a file named sys.rs"));
                 }
@@ -159,6 +159,13 @@ fn source_rules(root: &Path) -> Result<()> {
         bail!("\n{}", problems.join("\n"));
     }
     Ok(())
+}
+
+/// Whether a file belongs to the core, or to the library of the simulator.
+fn is_pure(file: &Path, root: &Path) -> bool {
+    let sim = root.join("sim/src");
+    let program = file.starts_with(sim.join("cli")) || file == sim.join("main.rs");
+    file.starts_with(root.join("proto/src")) || (file.starts_with(&sim) && !program)
 }
 
 /// Lines with their numbers, without comments, without attributes and without what is compiled for tests only.

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod ciphers;
+mod gremlin;
 mod handshake;
 mod renegotiation;
 mod resilience;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // The longest first, so that the short ones fill the gaps at the end.
     let mut cells = renegotiation::cells();
+    cells.extend(gremlin::cells());
     cells.extend(resilience::cells());
     cells.extend(bad_input::cells());
     cells.extend(tunnel::cells());

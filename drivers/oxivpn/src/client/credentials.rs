@@ -2,7 +2,9 @@
 
 use std::io;
 
-use oxivpn_profile::profile::{AuthOptions, CredentialSource};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use oxivpn_profile::profile::{AuthOptions, CredentialSource, StaticChallenge};
 use oxivpn_proto::config::Credentials;
 use zeroize::Zeroizing;
 
@@ -89,8 +91,8 @@ impl Vault {
         if let Some(token) = &self.token {
             return Ok(Some(token.clone()));
         }
-        if let Some(known) = &self.known {
-            return Ok(Some(known.clone()));
+        if let Some(known) = self.known.clone() {
+            return self.challenge(prompt, known).map(Some);
         }
         let fresh = match &self.options.source {
             CredentialSource::None => return Ok(None),
@@ -114,16 +116,41 @@ impl Vault {
         if !self.options.no_cache {
             self.known = Some(fresh.clone());
         }
-        Ok(Some(fresh))
+        self.challenge(prompt, fresh).map(Some)
+    }
+
+    /// Adds the answer to a static challenge, which is good for one connection only (`openvpn: misc.c`,
+    /// `get_user_pass_cr`).
+    fn challenge(&self, prompt: &mut dyn Prompt, login: Credentials) -> io::Result<Credentials> {
+        let Some(StaticChallenge { text, echo, concat }) = &self.options.challenge else { return Ok(login) };
+        let prompt_text = format!("CHALLENGE: {text} ");
+        let answer = match echo {
+            true => Zeroizing::new(prompt.line(&prompt_text)?),
+            false => prompt.secret(&prompt_text)?,
+        };
+        let mut password =
+            Zeroizing::new(String::with_capacity(2 * (login.password.len() + answer.len()) + 16));
+        if *concat {
+            password.push_str(&login.password);
+            password.push_str(&answer);
+        } else {
+            password.push_str("SCRV1:");
+            STANDARD.encode_string(login.password.as_bytes(), &mut password);
+            password.push(':');
+            STANDARD.encode_string(answer.as_bytes(), &mut password);
+        }
+        Ok(Credentials { password, ..login })
     }
 
     /// What [`Vault::current`] would ask for.
     pub fn missing(&self) -> Option<Missing> {
-        if self.token.is_some() || self.known.is_some() {
+        if self.token.is_some() || self.known.is_some() && self.options.challenge.is_none() {
             return None;
         }
         match &self.options.source {
             CredentialSource::None => None,
+            // Whoever answers the challenge gives it with the password.
+            _ if self.options.challenge.is_some() => Some(Missing::Both),
             CredentialSource::Given { password: Some(_), .. } if !self.ask => None,
             CredentialSource::Given { .. } if !self.ask => Some(Missing::Password),
             CredentialSource::Prompt | CredentialSource::Given { .. } => Some(Missing::Both),
@@ -138,7 +165,8 @@ impl Vault {
         };
         let fresh = Credentials { username, password, is_token: false };
         self.ask = false;
-        if !self.options.no_cache {
+        // An answer to a challenge is in it, which is no good another time.
+        if !self.options.no_cache && self.options.challenge.is_none() {
             self.known = Some(fresh.clone());
         }
         fresh
@@ -189,7 +217,13 @@ mod tests {
     }
 
     fn vault(source: CredentialSource, no_cache: bool) -> Vault {
-        Vault::new(AuthOptions { source, no_cache, retry: AuthRetry::None })
+        Vault::new(AuthOptions { source, no_cache, retry: AuthRetry::None, challenge: None })
+    }
+
+    fn challenged(source: CredentialSource, echo: bool, concat: bool) -> Vault {
+        let mut vault = vault(source, false);
+        vault.options.challenge = Some(StaticChallenge { text: "Code?".into(), echo, concat });
+        vault
     }
 
     fn given(password: Option<&str>) -> CredentialSource {
@@ -249,6 +283,26 @@ mod tests {
         assert_eq!(login(&mut vault, &mut script), expect("bob", "tok", true));
         vault.forget(Forget::Token);
         assert_eq!(login(&mut vault, &mut script), expect("ann", "secret", false));
+    }
+
+    #[test]
+    fn the_answer_to_a_static_challenge_is_asked_for_each_time() {
+        let mut script = Script::default();
+        let mut vault = challenged(CredentialSource::Prompt, true, false);
+        // "pass2", "user3"; then only the answer: "user4".
+        assert_eq!(login(&mut vault, &mut script), expect("user1", "SCRV1:cGFzczI=:dXNlcjM=", false));
+        assert_eq!(login(&mut vault, &mut script), expect("user1", "SCRV1:cGFzczI=:dXNlcjQ=", false));
+        assert_eq!(script.asked[2..], ["CHALLENGE: Code? ", "CHALLENGE: Code? "]);
+        vault.set_token(None, Some("user1"), Zeroizing::new("tok".into()));
+        assert_eq!(login(&mut vault, &mut script), expect("user1", "tok", true));
+        let mut vault = challenged(given(Some("secret")), false, true);
+        assert_eq!(login(&mut vault, &mut script), expect("ann", "secretpass5", false));
+        // From the management interface it comes with the password, and only once.
+        for _ in 0..2 {
+            assert_eq!(vault.missing(), Some(Missing::Both));
+            vault.enter("bob".into(), Zeroizing::new("SCRV1:YQ==:Yg==".into()));
+        }
+        assert_eq!(challenged(CredentialSource::None, true, true).missing(), None);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! A client's side of the management interface, and its status file.
 
-use oxivpn_profile::profile::{Family, Protocol, Remote};
+use oxivpn_profile::profile::{Family, Protocol, Remote, StaticChallenge};
 use oxivpn_proto::Instant;
 use oxivpn_proto::event::CloseCause;
 use oxivpn_proto::options::pushed::Pushed;
 
 use super::credentials::Missing;
 use super::{Client, Phase, Signal, Then};
-use crate::manage::{Answer, Entered, Manage, Moment, Notice, Question, Request, State, StateDetails};
+use crate::manage::{
+    Answer, Challenge, Entered, Manage, Moment, Notice, Question, Request, State, StateDetails,
+};
 use crate::status::{Snapshot, TunnelStatus, render};
 use crate::{clock, say};
 
@@ -129,8 +131,10 @@ impl Client {
             return false;
         }
         let Some(missing) = self.vault.missing() else { return false };
-        let question =
-            Question { kind: AUTH.to_owned(), username: missing == Missing::Both, challenge: None };
+        let challenge = self.profile.auth.challenge.clone();
+        let challenge =
+            challenge.map(|StaticChallenge { text, echo, concat }| Challenge { text, echo, concat });
+        let question = Question { kind: AUTH.to_owned(), username: missing == Missing::Both, challenge };
         if let Some(manage) = &mut self.manage {
             manage.ask(question);
         }

@@ -31,6 +31,7 @@ use oxivpn_proto::tls::TlsFactory;
 use oxivpn_proto::tls::rustls::RustlsFactory;
 use oxivpn_proto::{DropCounters, Instant, Node, SessionHandle};
 
+use crate::gremlin::Faults;
 use crate::link::Transport;
 use crate::log::Log;
 use crate::manage::Manage;
@@ -252,6 +253,8 @@ impl Client {
         };
         let config = Arc::new(NodeConfig { capabilities: Capabilities::USERSPACE });
         let node = Node::new(config, entropy::seed()?, clock::anchor());
+        let mut path = Turn::new(node, LocalPlane::new());
+        path.set_faults(Faults::new(profile.process.gremlin, clock::now(), &log)?);
         let status = profile.status.as_ref().map(|options| StatusFile::open(options, &log, clock::now()));
         Ok(Self {
             status,
@@ -263,7 +266,7 @@ impl Client {
             asked: None,
             prompt,
             resolver: Resolver::new(move || wake()),
-            path: Turn::new(node, LocalPlane::new()),
+            path,
             host: HostSide::new(log.clone()),
             around,
             peer,
@@ -323,6 +326,7 @@ impl Client {
             self.on_event(now, event)?;
             busy = true;
         }
+        busy |= self.flood_connections(now);
         busy |= self.serve(now);
         self.write_status(now, false);
         if let Phase::Over(outcome) = self.phase {
@@ -339,6 +343,26 @@ impl Client {
         let manage = self.manage.as_ref().and_then(Manage::deadline);
         let status = self.status.as_ref().and_then(StatusFile::deadline);
         Ok(Next::Wait([own, core, manage, status].into_iter().flatten().min()))
+    }
+
+    /// Ends what got as far as the profile's `gremlin` lets it, to connect anew (`openvpn: ssl.c`, `tls_multi_process`);
+    /// whether there was such a session.
+    fn flood_connections(&mut self, now: Instant) -> bool {
+        let Some(level) = self.path.faults().and_then(Faults::connection_flood) else { return false };
+        let reached = self.path.control.sessions_at(level);
+        for session in &reached {
+            match self.phase {
+                Phase::Session { handle } | Phase::Listening { session: Some(handle) }
+                    if handle == *session =>
+                {
+                    say!(self.log, Info, "SIGUSR1[soft,tls-error] received, process restarting");
+                    self.tell_end(now, false, "tls-error");
+                    self.end_session(now, Then::Restart);
+                }
+                _ => self.path.control.abort(now, *session),
+            }
+        }
+        !reached.is_empty()
     }
 
     /// Says once for each attempt and kind what the network has against our packets.
@@ -466,7 +490,9 @@ impl Client {
             manage.stop_waiting();
         }
         let remote = &self.profile.remotes[self.servers.current()];
-        let pause = self.retry.pause(remote.retry_wait, remote.retry_wait_max);
+        let floods = self.path.faults().and_then(Faults::connection_flood).is_some();
+        let wait = if floods { Duration::ZERO } else { remote.retry_wait };
+        let pause = self.retry.pause(wait, remote.retry_wait_max);
         // As OpenVPN: a hold takes the place of the pause.
         if self.holds(pause.as_secs()) {
             self.phase = Phase::Holding;
@@ -516,6 +542,9 @@ impl Client {
         drops.merge(self.path.drops());
         for (reason, count) in drops.iter() {
             say!(self.log, Info, "dropped {reason:?},{count}");
+        }
+        if let Some(faults) = self.path.faults() {
+            faults.statistics();
         }
         say!(self.log, Info, "END");
     }

@@ -3,6 +3,8 @@
 use oxivpn_proto::options::lexer;
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::limits;
+
 /// Longest line. Command lines have at most 256 bytes in a word at OpenVPN, and lines of base64 blocks 1,024.
 pub(super) const MAX_LINE: usize = 4096;
 
@@ -61,6 +63,59 @@ impl LineBuffer {
     }
 }
 
+/// What is to be sent. Holds passwords of clients, so what was sent is wiped, and growing leaves no copy behind.
+#[derive(Default)]
+pub(super) struct Output {
+    bytes: Zeroizing<Vec<u8>>,
+    sent: usize,
+}
+
+impl Output {
+    pub(super) fn push(&mut self, text: impl Iterator<Item = char>) {
+        let mut bytes = [0; 4];
+        for c in text {
+            let bytes = c.encode_utf8(&mut bytes).as_bytes();
+            self.reserve(bytes.len());
+            self.bytes.extend_from_slice(bytes);
+        }
+        bytes.zeroize();
+    }
+
+    fn reserve(&mut self, more: usize) {
+        let wanted = self.bytes.len() + more;
+        if wanted > self.bytes.capacity() {
+            let mut larger =
+                Zeroizing::new(Vec::with_capacity(wanted.max(2 * self.bytes.capacity()).max(256)));
+            larger.extend_from_slice(&self.bytes);
+            self.bytes = larger;
+        }
+    }
+
+    /// What is not sent yet.
+    pub(super) fn unread(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    /// The first `count` bytes of it were.
+    pub(super) fn sent(&mut self, count: usize) {
+        let before = self.sent;
+        self.sent = (self.sent + count).min(self.bytes.len());
+        self.bytes[before..self.sent].zeroize();
+        if self.sent == self.bytes.len() {
+            self.bytes.clear();
+            self.sent = 0;
+            // A table of thousands of clients is not kept room for.
+            self.bytes.shrink_to(limits::OUTPUT_PAUSE);
+        } else if self.sent >= limits::OUTPUT_LIMIT {
+            let rest = self.bytes.len() - self.sent;
+            self.bytes.copy_within(self.sent.., 0);
+            self.bytes[rest..].zeroize();
+            self.bytes.truncate(rest);
+            self.sent = 0;
+        }
+    }
+}
+
 /// The words of a command line: the same rules as for configuration files, and the same complaints.
 pub(super) fn words(line: &str) -> Result<Vec<Zeroizing<String>>, String> {
     match lexer::split(line) {
@@ -93,6 +148,20 @@ mod tests {
             assert_eq!(lines, ["state on", "", "pid"], "in steps of {step}");
             assert!(!buffer.has_line());
         }
+    }
+
+    #[test]
+    fn what_was_sent_is_wiped() {
+        let mut output = Output::default();
+        let text = "secret ".repeat(limits::OUTPUT_LIMIT / 7 + 100);
+        output.push(text.chars());
+        assert_eq!(output.unread(), text.as_bytes());
+        output.sent(6);
+        assert_eq!((&output.bytes[..6], &output.unread()[..4]), (&[0; 6][..], &b" sec"[..]));
+        output.sent(limits::OUTPUT_LIMIT);
+        assert_eq!((output.sent, output.unread()), (0, &text.as_bytes()[6 + limits::OUTPUT_LIMIT..]));
+        output.sent(text.len());
+        assert!(output.unread().is_empty() && output.bytes.capacity() <= limits::OUTPUT_PAUSE);
     }
 
     #[test]

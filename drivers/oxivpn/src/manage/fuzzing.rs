@@ -97,7 +97,6 @@ fn work(desk: &mut Desk, at: Moment, reads: bool) {
 }
 
 fn happen(desk: &mut Desk, at: &mut Moment, what: u8) {
-    let env = [("username".to_owned(), "a\nb".to_owned())];
     match what % 9 {
         0 => {
             at.now = at.now + Duration::from_secs(what.into());
@@ -113,7 +112,7 @@ fn happen(desk: &mut Desk, at: &mut Moment, what: u8) {
         4 => desk.notify(&Notice::Client {
             news: ClientNews::Connect { cid: 0, kid: 1 },
             clients: 1,
-            env: &env,
+            env: &[("username", "a\nb")],
         }),
         5 => desk.ask(Question { kind: "Private Key".into(), username: false, challenge: None }),
         6 => drop(desk.hold(what.into())),

@@ -313,7 +313,7 @@ pub enum Notice<'t> {
         /// How many clients there are.
         clients: usize,
         /// Environment, as a script would get it. Not shown for [`ClientNews::Address`].
-        env: &'t [(String, String)],
+        env: &'t [(&'t str, &'t str)],
     },
     /// `>UPDOWN`, with `management-up-down`.
     UpDown {

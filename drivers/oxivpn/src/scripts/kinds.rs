@@ -145,7 +145,7 @@ pub(super) fn job(
 ) -> Job {
     let mut env = env.clone();
     env.set("script_type", kind);
-    Job { hook, command: command.to_vec(), args, env, limit, lane: None }
+    Job { hook, command: command.to_vec(), args, env, limit, lane: None, share: None }
 }
 
 #[cfg(test)]

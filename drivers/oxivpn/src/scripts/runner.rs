@@ -2,6 +2,8 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::{PipeWriter, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -18,6 +20,9 @@ pub const RUNNING_MAX: usize = 64;
 /// Programs that wait for one of those places; as many as clients come within `hand-window` at a rate that
 /// 64 places can serve if each takes a tenth of a second.
 pub const WAITING_MAX: usize = 4096;
+
+/// Programs of one share that run or wait.
+pub const SHARE_MAX: usize = 512;
 
 /// What OpenVPN writes, once, when a script is not allowed (`openvpn: common.h`).
 pub const SECURITY_WARNING: &str = "WARNING: External program may not be called unless '--script-security 2' or \
@@ -38,6 +43,8 @@ pub struct Job {
     pub limit: Duration,
     /// Jobs with the same number run one after the other, in order.
     pub lane: Option<u64>,
+    /// Who causes it, if that may be a stranger: nobody gets all places.
+    pub share: Option<Box<str>>,
 }
 
 /// Names one job.
@@ -87,6 +94,8 @@ pub enum Refusal {
     Security,
     /// Too many wait already.
     Busy,
+    /// Too many of this share.
+    Share,
 }
 
 impl fmt::Display for Refusal {
@@ -94,6 +103,12 @@ impl fmt::Display for Refusal {
         match self {
             Self::Security => f.write_str("disallowed by script-security setting"),
             Self::Busy => write!(f, "external program fork failed ({WAITING_MAX} programs wait already)"),
+            Self::Share => {
+                write!(
+                    f,
+                    "external program fork failed ({SHARE_MAX} programs of the same client wait already)"
+                )
+            }
         }
     }
 }
@@ -106,6 +121,9 @@ pub struct Scripts {
     base: Environment,
     link: Link,
     open: usize,
+    /// Of each share, and whose each job is.
+    shares: HashMap<Box<str>, usize>,
+    share_of: HashMap<JobId, Box<str>>,
     next: u64,
 }
 
@@ -135,7 +153,9 @@ impl Scripts {
     /// A runner. All scripts get the variables of `base`. `wake` is called from another thread when
     /// [`poll`](Self::poll) has something.
     pub fn new(options: &ScriptOptions, base: Environment, wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Self { security: options.security, base, link: Link::Idle(Some(Box::new(wake))), open: 0, next: 0 }
+        let link = Link::Idle(Some(Box::new(wake)));
+        let (shares, share_of) = Default::default();
+        Self { security: options.security, base, link, open: 0, shares, share_of, next: 0 }
     }
 
     /// The variables that all scripts get.
@@ -159,6 +179,10 @@ impl Scripts {
         if self.open >= RUNNING_MAX + WAITING_MAX {
             return Err(Refusal::Busy);
         }
+        let share = job.share.clone();
+        if share.as_ref().and_then(|share| self.shares.get(share)).is_some_and(|&open| open >= SHARE_MAX) {
+            return Err(Refusal::Share);
+        }
         let env = self.full(&job.env);
         let id = JobId(self.next);
         let (orders, bell) = self.connect().map_err(|_| Refusal::Busy)?;
@@ -167,6 +191,10 @@ impl Scripts {
         }
         self.next += 1;
         self.open += 1;
+        if let Some(share) = share {
+            *self.shares.entry(share.clone()).or_default() += 1;
+            self.share_of.insert(id, share);
+        }
         Ok(id)
     }
 
@@ -175,6 +203,14 @@ impl Scripts {
         let Link::Running { results, .. } = &self.link else { return None };
         let result = results.try_recv().ok()?;
         self.open -= 1;
+        if let Some(share) = self.share_of.remove(&result.0)
+            && let Entry::Occupied(mut open) = self.shares.entry(share)
+        {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
+            }
+        }
         Some(result)
     }
 

@@ -42,6 +42,7 @@ fn job(script: &str, args: &[&str]) -> Job {
         env: Environment::new(),
         limit: Duration::from_secs(60),
         lane: None,
+        share: None,
     }
 }
 
@@ -197,4 +198,36 @@ fn a_full_queue_refuses() {
     let mut bench = Bench::new(2);
     bench.scripts.open = RUNNING_MAX + WAITING_MAX;
     assert_eq!(bench.scripts.start(job("true", &[])), Err(Refusal::Busy));
+}
+
+#[test]
+fn one_client_does_not_get_all_places() {
+    let dir = tempfile::tempdir().unwrap();
+    let gate = fifo(dir.path(), "gate");
+    let mut bench = Bench::new(2);
+    let of = |share: &str, job: Job| Job { share: Some(share.into()), ..job };
+    // More than there are places, in front of the others.
+    for _ in 0..2 * RUNNING_MAX {
+        bench.scripts.start(of("greedy", job("read word < $1", &[&gate]))).unwrap();
+    }
+    for n in 0..20 {
+        let other = bench.scripts.start(of(&format!("other {n}"), job("exit 4", &[]))).unwrap();
+        assert_eq!(bench.next(), (other, Finished::Exited(4)), "all of the greedy one wait at the gate");
+    }
+    // The greedy one's go on when there are places.
+    let mut writer = fs::OpenOptions::new().read(true).write(true).open(&gate).unwrap();
+    writer.write_all("go\n".repeat(2 * RUNNING_MAX).as_bytes()).unwrap();
+    let ended = (0..2 * RUNNING_MAX).filter(|_| bench.next().1.is_success()).count();
+    assert_eq!(ended, 2 * RUNNING_MAX);
+    assert!(bench.scripts.shares.is_empty() && bench.scripts.share_of.is_empty());
+}
+
+#[test]
+fn one_client_does_not_fill_the_queue() {
+    let mut bench = Bench::new(2);
+    let of = |share: &str| Job { share: Some(share.into()), ..job("true", &[]) };
+    bench.scripts.shares.insert("greedy".into(), SHARE_MAX);
+    assert_eq!(bench.scripts.start(of("greedy")), Err(Refusal::Share));
+    let other = bench.scripts.start(of("other")).unwrap();
+    assert_eq!(bench.next(), (other, Finished::Exited(0)));
 }

@@ -34,6 +34,7 @@ impl Order {
 struct Running {
     id: JobId,
     lane: Option<u64>,
+    share: Option<Box<str>>,
     program: Program,
     deadline: Instant,
 }
@@ -213,19 +214,19 @@ impl Supervisor {
         before != self.waiting.len()
     }
 
-    /// Starts jobs that may run: there is a place, and nothing else of their lane runs.
+    /// Starts jobs that may run: there is a place, their share is not used up, and nothing else of their lane runs.
     fn fill(&mut self) -> bool {
         let mut news = false;
         let mut index = 0;
         while self.running.len() < RUNNING_MAX && index < self.waiting.len() {
-            let lane = self.waiting[index].job.lane;
-            if lane.is_some() && self.running.iter().any(|job| job.lane == lane) {
+            if !self.may_run(&self.waiting[index].job) {
                 index += 1;
                 continue;
             }
             let Some(Order { id, job, deadline }) = self.waiting.remove(index) else { break };
+            let (lane, share) = (job.lane, job.share.clone());
             match Program::start(&job) {
-                Ok(program) => self.running.push(Running { id, lane, program, deadline }),
+                Ok(program) => self.running.push(Running { id, lane, share, program, deadline }),
                 Err(finished) => {
                     let _ = self.outbox.send((id, finished));
                     news = true;
@@ -233,6 +234,16 @@ impl Supervisor {
             }
         }
         news
+    }
+
+    /// A share is a quarter of the places that are free, and two at least: so whoever comes next finds one, and a
+    /// crowd behind one address does not wait while nobody else wants anything.
+    fn may_run(&self, job: &Job) -> bool {
+        let free = RUNNING_MAX - self.running.len();
+        let mut of_share = self.running.iter().filter(|running| running.share == job.share);
+        let used_up = job.share.is_some() && of_share.nth((free / 4).max(2) - 1).is_some();
+        let in_line = job.lane.is_none() || self.running.iter().all(|running| running.lane != job.lane);
+        in_line && !used_up
     }
 }
 

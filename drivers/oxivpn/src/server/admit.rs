@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use ipnet::IpNet;
+use oxivpn_profile::Disk;
+use oxivpn_proto::config::server::{ClientSettings, LoginPolicy};
+use oxivpn_proto::event::CloseCause;
 use oxivpn_proto::event::login::{Admission, AdmitTicket};
 use oxivpn_proto::pool::{ClientOverrides, Lease, Notice};
 use oxivpn_proto::{Instant, SessionHandle};
@@ -14,6 +17,9 @@ use super::{Server, ccd, words};
 use crate::scripts::Finished;
 use crate::scripts::answers::{Call, ConnectAnswer, ConnectCheck};
 use crate::{clock, say};
+
+/// Length of a user name that becomes a common name (`openvpn: ssl_verify.h`, `TLS_USERNAME_LEN`).
+const MAX_COMMON_NAME: usize = 64;
 
 /// Clients that wait for their configuration.
 pub(super) type Admissions = BTreeMap<SessionHandle, PendingAdmission>;
@@ -61,7 +67,6 @@ impl Server {
                 token: None,
             });
         }
-        self.warn_of_namesake(session);
         let Some(client) = self.clients.get(session) else { return };
         let (prefix, name) = (client.prefix.clone(), client.name.clone());
         let mut overrides = Vec::new();
@@ -79,7 +84,7 @@ impl Server {
         let mut lease = self.addressing.lease(&name);
         self.tell_pool(&prefix, &lease);
         // Scripts see the fixed address rather than the pool's; what is wrong with it is said at the end.
-        let _ = self.addressing.settings(&mut lease, &overrides);
+        self.addressing.preview(&mut lease, &overrides);
         let pending = PendingAdmission { ticket, lease, overrides, check: None, deferred: false };
         self.admissions.insert(session, pending);
         if disabled || !self.ask_connect_script(now, session) {
@@ -154,7 +159,7 @@ impl Server {
             ConnectAnswer::Deferred => pending.deferred = true,
             ConnectAnswer::Deny(_) => self.refuse_admission(now, session),
             ConnectAnswer::Accept(text) => {
-                let parsed = oxivpn_profile::ccd::parse("client-connect", &text);
+                let parsed = oxivpn_profile::ccd::parse(&Disk, "client-connect", &text);
                 for problem in &parsed.problems {
                     say!(self.log, Warn, "{prefix}{problem}");
                 }
@@ -199,23 +204,29 @@ impl Server {
     /// Everything about the client has been said.
     fn finish_admission(&mut self, now: Instant, session: SessionHandle) {
         let Some(mut pending) = self.admissions.remove(&session) else { return };
-        let Some(client) = self.clients.get_mut(session) else {
+        let Some(client) = self.clients.get(session) else {
             return self.addressing.give_back(pending.lease);
         };
+        let prefix = client.prefix.clone();
         let granted = match self.addressing.settings(&mut pending.lease, &pending.overrides) {
             Ok(granted) => granted,
             Err(refusal) => {
-                say!(self.log, Info, "{}MULTI: {refusal}", client.prefix);
+                say!(self.log, Info, "{prefix}MULTI: {refusal}");
                 self.addressing.give_back(pending.lease);
                 self.node.admit(now, pending.ticket, Err(String::new()));
                 return;
             }
         };
-        if let Some(username) =
-            pending.overrides.iter().rev().find_map(|from| from.override_username.as_deref())
+        if let Some(username) = &granted.settings.username
+            && let Err(refusal) = self.rename(session, username)
         {
-            client.username = Some(username.into());
+            say!(self.log, Info, "{prefix}{refusal}");
+            self.addressing.give_back(pending.lease);
+            self.node.admit(now, pending.ticket, Err(String::new()));
+            return;
         }
+        self.replace_others(now, session, &pending.ticket, &granted.settings);
+        let Some(client) = self.clients.get(session) else { return };
         let mut taken = Vec::new();
         for notice in &granted.notices {
             say!(self.log, Info, "{}MULTI: {notice}", client.prefix);
@@ -232,6 +243,56 @@ impl Server {
         self.node.admit(now, pending.ticket, Ok(granted.settings));
         self.learn(session, &taken);
         self.pool_changed = true;
+    }
+
+    /// `override-username`. The error is why the client may not come in (`openvpn: multi.c`,
+    /// `override_locked_username`).
+    fn rename(&mut self, session: SessionHandle, username: &str) -> Result<(), String> {
+        if self.config.login == LoginPolicy::None {
+            return Err("MULTI: Ignoring override-username as no user/password method is enabled. Enable \
+                        --management-client-auth or --auth-user-pass-verify."
+                .into());
+        }
+        let names = self.config.username_as_common_name;
+        if names && username.len() > MAX_COMMON_NAME {
+            return Err(format!(
+                "TLS Auth Error: --username-as-common name specified and username is longer than the maximum \
+                 permitted Common Name length of {MAX_COMMON_NAME} characters"
+            ));
+        }
+        let Some(client) = self.clients.get_mut(session) else { return Ok(()) };
+        let before = client.username.replace(username.into()).unwrap_or_default();
+        if *before == *username {
+            return Ok(());
+        }
+        say!(
+            self.log,
+            Info,
+            "{}MULTI: Note, override-username changes username from '{before}' to '{username}'",
+            client.prefix
+        );
+        if names {
+            client.name = username.into();
+            client.set_prefix();
+        }
+        Ok(())
+    }
+
+    /// The client is let in, and others have to go. Scripts hear of their end before they hear of the client's
+    /// addresses. One that is refused does not get here, and replaces nobody.
+    fn replace_others(
+        &mut self,
+        now: Instant,
+        session: SessionHandle,
+        ticket: &AdmitTicket,
+        settings: &ClientSettings,
+    ) {
+        self.warn_of_namesake(session);
+        let ended = self.node.replace(now, ticket, settings);
+        self.take_orders();
+        for other in ended {
+            self.on_closed(now, other, &CloseCause::Replaced);
+        }
     }
 
     /// OpenVPN's lines about the addresses of a client.

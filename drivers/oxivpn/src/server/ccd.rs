@@ -15,7 +15,7 @@ pub(super) fn read(
 ) -> Result<Option<(PathBuf, ClientFile)>, ProfileError> {
     let found = ccd::read(&Disk, dir, name, exclusive)?;
     Ok(found.map(|(path, text)| {
-        let parsed = ccd::parse(&path.display().to_string(), &text);
+        let parsed = ccd::parse(&Disk, &path.display().to_string(), &text);
         (path, parsed)
     }))
 }

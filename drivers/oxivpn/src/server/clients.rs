@@ -38,8 +38,10 @@ pub(super) struct Client {
     pub(super) peer: Option<PeerRef>,
     /// Cipher of the data channel.
     pub(super) cipher: Option<DataCipher>,
-    /// Bytes moved, as last heard.
+    /// Data packets moved, as last heard.
     pub(super) totals: Totals,
+    /// Bytes of control packets, received and sent.
+    control: (u64, u64),
     /// Whether `client-connect` was run, or would have been: `client-disconnect` is due at the end.
     pub(super) connected: bool,
     /// TLS version and suite of the first key, until it is told.
@@ -77,12 +79,23 @@ impl Client {
             peer: None,
             cipher: None,
             totals: Totals::default(),
+            control: (0, 0),
             connected: false,
             description: None,
             refused: Vec::new(),
             logins: 0,
             facts: None,
         }
+    }
+
+    /// Bytes received on the link, handshakes and pings included (`openvpn: forward.c`, `link_read_bytes`).
+    pub(super) const fn received(&self) -> u64 {
+        self.totals.rx_bytes + self.control.0
+    }
+
+    /// Bytes sent on the link.
+    pub(super) const fn sent(&self) -> u64 {
+        self.totals.tx_bytes + self.control.1
     }
 
     /// `name/address`, or the address alone.
@@ -109,6 +122,8 @@ pub(super) struct Clients {
     by_session: BTreeMap<SessionHandle, Client>,
     by_peer: HashMap<PeerRef, SessionHandle>,
     by_cid: HashMap<u64, SessionHandle>,
+    /// The newest at each path.
+    by_path: HashMap<Path, SessionHandle>,
     /// Those that were let in, by common name.
     by_name: HashMap<Box<str>, Vec<SessionHandle>>,
     next_cid: u64,
@@ -121,6 +136,7 @@ impl Clients {
         let cid = self.next_cid;
         self.next_cid += 1;
         self.by_cid.insert(cid, session);
+        self.by_path.insert(path, session);
         self.by_session.insert(session, Client::new(path, remote, cid, since));
     }
 
@@ -138,6 +154,31 @@ impl Clients {
 
     pub(super) fn session_of_cid(&self, cid: u64) -> Option<SessionHandle> {
         self.by_cid.get(&cid).copied()
+    }
+
+    /// A client has another address now.
+    pub(super) fn move_to(&mut self, session: SessionHandle, path: Path, remote: SocketAddr) {
+        let Some(client) = self.by_session.get_mut(&session) else { return };
+        let before = core::mem::replace(&mut client.path, path);
+        client.remote = remote;
+        client.set_prefix();
+        if self.by_path.get(&before) == Some(&session) {
+            self.by_path.remove(&before);
+        }
+        self.by_path.insert(path, session);
+    }
+
+    /// A control packet came from this path; whether a client is there.
+    pub(super) fn count_received(&mut self, path: &Path, bytes: usize) -> bool {
+        let client = self.by_path.get(path).and_then(|session| self.by_session.get_mut(session));
+        client.map(|client| client.control.0 += bytes as u64).is_some()
+    }
+
+    /// A control packet goes there.
+    pub(super) fn count_sent(&mut self, path: &Path, bytes: usize) {
+        if let Some(client) = self.by_path.get(path).and_then(|session| self.by_session.get_mut(session)) {
+            client.control.1 += bytes as u64;
+        }
     }
 
     /// Data flows for this client.
@@ -161,6 +202,9 @@ impl Clients {
     pub(super) fn remove(&mut self, session: SessionHandle) -> Option<Client> {
         let client = self.by_session.remove(&session)?;
         self.by_cid.remove(&client.cid);
+        if self.by_path.get(&client.path) == Some(&session) {
+            self.by_path.remove(&client.path);
+        }
         if let Some(peer) = client.peer {
             self.by_peer.remove(&peer);
         }
@@ -220,5 +264,32 @@ mod tests {
         assert_eq!(client.who(), "192.0.2.7:4000");
         client.set_prefix();
         assert_eq!((client.who(), client.shown_name()), ("c1/192.0.2.7:4000", "c1"));
+    }
+
+    #[test]
+    fn handshakes_count_wherever_a_client_is() {
+        let at = |port: u16| {
+            let remote = SocketAddr::from(([192, 0, 2, 7], port));
+            (Path::udp(0, remote), remote)
+        };
+        let mut clients = Clients::default();
+        let ((first, remote), (second, moved)) = (at(1), at(2));
+        assert!(!clients.count_received(&first, 9), "nobody is there");
+        let [old, new] = [1, 2].map(SessionHandle::from_number);
+        clients.insert(old, first, remote, Duration::ZERO);
+        assert!(clients.count_received(&first, 10));
+        clients.count_sent(&first, 100);
+        clients.get_mut(old).unwrap().totals = Totals { rx_bytes: 1000, tx_bytes: 5, ..Totals::default() };
+        clients.move_to(old, second, moved);
+        clients.count_sent(&second, 100);
+        clients.insert(new, second, moved, Duration::ZERO);
+        clients.count_sent(&second, 7);
+        let sums = |clients: &Clients, session| clients.get(session).map(|c| (c.received(), c.sent()));
+        assert_eq!(sums(&clients, old), Some((1010, 205)));
+        assert_eq!(sums(&clients, new), Some((0, 7)));
+        clients.remove(old);
+        assert!(clients.count_received(&second, 1));
+        clients.remove(new);
+        assert!(clients.by_path.is_empty());
     }
 }

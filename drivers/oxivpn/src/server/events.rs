@@ -32,6 +32,7 @@ impl Server {
                     say!(self.log, Debug, "{real} TLS: Initial packet from {address}, sid={front} {back}");
                 }
             }
+            Event::Unwelcome(id) => self.shed(now, id),
             Event::TlsReady { session, peer, description, key } => {
                 self.on_tls(session, peer.as_ref(), &description, key);
             }
@@ -45,6 +46,12 @@ impl Server {
             }
             Event::Established { session, peer, params, flags, .. } => {
                 self.on_established(session, peer, &params, &flags);
+            }
+            Event::ControlLost { session, cause } => {
+                if let Some(client) = self.clients.get(session) {
+                    let prefix = &client.prefix;
+                    say!(self.log, Info, "{prefix}TLS Error: {cause}; data goes on under the present key");
+                }
             }
             Event::Floated { session, to } => self.on_floated(session, to),
             Event::ChallengeResponse { session, response } => self.on_response(now, session, &response),
@@ -99,7 +106,7 @@ impl Server {
 
     fn on_floated(&mut self, session: SessionHandle, to: Path) {
         let Some(remote) = self.address_of(to) else { return };
-        let Some(client) = self.clients.get_mut(session) else { return };
+        let Some(client) = self.clients.get(session) else { return };
         let (from, name) = (words::address(client.remote), client.shown_name().to_owned());
         let peer = client.peer.map_or(0, |peer| peer.id.get());
         say!(
@@ -109,8 +116,7 @@ impl Server {
             client.prefix,
             words::address(remote)
         );
-        (client.path, client.remote) = (to, remote);
-        client.set_prefix();
+        self.clients.move_to(session, to, remote);
     }
 
     /// The outer address at the other end of a path.
@@ -121,7 +127,7 @@ impl Server {
         }
     }
 
-    fn on_closed(&mut self, now: Instant, session: SessionHandle, cause: &CloseCause) {
+    pub(super) fn on_closed(&mut self, now: Instant, session: SessionHandle, cause: &CloseCause) {
         self.logins.remove(&session);
         self.forget_manage_config(session);
         if let Some(pending) = self.admissions.remove(&session) {

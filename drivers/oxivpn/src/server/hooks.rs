@@ -39,6 +39,19 @@ pub(super) enum Purpose {
     Notice,
 }
 
+impl Purpose {
+    /// Which client it is about, if one waits for it.
+    const fn session(&self) -> Option<SessionHandle> {
+        match self {
+            Self::Login(session)
+            | Self::Response(session, _)
+            | Self::Connect(session)
+            | Self::Learn(session, _) => Some(*session),
+            Self::Notice => None,
+        }
+    }
+}
+
 /// The runner, and what it runs.
 pub(super) struct Hooks {
     pub(super) scripts: Scripts,
@@ -77,8 +90,16 @@ impl Hooks {
 
 impl Server {
     /// Starts a job about a client; says why if it can't.
-    pub(super) fn start_job(&mut self, prefix: &str, job: Job, purpose: Purpose) -> Option<JobId> {
+    pub(super) fn start_job(&mut self, prefix: &str, mut job: Job, purpose: Purpose) -> Option<JobId> {
         let hook = job.hook;
+        // A client's addresses are of our own making, and there may be many.
+        let asks = !matches!(purpose, Purpose::Learn(..));
+        job.share =
+            purpose.session().filter(|_| asks).and_then(|session| self.clients.get(session)).map(|client| {
+                // A name that is only claimed must not use another's share up.
+                let known = client.connected && !self.options.duplicate_cn && !client.name.is_empty();
+                if known { client.name.clone() } else { words::source(client.remote).into() }
+            });
         match self.hooks.start(job, purpose) {
             Ok(id) => Some(id),
             Err(refusal) => {
@@ -94,13 +115,7 @@ impl Server {
     /// Takes the ends of scripts.
     pub(super) fn poll_scripts(&mut self, now: Instant) {
         while let Some((id, hook, purpose, finished)) = self.hooks.poll() {
-            let session = match &purpose {
-                Purpose::Login(session)
-                | Purpose::Response(session, _)
-                | Purpose::Connect(session)
-                | Purpose::Learn(session, _) => Some(*session),
-                Purpose::Notice => None,
-            };
+            let session = purpose.session();
             // A login that a script defers or refuses says so by its status.
             let silent = matches!(purpose, Purpose::Login(_)) && matches!(finished, Finished::Exited(1..=2));
             if !finished.is_success() && !silent {
@@ -174,7 +189,7 @@ impl Server {
     pub(super) fn gone_env(&self, client: &Client) -> Environment {
         let mut env = self.client_env(client);
         let duration = clock::unix().saturating_sub(client.since);
-        variables::sums(&mut env, client.totals.rx_bytes, client.totals.tx_bytes, duration);
+        variables::sums(&mut env, client.received(), client.sent(), duration);
         env
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 
 use ipnet::IpNet;
+use oxivpn_profile::Disk;
 use oxivpn_profile::profile::Protocol;
 use oxivpn_proto::event::login::Login;
 use oxivpn_proto::pool::{ClientOverrides, Lease};
@@ -168,7 +169,7 @@ impl Server {
             Some(Waits::Load) => Some(Answer::Load {
                 clients: self.clients.admitted(),
                 received: self.totals.traffic.link_read,
-                sent: self.totals.traffic.link_write,
+                sent: self.totals.traffic.link_write + self.control_sent,
             }),
             None => None,
         };
@@ -179,12 +180,8 @@ impl Server {
         }
         if counts {
             for (_, client) in self.clients.iter().filter(|(_, client)| client.connected) {
-                let (cid, totals) = (client.cid, client.totals);
-                manage.notify(&Notice::ByteCountClient {
-                    cid,
-                    received: totals.rx_bytes,
-                    sent: totals.tx_bytes,
-                });
+                let (cid, received, sent) = (client.cid, client.received(), client.sent());
+                manage.notify(&Notice::ByteCountClient { cid, received, sent });
             }
         }
     }
@@ -213,7 +210,7 @@ impl Server {
     fn let_in(&mut self, now: Instant, cid: u64, kid: u64, lines: Option<Vec<String>>) -> bool {
         let Some(session) = self.clients.session_of_cid(cid) else { return false };
         if let Some(lines) = lines {
-            let file = oxivpn_profile::ccd::parse("client-auth", &lines.join("\n"));
+            let file = oxivpn_profile::ccd::parse(&Disk, "client-auth", &lines.join("\n"));
             if let Some(client) = self.clients.get(session) {
                 for problem in &file.problems {
                     say!(self.log, Warn, "{}{problem}", client.prefix);
@@ -266,8 +263,8 @@ impl Server {
         let clients = self.clients.admitted();
         let Some(manage) = &mut self.managed.manage else { return };
         let all = env.iter().chain(self.hooks.scripts.base().iter());
-        let env: Vec<(String, String)> =
-            all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        // Only borrowed: there may be a password among them.
+        let env: Vec<(&str, &str)> = all.collect();
         manage.notify(&Notice::Client { news, clients, env: &env });
     }
 

@@ -14,6 +14,7 @@ mod leave;
 mod login;
 mod manage;
 mod open;
+mod ration;
 mod report;
 mod revocation;
 mod words;
@@ -34,15 +35,17 @@ use oxivpn_proto::config::server::ServerConfig;
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
 use oxivpn_proto::plane::Capabilities;
 use oxivpn_proto::pool::Addressing;
-use oxivpn_proto::{DropReason, Instant, Node, Path, PeerRef, Report, StreamChange, Transmit};
+use oxivpn_proto::{DropReason, Instant, Node, Path, PeerRef, Report, StreamChange, StreamId, Transmit};
 use zeroize::Zeroizing;
 
 use crate::client::{HostSide, Next};
+use crate::gremlin::Faults;
 use crate::log::Log;
 use crate::privileges::Identity;
 use crate::scripts::Scripts;
 use crate::scripts::around::Around;
 use crate::status::StatusFile;
+use crate::turn::leaves;
 use crate::{clock, entropy, notify, process, say};
 use admit::Admissions;
 use clients::{Client, Clients};
@@ -52,6 +55,7 @@ use leave::Phase;
 use login::Logins;
 use manage::Managed;
 use open::Sockets;
+use ration::Ration;
 use revocation::Revocation;
 use worker::{Command, News, Packets, Setup, Totals, Worker};
 
@@ -69,6 +73,8 @@ pub struct Server {
     /// The sockets again: control packets are sent from here.
     udp: Vec<UdpSocket>,
     connections: Connections,
+    /// Lines about connections of nobody.
+    strangers: Ration,
     clients: Clients,
     logins: Logins,
     admissions: Admissions,
@@ -91,6 +97,8 @@ pub struct Server {
     look_at: Option<Instant>,
     /// As last heard.
     totals: Totals,
+    /// Bytes of control packets sent as datagrams, which the packet thread does not see.
+    control_sent: u64,
     /// The status file waits for fresh sums.
     status_asked: bool,
     /// SIGUSR2 waits for them.
@@ -99,6 +107,7 @@ pub struct Server {
     /// Clients that were turned away because there are too many, as far as that was told.
     refused: u64,
     revocation: Option<Revocation>,
+    faults: Option<Arc<Faults>>,
     commands: Vec<Command>,
     news: Vec<News>,
     packets: Packets,
@@ -140,6 +149,9 @@ impl Server {
         let mut around = Around::new(&profile, log.clone(), || {});
         let device = host.set_up(&profile, options.tun_mtu, &mut around)?;
         sockets.tell(&log);
+        let unclaimed = options.max_clients / 4 + 16;
+        let connections = Connections::new(unclaimed, options.max_clients + unclaimed);
+        let faults = Faults::new(profile.process.gremlin, clock::now(), &log)?;
         let setup = Setup {
             sockets: sockets.udp,
             listeners: sockets.tcp,
@@ -149,8 +161,9 @@ impl Server {
                 .flatten()
                 .collect(),
             client_to_client: options.client_to_client,
-            max_streams: options.max_clients + options.max_clients / 4 + 16,
+            max_streams: options.max_clients + unclaimed,
             stream_queue: options.tcp_queue_limit,
+            faults: faults.clone(),
         };
         let waker = wake.clone();
         let worker = Worker::start(setup, move || waker()).context("cannot start the packet thread")?;
@@ -172,7 +185,8 @@ impl Server {
             node,
             worker,
             udp,
-            connections: Connections::default(),
+            connections,
+            strangers: Ration::default(),
             clients: Clients::default(),
             logins: Logins::new(),
             admissions: Admissions::new(),
@@ -189,11 +203,13 @@ impl Server {
             last_order: 0,
             look_at: None,
             totals: Totals::default(),
+            control_sent: 0,
             status_asked: false,
             statistics_wanted: false,
             managed: Managed::default(),
             refused: 0,
             revocation,
+            faults,
             commands: Vec::new(),
             news: Vec::new(),
             packets: Worker::packets(),
@@ -245,6 +261,7 @@ impl Server {
         }
         self.on_time(now);
         self.drain(now);
+        self.flood_connections(now);
         self.advance(now)?;
         self.drain(now);
         if let Phase::Over(outcome) = self.phase {
@@ -279,8 +296,13 @@ impl Server {
         }
         self.drain(now);
         for (path, packet) in packets.iter_mut() {
+            // Of a session that begins or ends with it, too.
+            let (bytes, counted) = (packet.len(), self.clients.count_received(&path, packet.len()));
             self.node.handle_datagram(now, path, packet);
             self.drain_core(now);
+            if !counted {
+                self.clients.count_received(&path, bytes);
+            }
         }
         self.drain(now);
         // Last: what came on a connection came before its end.
@@ -288,7 +310,7 @@ impl Server {
             self.on_news(now, News::Closed(id))?;
         }
         if !packets.is_empty() && self.clients.len() >= self.options.max_clients {
-            self.tell_full();
+            self.tell_full(now);
         }
         packets.clear();
         (self.news, self.packets) = (news, packets);
@@ -296,16 +318,31 @@ impl Server {
     }
 
     /// Says that clients were turned away.
-    fn tell_full(&mut self) {
-        let refused = self.node.drops().get(DropReason::Full);
+    fn tell_full(&mut self, now: Instant) {
+        let refused = self.node.drops_outside().get(DropReason::Full);
         if refused > self.refused {
             self.refused = refused;
-            say!(
-                self.log,
-                Info,
-                "MULTI: new incoming connection would exceed maximum number of clients ({})",
-                self.options.max_clients
-            );
+            let most = self.options.max_clients;
+            self.say_of_strangers(now, || {
+                format!("MULTI: new incoming connection would exceed maximum number of clients ({most})")
+            });
+        }
+    }
+
+    /// Says something that anybody can cause as often as he likes.
+    fn say_of_strangers(&mut self, now: Instant, line: impl FnOnce() -> String) {
+        if let Some(held) = self.strangers.take(now) {
+            if held > 0 {
+                say!(self.log, Info, "{held} more lines about connections of strangers were left out");
+            }
+            say!(self.log, Info, "{}", line());
+        }
+    }
+
+    /// Ends a connection of nobody.
+    pub(super) fn shed(&mut self, now: Instant, id: StreamId) {
+        if !self.connections.is_claimed(id) && self.connections.close(now, id) {
+            self.commands.push(Command::Close(id));
         }
     }
 
@@ -319,21 +356,25 @@ impl Server {
                 }
             }
             News::Accepted { id, remote } => {
-                say!(self.log, Info, "TCP connection established with {}", words::address(remote));
-                self.connections.insert(id, remote, now + self.config.channel.timing.hand_window);
+                self.say_of_strangers(now, || {
+                    format!("TCP connection established with {}", words::address(remote))
+                });
+                let late = now + self.config.channel.timing.hand_window;
+                if let Some(oldest) = self.connections.insert(id, remote, late) {
+                    self.shed(now, oldest);
+                }
             }
             News::Closed(id) => {
                 self.node.handle_stream(now, id, StreamChange::Closed);
                 self.drain(now);
                 self.connections.remove(id);
             }
-            News::Refused(remote) => say!(
-                self.log,
-                Info,
-                "{} MULTI: new incoming connection would exceed maximum number of clients ({})",
-                words::real(remote),
-                self.options.max_clients
-            ),
+            News::Refused(remote) => {
+                let (real, most) = (words::real(remote), self.options.max_clients);
+                self.say_of_strangers(now, || {
+                    format!("{real} MULTI: new incoming connection would exceed maximum number of clients ({most})")
+                });
+            }
             News::Totals(totals) => {
                 self.totals = *totals;
                 self.on_totals(now);
@@ -367,7 +408,7 @@ impl Server {
         loop {
             self.take_orders();
             while let Some(transmit) = self.node.poll_transmit(now, &mut self.out[..]) {
-                self.send(transmit);
+                self.send(now, transmit);
             }
             let mut silent = true;
             while let Some(event) = self.node.poll_event() {
@@ -389,16 +430,30 @@ impl Server {
         }
     }
 
-    fn send(&mut self, transmit: Transmit) {
+    /// The packet thread decides about faults of what goes through it.
+    fn send(&mut self, now: Instant, transmit: Transmit) {
+        self.clients.count_sent(&transmit.path, transmit.len);
         let bytes = &self.out[..transmit.len];
         match transmit.path {
             Path::Stream(id) => self.commands.push(Command::Frame(id, bytes.to_vec())),
             Path::Datagram { socket, remote, local } => {
-                if let Some(socket) = self.udp.get(usize::from(socket)) {
+                if let Some(socket) = self.udp.get(usize::from(socket))
+                    && leaves(self.faults.as_deref(), now)
+                {
+                    self.control_sent += bytes.len() as u64;
                     // What is lost here is repeated, as if the network had lost it.
                     let _ = socket.send_msg(bytes, remote, local);
                 }
             }
+        }
+    }
+
+    /// Ends clients that got as far as `gremlin` lets them (`openvpn: ssl.c`, `tls_multi_process`).
+    fn flood_connections(&mut self, now: Instant) {
+        let level = self.faults.as_ref().and_then(|faults| faults.connection_flood());
+        let reached = level.map(|level| self.node.sessions_at(level)).unwrap_or_default();
+        for session in reached {
+            self.node.abort(now, session);
         }
     }
 

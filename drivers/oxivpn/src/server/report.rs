@@ -19,13 +19,18 @@ impl Server {
         }
         self.manage_totals();
         if core::mem::take(&mut self.statistics_wanted) {
-            for line in status::render(&self.snapshot(), 1).lines() {
+            let table = status::render(&self.snapshot(), 1);
+            for line in table.lines().filter(|line| *line != "END") {
                 say!(self.log, Info, "{line}");
             }
             let mut drops = self.node.drops();
             drops.merge(&self.totals.drops);
             for (reason, count) in drops.iter() {
-                say!(self.log, Notice, "dropped {reason:?},{count}");
+                say!(self.log, Info, "dropped {reason:?},{count}");
+            }
+            say!(self.log, Info, "END");
+            if let Some(faults) = &self.faults {
+                faults.statistics();
             }
         }
     }
@@ -51,8 +56,8 @@ impl Server {
                 remote: client.remote,
                 ip4: lease.and_then(|lease| lease.v4()).map(|v4| v4.local),
                 ip6: lease.and_then(|lease| lease.v6()).map(|(net, _)| net.addr()),
-                received: client.totals.rx_bytes,
-                sent: client.totals.tx_bytes,
+                received: client.received(),
+                sent: client.sent(),
                 since: client.since.as_secs(),
                 username: client.username.as_deref().map(str::to_owned),
                 cid: client.cid,

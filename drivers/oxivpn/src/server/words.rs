@@ -1,7 +1,7 @@
 //! Lines of a server's log, in OpenVPN's words where programs read them.
 
 use core::time::Duration;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 use oxivpn_proto::event::CloseCause;
@@ -29,6 +29,14 @@ pub(super) fn real(address: SocketAddr) -> String {
     match address {
         SocketAddr::V4(address) => address.to_string(),
         SocketAddr::V6(address) => address.ip().to_string(),
+    }
+}
+
+/// Where a stranger comes from, as far as that can't be many places: an IPv4 address, or the /64 of an IPv6 address.
+pub(super) fn source(address: SocketAddr) -> String {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("{}/64", Ipv6Addr::from(u128::from(ip) >> 64 << 64)),
     }
 }
 
@@ -137,6 +145,8 @@ mod tests {
         assert_eq!(bound(at("192.0.2.1:1")), "[AF_INET]192.0.2.1:1");
         assert_eq!(real(at("192.0.2.1:1194")), "192.0.2.1:1194");
         assert_eq!(real(at("[2001:db8::1]:443")), "2001:db8::1");
+        assert_eq!(source(at("[::ffff:192.0.2.1]:1194")), "192.0.2.1");
+        assert_eq!(source(at("[2001:db8::1:2:3:4]:443")), "2001:db8::/64");
         assert_eq!(inner("10.8.0.2/32".parse().unwrap()), "10.8.0.2");
         assert_eq!(inner("10.9.0.0/16".parse().unwrap()), "10.9.0.0/16");
     }

@@ -11,12 +11,14 @@
 mod traits;
 
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 
 use oxivpn_proto::drops::DropCounters;
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
 use oxivpn_proto::wire::data::{Peek, peek};
 use oxivpn_proto::{Deadline, DropReason, Instant, Path, PeerRef, StreamChange};
 
+use crate::gremlin::Faults;
 pub(crate) use traits::drop_reason;
 pub use traits::{Control, Device, Link, Packet, Payload, Plane, Sealed};
 
@@ -101,6 +103,9 @@ pub struct Turn<L, D, P, C> {
     blocked: bool,
     drops: DropCounters,
     traffic: Traffic,
+    faults: Option<Arc<Faults>>,
+    /// Packets that were damaged on purpose.
+    damaged: Vec<u8>,
 }
 
 impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
@@ -121,6 +126,8 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
             blocked: false,
             drops: DropCounters::default(),
             traffic: Traffic::default(),
+            faults: None,
+            damaged: Vec::new(),
         };
         turn.size_for(1500);
         turn
@@ -133,6 +140,16 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
         self.blocked = false;
         (self.ready.link_read, self.ready.link_write) = (true, true);
         self.link.replace(link)
+    }
+
+    /// Puts faults on purpose between this and all its links.
+    pub fn set_faults(&mut self, faults: Option<Arc<Faults>>) {
+        self.faults = faults;
+    }
+
+    /// The faults on purpose.
+    pub fn faults(&self) -> Option<&Faults> {
+        self.faults.as_deref()
     }
 
     /// Gives the link up.
@@ -247,6 +264,11 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
             let link = self.link.as_mut()?;
             match link.recv(&mut self.inbound) {
                 Ok((bytes, path)) => {
+                    let delivered = match &self.faults {
+                        None => Some(bytes),
+                        Some(faults) => faults.incoming(now, bytes, &mut self.damaged),
+                    };
+                    let Some(bytes) = delivered else { continue };
                     let mut inward = Inward {
                         control: &mut self.control,
                         plane: &mut self.plane,
@@ -291,7 +313,9 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
             let transmit =
                 self.control.poll_transmit(now, room).or_else(|| self.plane.poll_transmit(now, room));
             let Some(transmit) = transmit else { return };
-            self.queue.push(Packet { path: transmit.path, start: at + HEADROOM, len: transmit.len });
+            if leaves(self.faults.as_deref(), now) {
+                self.queue.push(Packet { path: transmit.path, start: at + HEADROOM, len: transmit.len });
+            }
         }
     }
 
@@ -312,9 +336,10 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
                 Ok(len) => {
                     self.traffic.device_read += len as u64;
                     match self.plane.seal(now, peer, cell, HEADROOM, len) {
-                        Ok(Sealed { path, start, len }) => {
+                        Ok(Sealed { path, start, len }) if leaves(self.faults.as_deref(), now) => {
                             self.queue.push(Packet { path, start: at + start, len });
                         }
+                        Ok(_) => {}
                         Err(reason) => self.drops.count(reason),
                     }
                 }
@@ -371,6 +396,12 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
         }
         Failure::Link(error)
     }
+}
+
+/// Whether no fault on purpose keeps a packet from leaving.
+#[inline]
+pub(crate) fn leaves(faults: Option<&Faults>, now: Instant) -> bool {
+    faults.is_none_or(|faults| faults.outgoing(now))
 }
 
 /// Where a received packet may go.

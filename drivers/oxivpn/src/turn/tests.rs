@@ -384,3 +384,33 @@ fn a_large_mtu_gets_room() {
     turn.turn(now(), NONE);
     assert_eq!(link(&mut turn).outbox[0].len(), 9004);
 }
+
+#[test]
+fn faults_on_purpose_reach_all_packets_of_the_link() {
+    let faults = Faults::quiet(1632, 1);
+    let mut turn = fake();
+    turn.set_faults(Some(faults.clone()));
+    for round in 0..100u8 {
+        link(&mut turn).inbox.extend(core::iter::repeat_n(vec![CONTROL, 1, 2, round], 20));
+        device(&mut turn).inbox.extend(core::iter::repeat_n(vec![1, 2, 3], 20));
+        turn.control.outgoing.extend(core::iter::repeat_n(vec![CONTROL, 7], 5));
+        turn.plane.own = 5;
+        let mut ready = Ready { link_read: true, device_read: true, ..NONE };
+        while turn.turn(now(), core::mem::replace(&mut ready, NONE)).again {}
+    }
+    let counts = faults.counts();
+    assert_eq!((counts.incoming, counts.outgoing), (2000, 3000));
+    for (count, packets) in
+        [(counts.incoming_dropped, 2000), (counts.corrupted, 2000), (counts.outgoing_dropped, 3000)]
+    {
+        assert!((packets / 100..packets / 25).contains(&count), "{counts:?}");
+    }
+    assert_eq!(link(&mut turn).outbox.len() as u64, 3000 - counts.outgoing_dropped);
+    let whole =
+        turn.control.received.iter().filter(|packet| matches!(packet[..], [CONTROL, 1, 2, _])).count();
+    assert!(
+        (whole as u64) < 2000 - counts.incoming_dropped - counts.corrupted / 3,
+        "{whole} are as they were"
+    );
+    assert!(whole as u64 >= 2000 - counts.incoming_dropped - counts.corrupted, "{whole} are as they were");
+}

@@ -136,7 +136,12 @@ fn auth(draft: &mut Draft, files: &dyn Files) -> Result<AuthOptions, ProfileErro
             CredentialSource::Given { username, password: password.map(|word| Zeroizing::new(word.into())) }
         }
     };
-    Ok(AuthOptions { source, no_cache: draft.no_cache, retry: draft.auth_retry })
+    Ok(AuthOptions {
+        source,
+        no_cache: draft.no_cache,
+        retry: draft.auth_retry,
+        challenge: draft.challenge.take(),
+    })
 }
 
 /// The text that an option names. Warns if others can read the file of a secret.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use oxivpn_proto::gremlin::Mask;
 use oxivpn_proto::options::values;
 
 use super::tls::signed;
@@ -10,7 +11,7 @@ use super::{Entry, honoured, not_built, quiet, refused, structural, warned};
 use crate::command::{self, Show};
 use crate::draft::{Draft, Fault};
 use crate::grammar::Line;
-use crate::profile::{LogFile, RestartAs};
+use crate::profile::{GremlinOptions, LogFile, RestartAs};
 
 const ONE_SHOT: &str = "commands other than connecting";
 /// Name in the system's log if none is given.
@@ -133,11 +134,12 @@ pub(super) const ENTRIES: &[Entry] = &[
         ONE_SHOT,
         "The test suite of this program checks the ciphers against known answers",
     ),
-    refused(
-        "gremlin",
-        "faults at random belong to tests",
-        "Remove the line; `tc qdisc add dev DEVICE root netem` drops and delays packets",
-    ),
+    honoured("gremlin MASK [SEED]", 1, 2, |d, l| {
+        let mask = Mask::from(values::integer(l.first()?)?);
+        let seed = l.word(1).map(|word| values::number(word, 0, u64::MAX)).transpose()?;
+        d.process.gremlin = Some(GremlinOptions { mask, seed }).filter(|_| !mask.is_empty());
+        Ok(())
+    }),
     warned("memstats", "is ignored: it was removed in OpenVPN 2.7; remove the line"),
 ];
 

@@ -8,7 +8,7 @@ use oxivpn_proto::wrap::static_key::KeyDirection;
 use super::{Entry, MANY, honoured, not_built, quiet, refused, warned};
 use crate::draft::{Draft, Fault, Place, Revoked, UserPass};
 use crate::grammar::Line;
-use crate::profile::AuthRetry;
+use crate::profile::{AuthRetry, StaticChallenge};
 
 const TOKEN: &str =
     "Give certificate and key as files or inline with `cert` and `key`, or use the OpenVPN client";
@@ -247,11 +247,16 @@ pub(super) const ENTRIES: &[Entry] = &[
         };
         Ok(())
     }),
-    not_built(
-        "static-challenge",
-        "asking for a one-time code along with the password",
-        "Append the code to the password if the server takes it there, or use the OpenVPN client",
-    ),
+    honoured("static-challenge TEXT 0|1 [scrv1|concat]", 2, 3, |d, l| {
+        let concat = match l.word(2) {
+            None | Some("scrv1") => false,
+            Some("concat") => true,
+            Some(other) => return Err(Fault::Value(format!("'{other}' must be scrv1 or concat"))),
+        };
+        let echo = l.word(1).and_then(|echo| echo.parse().ok()).is_some_and(|echo: i64| echo != 0);
+        d.challenge = Some(StaticChallenge { text: l.first()?.into(), echo, concat });
+        Ok(())
+    }),
     warned("auth-token", PUSHED),
     warned("auth-token-user", PUSHED),
     honoured("push-peer-info", 0, 0, |d, _| {

@@ -114,11 +114,23 @@ fn strings_of_a_client_may_be_missing_or_cut_off() {
         assert_eq!(*got.password, if len < needed + 17 { "" } else { "secret" }, "{len}");
         assert_eq!(got.peer_info, if len < whole.len() { "" } else { "ID=1" }, "{len}");
         assert!(!got.login_too_long);
+        assert_eq!(got.login_given, len >= needed + 17, "{len}");
     }
     let mut other = whole;
     other[4] = 0x13;
     assert_eq!(Introduction::parse(&other).unwrap_err(), Method2Error::Method);
     assert_eq!(Introduction::parse(&client_bytes(b"\x02\x01")).unwrap_err(), Method2Error::TooLong);
+}
+
+#[test]
+fn an_empty_login_is_not_one_left_out() {
+    let given = |user: &[u8], password: &[u8]| {
+        let bytes = client_bytes(&[&text("V4"), user, password].concat());
+        Introduction::parse(&bytes).unwrap().login_given
+    };
+    let (none, empty, name) = (&[0, 0][..], &text("")[..], &text("alice")[..]);
+    assert!(given(name, empty) && given(empty, name) && given(empty, empty));
+    assert!(!given(name, none) && !given(none, name) && !given(none, none));
 }
 
 #[test]

@@ -245,3 +245,18 @@ fn a_late_token_may_come_in_parts() {
     let tokens = world.events.iter().filter(|event| matches!(event, Event::Token { .. })).count();
     assert_eq!(tokens, 1);
 }
+
+#[test]
+fn a_session_can_be_ended_at_each_stage() {
+    for level in 3..=7 {
+        let mut world = World::with_seed(config(WrapConfig::None), None, level.into());
+        let end = world.now + secs(2);
+        while world.node.sessions_at(level).is_empty() && world.step(end) {}
+        assert_eq!(world.node.sessions_at(level), [world.session], "level {level}");
+        let reached = world.events.iter().any(|event| matches!(event, Event::Reached { .. }));
+        let ready = world.events.iter().any(|event| matches!(event, Event::TlsReady { .. }));
+        assert_eq!((reached, ready), (level > 3, level > 4), "level {level}: {:?}", world.events);
+        world.node.abort(world.now, world.session);
+        assert!(world.node.sessions_at(0).is_empty(), "level {level}");
+    }
+}

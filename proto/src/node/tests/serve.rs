@@ -1,91 +1,60 @@
 //! A server node with client nodes, over links with faults, in virtual time.
 
+mod broken;
+mod decisions;
 mod guards;
 mod rules;
 
 use core::net::SocketAddr;
+use core::ops::{Deref, DerefMut};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::*;
 use crate::config::server::{LoginPolicy, Rate, TlsCryptV2, TokenConfig};
-use crate::data::{HEADROOM, Opened, Payload, Slot, TAILROOM};
-use crate::entropy::{EntropyStream, Purpose};
 use crate::event::login::TokenState;
+use crate::fuzzing::net::{self, Host};
 use crate::fuzzing::world::inner_packet;
 use crate::limits::MAX_CONTROL_DATAGRAM;
-use crate::plane::local::LocalPlane;
-use crate::wire::data::{Peek, peek};
 use crate::wrap::tls_crypt_v2::{ClientKeyV2, ServerKeyV2};
-
-const DELAY: Duration = Duration::from_millis(10);
-
-/// One machine with its plane.
-struct Host {
-    node: Node,
-    plane: LocalPlane,
-    session: Option<SessionHandle>,
-    peer: Option<PeerRef>,
-    events: Vec<Event>,
-    inner: Vec<Vec<u8>>,
-    /// Where the others are, as this host sees it; a client's own address is its number.
-    path: Path,
-}
-
-impl Host {
-    fn new(seed: u8, now: Instant, path: Path) -> Self {
-        Self::with(seed, now, path, Capabilities::USERSPACE)
-    }
-
-    fn with(seed: u8, now: Instant, path: Path, capabilities: Capabilities) -> Self {
-        let anchor = Anchor::new(now, secs(1_700_000_000));
-        let config = Arc::new(NodeConfig { capabilities });
-        Self {
-            node: Node::new(config, [seed; 32], anchor),
-            plane: LocalPlane::new(),
-            session: None,
-            peer: None,
-            events: Vec::new(),
-            inner: Vec::new(),
-            path,
-        }
-    }
-
-    fn closed(&self) -> Vec<&CloseCause> {
-        let mut causes = Vec::new();
-        for event in &self.events {
-            if let Event::Closed { cause, .. } = event {
-                causes.push(cause);
-            }
-        }
-        causes
-    }
-
-    fn count(&self, name: &str) -> usize {
-        self.events.iter().filter(|event| format!("{event:?}").starts_with(name)).count()
-    }
-}
 
 /// What the server's application does.
 struct Policy {
     verdict: fn(&crate::event::login::Login) -> Option<Verdict>,
+    admit: fn(&crate::event::login::Admission) -> Result<(), String>,
     push: Vec<String>,
+    rename: Option<&'static str>,
 }
 
-/// A server and clients 1, 2, ... whose address ends in their number.
+/// A server and clients 1, 2, ... whose addresses end in their number, and the server's application.
 struct Net {
-    now: Instant,
-    server: Host,
-    clients: BTreeMap<u16, Host>,
-    faults: Faults,
-    rng: EntropyStream,
-    link: BTreeMap<(Instant, u64), (u16, bool, Vec<u8>)>,
-    sequence: u64,
+    net: net::Net,
     policy: Policy,
+    /// Events of the server that the application has seen.
+    seen: usize,
     /// Questions that the application has not answered.
     open: Vec<(LoginTicket, Box<crate::event::login::Login>)>,
-    names: BTreeMap<SessionHandle, PeerRef>,
+}
+
+impl Deref for Net {
+    type Target = net::Net;
+
+    fn deref(&self) -> &net::Net {
+        &self.net
+    }
+}
+
+impl DerefMut for Net {
+    fn deref_mut(&mut self) -> &mut net::Net {
+        &mut self.net
+    }
+}
+
+impl Host {
+    fn count(&self, name: &str) -> usize {
+        self.events.iter().filter(|event| format!("{event:?}").starts_with(name)).count()
+    }
 }
 
 fn server_config(wrap: WrapConfig) -> ServerConfig {
@@ -146,74 +115,75 @@ impl Net {
     }
 
     fn silent(seed: u8) -> Self {
-        let now = Instant::from_nanos(1_000_000_000);
         Self {
-            now,
-            server: Host::new(seed, now, PATH),
-            clients: BTreeMap::new(),
-            faults: Faults::default(),
-            rng: Entropy::new([seed; 32]).fork(Purpose::Jitter, 77),
-            link: BTreeMap::new(),
-            sequence: 0,
-            policy: Policy { verdict: |_| Some(Verdict::Accept), push: vec!["ping 10".into()] },
+            net: net::Net::new(seed, Capabilities::USERSPACE, Duration::ZERO, PATH),
+            policy: Policy {
+                verdict: |_| Some(Verdict::Accept),
+                admit: |_| Ok(()),
+                push: vec!["ping 10".into()],
+                rename: None,
+            },
+            seen: 0,
             open: Vec::new(),
-            names: BTreeMap::new(),
         }
     }
 
-    fn address(client: u16) -> Path {
-        Path::udp(0, SocketAddr::from(([10, 9, (client >> 8) as u8, client as u8], 1194)))
+    fn join(&mut self, number: u8, config: ClientConfig, login: Option<Credentials>) {
+        self.join_as(number, 100 + number, Capabilities::USERSPACE, config, login);
     }
 
-    fn number(path: Path) -> u16 {
-        let Some(SocketAddr::V4(address)) = path.remote() else { panic!("{path:?}") };
-        let [_, _, high, low] = address.ip().octets();
-        u16::from_be_bytes([high, low])
+    /// The client begins anew at its address, without a word.
+    fn restart(&mut self, number: u8, config: ClientConfig, login: Option<Credentials>) {
+        self.join_as(number, 222, Capabilities::USERSPACE, config, login);
     }
 
-    fn join(&mut self, number: u16, config: ClientConfig, login: Option<Credentials>) {
-        let mut host = Host::new(100 + number as u8, self.now, PATH);
-        host.session = Some(host.node.connect(self.now, PATH, Arc::new(config), login).unwrap());
+    fn join_as(
+        &mut self,
+        number: u8,
+        seed: u8,
+        capabilities: Capabilities,
+        config: ClientConfig,
+        login: Option<Credentials>,
+    ) {
+        self.seat(number, seed, capabilities, |node, now| {
+            node.connect(now, PATH, Arc::new(config), login).unwrap()
+        });
+    }
+
+    /// The `tls-client` of a tunnel between two.
+    fn join_peer(&mut self, number: u8, config: PeerConfig) {
+        self.seat(number, number, Capabilities::USERSPACE, |node, now| {
+            node.connect_peer(now, PATH, Arc::new(config)).unwrap()
+        });
+    }
+
+    fn seat(
+        &mut self,
+        number: u8,
+        seed: u8,
+        capabilities: Capabilities,
+        begin: impl FnOnce(&mut Node, Instant) -> SessionHandle,
+    ) {
+        let path = self.address(number, 0);
+        let mut host = Host::new([seed; 32], self.now, path, capabilities, Duration::ZERO);
+        host.session = Some(begin(&mut host.node, self.now));
         self.clients.insert(number, host);
         self.drain();
     }
 
-    fn hit(&mut self, percent: u64) -> bool {
-        percent > 0 && self.rng.below(100) < percent
+    fn at_server<T>(&mut self, act: impl FnOnce(&mut Node, Instant) -> T) -> T {
+        act(&mut self.net.server.node, self.net.now)
     }
 
-    fn put(&mut self, client: u16, to_server: bool, mut packet: Vec<u8>) {
-        let spared = self.faults.control_only && matches!(packet[0] >> 3, 6 | 9);
-        let faults = if spared { Faults::default() } else { self.faults };
-        if self.hit(faults.drop) {
-            return;
-        }
-        if self.hit(faults.corrupt) {
-            let at = self.rng.below(packet.len() as u64) as usize;
-            packet[at] ^= 1 << self.rng.below(8);
-        }
-        for _ in 0..1 + usize::from(self.hit(faults.duplicate)) {
-            let late = if self.hit(faults.reorder) { self.rng.below(200) } else { 0 };
-            self.sequence += 1;
-            let at = self.now + DELAY + Duration::from_millis(late);
-            self.link.insert((at, self.sequence), (client, to_server, packet.clone()));
-        }
+    fn at_client(&mut self, number: u8, act: impl FnOnce(&mut Node, Instant, SessionHandle)) {
+        let client = self.net.clients.get_mut(&number).unwrap();
+        act(&mut client.node, self.net.now, client.session.unwrap());
     }
 
     fn drain(&mut self) {
         loop {
-            let mut sent = Vec::new();
-            drain_host(&mut self.server, self.now, &mut |path, bytes| {
-                sent.push((Self::number(path), false, bytes));
-            });
-            for (&number, host) in &mut self.clients {
-                drain_host(host, self.now, &mut |_, bytes| sent.push((number, true, bytes)));
-            }
-            let quiet = sent.is_empty();
-            for (number, to_server, packet) in sent {
-                self.put(number, to_server, packet);
-            }
-            if !self.decide() && quiet {
+            let busy = self.net.drain();
+            if !self.decide() && !busy {
                 return;
             }
         }
@@ -221,59 +191,42 @@ impl Net {
 
     /// The application's part; whether anything was done.
     fn decide(&mut self) -> bool {
-        let mut acted = false;
-        while let Some(event) = self.server.node.poll_event() {
-            acted = true;
+        let news = self.net.server.events.split_off(self.seen);
+        let acted = !news.is_empty();
+        let now = self.now;
+        for event in news {
+            let Self { net, policy, open, .. } = self;
             match event {
-                Event::Login(ticket, login) => match (self.policy.verdict)(&login) {
-                    Some(verdict) => self.server.node.answer_login(self.now, ticket, verdict),
-                    None => self.open.push((ticket, login)),
+                Event::Login(ticket, login) => match (policy.verdict)(&login) {
+                    Some(verdict) => net.server.node.answer_login(now, ticket, verdict),
+                    None => open.push((ticket, login)),
                 },
                 Event::Admit(ticket, admission) => {
-                    let client = Self::number(admission.path);
-                    let inner: IpNet = format!("10.8.{}.{}/32", client >> 8, client & 255).parse().unwrap();
+                    let client = net.clients.iter().find(|(_, client)| client.path == admission.path);
+                    let number = client.map_or(0, |(&number, _)| number);
+                    let inner: IpNet = format!("10.8.0.{number}/32").parse().unwrap();
                     let settings = ClientSettings {
-                        push: self.policy.push.clone(),
+                        push: policy.push.clone(),
                         routes: vec![inner],
+                        username: policy.rename.map(str::to_owned),
                         ..ClientSettings::default()
                     };
-                    self.server.node.admit(self.now, ticket, Ok(settings));
+                    let decision = (policy.admit)(&admission).map(|()| settings);
+                    net.server.node.admit(now, ticket, decision);
                 }
-                Event::Established { session, peer, .. } => {
-                    self.names.insert(session, peer);
-                    self.server.peer = Some(peer);
-                    self.server.session = Some(session);
-                    self.server.events.push(event);
-                }
-                event => self.server.events.push(event),
+                event => net.server.events.push(event),
             }
         }
+        self.seen = self.server.events.len();
         acted
     }
 
     fn step(&mut self, end: Instant) -> bool {
-        let arrival = self.link.first_key_value().map(|((at, _), _)| *at);
-        let timers = self.clients.values().chain([&self.server]).filter_map(|host| host.node.deadline());
-        let next = timers.map(|deadline| deadline.at).chain(arrival).min();
-        let Some(next) = next.filter(|&at| at <= end) else {
-            self.now = end;
-            return false;
-        };
-        self.now = self.now.max(next);
-        if arrival == Some(next)
-            && let Some((_, (client, to_server, mut packet))) = self.link.pop_first()
-        {
-            if to_server {
-                deliver(&mut self.server, self.now, Self::address(client), &mut packet);
-            } else if let Some(host) = self.clients.get_mut(&client) {
-                let path = host.path;
-                deliver(host, self.now, path, &mut packet);
-            }
+        let stepped = self.net.step(end);
+        if stepped {
+            self.drain();
         }
-        self.server.node.handle_timeout(self.now);
-        self.clients.values_mut().for_each(|host| host.node.handle_timeout(self.now));
-        self.drain();
-        true
+        stepped
     }
 
     fn run(&mut self, time: Duration) {
@@ -281,31 +234,30 @@ impl Net {
         while self.step(end) {}
     }
 
-    fn up(&mut self, number: u16, within: Duration) -> bool {
+    fn up(&mut self, number: u8, within: Duration) -> bool {
         let end = self.now + within;
         while self.clients[&number].peer.is_none() && self.step(end) {}
         self.clients[&number].peer.is_some()
     }
 
     /// An inner packet from a client's own address.
-    fn send_up(&mut self, number: u16, mark: u32) {
-        let mut inner = inner_packet(mark);
-        inner[12..16].copy_from_slice(&[10, 8, (number >> 8) as u8, number as u8]);
-        let host = self.clients.get_mut(&number).unwrap();
-        let packet = seal(host, self.now, host.peer.unwrap(), &inner);
-        self.put(number, true, packet);
+    fn send_up(&mut self, number: u8, mark: u32) {
+        assert!(self.net.send_up(number, &inner(mark, 12, number)), "packet {mark} can't be sealed");
     }
 
-    fn send_down(&mut self, number: u16, mark: u32) {
-        let mut inner = inner_packet(mark);
-        inner[16..20].copy_from_slice(&[10, 8, (number >> 8) as u8, number as u8]);
-        let peer = self.server.plane.lookup(&inner).unwrap();
-        let packet = seal(&mut self.server, self.now, peer, &inner);
-        self.put(number, false, packet);
+    fn send_down(&mut self, number: u8, mark: u32) {
+        assert!(self.net.send_down(&inner(mark, 16, number)), "packet {mark} is for nobody");
+    }
+
+    /// A sealed packet of a client.
+    fn sealed(&mut self, number: u8, inner: &[u8]) -> Vec<u8> {
+        let now = self.now;
+        let client = self.clients.get_mut(&number).unwrap();
+        client.seal(now, client.peer.unwrap(), inner).unwrap()
     }
 
     /// Packets go through in both directions.
-    fn assert_alive(&mut self, number: u16, why: &str) {
+    fn assert_alive(&mut self, number: u8, why: &str) {
         let before = (self.server.inner.len(), self.clients[&number].inner.len());
         self.send_up(number, 1);
         self.send_down(number, 2);
@@ -315,52 +267,11 @@ impl Net {
     }
 }
 
-fn drain_host(host: &mut Host, now: Instant, send: &mut dyn FnMut(Path, Vec<u8>)) {
-    loop {
-        while let Some(order) = host.node.poll_directive() {
-            host.plane.apply(now, order);
-        }
-        let Some(report) = host.plane.poll_report() else { break };
-        host.node.handle_report(now, report);
-    }
-    let mut out = [0; MAX_CONTROL_DATAGRAM];
-    while let Some(transmit) = host.node.poll_transmit(now, &mut out) {
-        send(transmit.path, out[..transmit.len].to_vec());
-    }
-    while let Some(transmit) = host.plane.poll_transmit(now, &mut out) {
-        send(transmit.path, out[..transmit.len].to_vec());
-    }
-    if host.session.is_some() || !host.events.is_empty() {
-        take_client_events(host);
-    }
-}
-
-/// A server's events are for its application.
-fn take_client_events(host: &mut Host) {
-    if !host.node.is_listening() {
-        while let Some(event) = host.node.poll_event() {
-            if let Event::Established { peer, .. } = event {
-                host.peer = Some(peer);
-            }
-            host.events.push(event);
-        }
-    }
-}
-
-fn deliver(host: &mut Host, now: Instant, from: Path, packet: &mut [u8]) {
-    if !matches!(peek(packet), Peek::Data(_)) {
-        return host.node.handle_datagram(now, from, packet);
-    }
-    if let Ok(Opened { payload: Payload::Packet(inner), .. }) = host.plane.open(now, from, packet) {
-        host.inner.push(inner.to_vec());
-    }
-}
-
-fn seal(host: &mut Host, now: Instant, peer: PeerRef, inner: &[u8]) -> Vec<u8> {
-    let mut buffer = vec![0; HEADROOM + inner.len() + TAILROOM];
-    buffer[HEADROOM..HEADROOM + inner.len()].copy_from_slice(inner);
-    let sealed = host.plane.seal(now, peer, &mut Slot::new(&mut buffer, HEADROOM, inner.len())).unwrap();
-    buffer[sealed.start..sealed.start + sealed.len].to_vec()
+/// A packet with the client's inner address at `at`.
+fn inner(mark: u32, at: usize, number: u8) -> [u8; 24] {
+    let mut inner = inner_packet(mark);
+    inner[at..at + 4].copy_from_slice(&[10, 8, 0, number]);
+    inner
 }
 
 fn login(name: &str, password: &str) -> Option<Credentials> {
@@ -428,11 +339,10 @@ fn renegotiations_from_either_side_lose_no_data() {
             if tick % 20 == 10 {
                 if seed % 3 != 1 {
                     let session = net.server.session.unwrap();
-                    net.server.node.renegotiate(net.now, session);
+                    net.at_server(|node, now| node.renegotiate(now, session));
                 }
                 if seed % 3 != 0 {
-                    let host = net.clients.get_mut(&1).unwrap();
-                    host.node.renegotiate(net.now, host.session.unwrap());
+                    net.at_client(1, Node::renegotiate);
                 }
                 net.drain();
             }
@@ -461,10 +371,10 @@ fn strangers_leave_no_trace() {
         reset.extend_from_slice(&u64::from(n + 1).to_be_bytes());
         reset.extend_from_slice(&[0, 0, 0, 0, 0]);
         let path = Path::udp(0, SocketAddr::from((n.to_be_bytes(), 9)));
-        net.server.node.handle_datagram(net.now, path, &mut reset);
+        net.at_server(|node, now| node.handle_datagram(now, path, &mut reset));
         let mut out = [0; MAX_CONTROL_DATAGRAM];
         let mut answers = 0;
-        while net.server.node.poll_transmit(net.now, &mut out).is_some() {
+        while net.at_server(|node, now| node.poll_transmit(now, &mut out)).is_some() {
             answers += 1;
         }
         assert!(answers <= 1);
@@ -481,11 +391,7 @@ fn a_client_that_restarts_at_its_old_address_replaces_itself() {
         net.join(1, client.clone(), None);
         assert!(net.up(1, secs(1)));
         net.run(secs(2));
-        // The same address, without a word.
-        let mut again = Host::new(222, net.now, PATH);
-        again.session = Some(again.node.connect(net.now, PATH, Arc::new(client), None).unwrap());
-        net.clients.insert(1, again);
-        net.drain();
+        net.restart(1, client, None);
         assert!(net.up(1, secs(5)), "pair {n}: {:?}", net.server.node.drops());
         net.run(secs(1));
         assert_eq!(net.server.closed(), [&CloseCause::Replaced], "pair {n}");
@@ -551,12 +457,12 @@ fn a_slow_verdict_stalls_nobody_and_no_verdict_is_a_no() {
     net.join(2, client.clone(), login("fast", "x"));
     assert!(net.up(2, secs(1)));
     let (ticket, _) = net.open.pop().unwrap();
-    net.server.node.defer_login(net.now, &ticket, secs(100), "CR_TEXT:E:code");
+    net.at_server(|node, now| node.defer_login(now, &ticket, secs(100), "CR_TEXT:E:code"));
     net.run(secs(80));
     assert!(net.clients[&1].closed().is_empty(), "{:?}", net.clients[&1].events);
     let said = format!("{:?}", net.clients[&1].events);
     assert!(said.contains("AUTH_PENDING") && said.contains("INFO_PRE,CR_TEXT:E:code"), "{said}");
-    net.server.node.answer_login(net.now, ticket, Verdict::Accept);
+    net.at_server(|node, now| node.answer_login(now, ticket, Verdict::Accept));
     net.drain();
     assert!(net.up(1, secs(1)));
     net.join(3, client, login("slow", "x"));
@@ -591,12 +497,12 @@ fn tokens_replace_the_password_and_are_renewed() {
     // Only a token gets through a renegotiation from now on.
     net.policy.verdict = |_| Some(Verdict::Deny(String::new()));
     let session = net.server.session.unwrap();
-    net.server.node.renegotiate(net.now, session);
+    net.at_server(|node, now| node.renegotiate(now, session));
     net.run(secs(20));
     assert_eq!(tokens(&net), 3, "renewed with the key: {:?}", net.clients[&1].events);
     net.assert_alive(1, "after the renegotiation");
     net.run(secs(500));
-    net.server.node.renegotiate(net.now, session);
+    net.at_server(|node, now| node.renegotiate(now, session));
     net.run(secs(10));
     let expired = CloseCause::AuthFailed { reason: "SESSION: token expired".into(), was_token: true };
     assert_eq!(net.clients[&1].closed(), [&expired]);
@@ -611,7 +517,7 @@ fn a_failed_renegotiation_leaves_the_old_key_alive() {
     net.run(secs(15));
     net.faults = Faults { drop: 100, control_only: true, ..Faults::default() };
     let session = net.server.session.unwrap();
-    net.server.node.renegotiate(net.now, session);
+    net.at_server(|node, now| node.renegotiate(now, session));
     net.drain();
     net.run(secs(70));
     net.faults = Faults::default();
@@ -630,29 +536,26 @@ fn a_client_floats_and_nobody_takes_its_place_unauthenticated() {
     net.join(2, client, login("two", "x"));
     assert!(net.up(1, secs(1)) && net.up(2, secs(1)));
     net.run(secs(1));
-    let (elsewhere, stranger) = (Net::address(77), Net::address(78));
+    let (elsewhere, stranger) = (net.address(77, 0), net.address(78, 0));
     // A recorded packet from somewhere else is a replay, a changed one is not authentic.
-    let mut inner = inner_packet(9);
-    inner[12..16].copy_from_slice(&[10, 8, 0, 1]);
-    let now = net.now;
-    let host = net.clients.get_mut(&1).unwrap();
-    let packet = seal(host, now, host.peer.unwrap(), &inner);
+    let inner = inner(9, 12, 1);
+    let packet = net.sealed(1, &inner);
     let mut forged = packet.clone();
     *forged.last_mut().unwrap() ^= 1;
-    deliver(&mut net.server, now, stranger, &mut forged);
+    net.deliver(stranger, true, &mut forged);
     net.drain();
     assert_eq!(net.server.count("Floated"), 0);
-    deliver(&mut net.server, now, elsewhere, &mut packet.clone());
+    net.deliver(elsewhere, true, &mut packet.clone());
     net.drain();
     assert_eq!(net.server.count("Floated"), 1);
     let mut replay = packet;
-    deliver(&mut net.server, now, stranger, &mut replay);
+    net.deliver(stranger, true, &mut replay);
     net.drain();
     assert_eq!(net.server.count("Floated"), 1);
     // Another client's address can't be had.
-    let host = net.clients.get_mut(&1).unwrap();
-    let mut packet = seal(host, now, host.peer.unwrap(), &inner);
-    deliver(&mut net.server, now, Net::address(2), &mut packet);
+    let mut packet = net.sealed(1, &inner);
+    let other = net.address(2, 0);
+    net.deliver(other, true, &mut packet);
     net.drain();
     assert_eq!(net.server.count("Floated"), 1);
     net.assert_alive(2, "the other client");
@@ -672,10 +575,9 @@ fn there_is_room_for_so_many_and_no_more() {
     net.run(secs(2));
     assert!(net.server.node.drops().get(DropReason::Full) > 0);
     assert_eq!(net.server.node.sessions(), 2);
-    let host = net.clients.get_mut(&1).unwrap();
-    host.node.abort(net.now, host.session.unwrap());
+    net.at_client(1, Node::abort);
     let session = net.server.session.unwrap();
-    net.server.node.dismiss(net.now, session, "RESTART");
+    net.at_server(|node, now| node.dismiss(now, session, "RESTART"));
     net.drain();
     net.run(secs(10));
     assert_eq!(net.server.node.sessions(), 1);
@@ -704,11 +606,7 @@ fn two_peers_find_each_other_in_every_wrap() {
         };
         let mut net = Net::silent(n as u8);
         net.server.node.listen_peer(Arc::new(config(crate::keys::data_key::TlsRole::Server)));
-        let mut host = Host::new(9, net.now, PATH);
-        let client = Arc::new(config(crate::keys::data_key::TlsRole::Client));
-        host.session = Some(host.node.connect_peer(net.now, PATH, client).unwrap());
-        net.clients.insert(1, host);
-        net.drain();
+        net.join_peer(1, config(crate::keys::data_key::TlsRole::Client));
         assert!(net.up(1, secs(2)), "{n}: {:?} {:?}", net.server.events, net.server.node.drops());
         net.run(secs(100));
         assert!(net.clients[&1].count("Rekeyed") >= 3, "{n}: {:?}", net.clients[&1].events);
@@ -720,12 +618,10 @@ fn two_peers_find_each_other_in_every_wrap() {
         }
         assert_eq!(net.server.count("PeerNegotiated") + net.clients[&1].count("PeerNegotiated"), 2);
         let (now, inner) = (net.now, inner_packet(3));
-        let peer = net.server.peer.unwrap();
-        let packet = seal(&mut net.server, now, peer, &inner);
-        net.put(1, false, packet);
-        let host = net.clients.get_mut(&1).unwrap();
-        let packet = seal(host, now, host.peer.unwrap(), &inner);
-        net.put(1, true, packet);
+        let (peer, path) = (net.server.peer.unwrap(), net.address(1, 0));
+        let packet = net.server.seal(now, peer, &inner).unwrap();
+        net.put(path, false, packet);
+        assert!(net.net.send_up(1, &inner));
         net.run(secs(1));
         assert_eq!((net.server.inner.len(), net.clients[&1].inner.len()), (1, 1), "{n}");
     }
@@ -739,22 +635,14 @@ fn a_client_that_begins_anew_at_its_address_keeps_its_number() {
     // Without `ID=` the client has to be told a number.
     let classic = Capabilities { asymmetric_ids: false, ..Capabilities::USERSPACE };
     for number in 1..=2 {
-        let mut host = Host::with(100 + number as u8, net.now, PATH, classic);
         let name = format!("client {number}");
-        let config = Arc::new(client.clone());
-        host.session = Some(host.node.connect(net.now, PATH, config, login(&name, "x")).unwrap());
-        net.clients.insert(number, host);
-        net.drain();
+        net.join_as(number, 100 + number, classic, client.clone(), login(&name, "x"));
         assert!(net.up(number, secs(1)));
     }
     let number = |net: &Net| net.server.peer.unwrap().id;
     assert_eq!(number(&net).get(), 1);
     for (round, name) in ["client 2", "somebody else"].into_iter().enumerate() {
-        let mut again = Host::with(200 + round as u8, net.now, PATH, classic);
-        let config = Arc::new(client.clone());
-        again.session = Some(again.node.connect(net.now, PATH, config, login(name, "x")).unwrap());
-        net.clients.insert(2, again);
-        net.drain();
+        net.join_as(2, 200 + round as u8, classic, client.clone(), login(name, "x"));
         assert!(net.up(2, secs(5)), "{:?}", net.server.events);
         net.run(secs(1));
         net.assert_alive(2, name);
@@ -765,21 +653,6 @@ fn a_client_that_begins_anew_at_its_address_keeps_its_number() {
 }
 
 #[test]
-fn a_name_without_password_is_no_name() {
-    let (mut server, client) = pairs().remove(0);
-    server.login = LoginPolicy::Optional;
-    server.ask_login = true;
-    server.username_as_common_name = true;
-    let mut net = Net::new(server, 5);
-    net.policy.verdict = |login| {
-        assert!(login.username.is_none() && login.password.is_none() && login.common_name != "root");
-        Some(Verdict::Accept)
-    };
-    net.join(1, client, login("root", ""));
-    assert!(net.up(1, secs(1)));
-}
-
-#[test]
 fn a_handshake_is_not_given_up_at_once_for_another_from_its_address() {
     let (server, client) = pairs().remove(0);
     let mut net = Net::new(server, 5);
@@ -787,10 +660,7 @@ fn a_handshake_is_not_given_up_at_once_for_another_from_its_address() {
     net.run(Duration::from_millis(35));
     assert_eq!((net.server.node.sessions(), net.server.count("Established")), (1, 0));
     // The client gives up and begins anew from the same address.
-    let mut again = Host::new(222, net.now, PATH);
-    again.session = Some(again.node.connect(net.now, PATH, Arc::new(client), None).unwrap());
-    net.clients.insert(1, again);
-    net.drain();
+    net.restart(1, client, None);
     net.run(secs(1));
     assert!(net.server.node.drops().get(DropReason::UnderWay) > 0);
     assert!(net.server.closed().is_empty());

@@ -343,6 +343,29 @@ fn a_new_session_of_a_name_has_the_address_of_the_old_one() {
 }
 
 #[test]
+fn a_session_that_is_refused_leaves_the_old_one_what_it_has() {
+    let mut addressing = new(small());
+    let routes = ClientOverrides { iroutes: vec!["10.9.0.0/24".parse().unwrap()], ..nothing() };
+    let (_, old) = admit(&mut addressing, "alice", &routes);
+    let mut refused = addressing.lease("alice");
+    addressing.preview(&mut refused, core::slice::from_ref(&routes));
+    assert_eq!(refused.v4(), old.v4());
+    let disabled = ClientOverrides { disable: true, ..nothing() };
+    assert_eq!(addressing.settings(&mut refused, &[routes, disabled]), Err(Refusal::Disabled));
+    addressing.give_back(refused);
+    assert_eq!(addressing.owners.len(), 2);
+    // Five slots, and nobody else gets the one.
+    let others: Vec<_> = (0..4).map(|i| admit(&mut addressing, &format!("z{i}"), &nothing()).1).collect();
+    assert!(others.iter().all(|other| other.v4() != old.v4()));
+    let (_, next) = admit(&mut addressing, "alice", &nothing());
+    assert_eq!(next.v4(), old.v4());
+    for lease in others.into_iter().chain([old, next]) {
+        addressing.give_back(lease);
+    }
+    assert!(addressing.owners.is_empty() && addressing.live.is_empty());
+}
+
+#[test]
 fn bad_addresses_of_a_client_are_refused() {
     let mut addressing = new(plan(Topology::Subnet));
     for (overrides, text) in [

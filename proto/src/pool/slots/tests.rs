@@ -63,15 +63,16 @@ fn fixed_slots_are_for_their_name_alone() {
 }
 
 #[test]
-fn a_void_loan_takes_nothing_away() {
+fn a_shared_slot_is_free_when_all_have_given_it_back() {
     let mut slots = Slots::new(2, false);
     let old = slot(&mut slots, "a");
-    let new = slots.pass_on(old);
+    let new = slots.share(old).unwrap();
     slots.give_back(old, false);
     assert_eq!(slots.holder(0), Some("a"));
-    assert_eq!(slots.pass_on(old), old);
     slots.give_back(new, false);
     assert_eq!(slots.holder(0), None);
+    assert_eq!(slots.share(new), None);
+    // A void loan takes nothing away.
     let next = slot(&mut slots, "a");
     slots.give_back(new, false);
     assert_eq!(slots.holder(next.slot), Some("a"));

@@ -90,6 +90,29 @@ fn each_message_is_one_record() {
 }
 
 #[test]
+fn secrets_go_to_the_log_that_was_given() {
+    for (version, label, count) in
+        [(TlsVersion::V12, "CLIENT_RANDOM", 1), (TlsVersion::V13, "EXPORTER_SECRET", 5)]
+    {
+        let lines = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let log = lines.clone();
+        let factory = RustlsFactory::new(options(&["ca"]), provider()).unwrap().with_key_log(Arc::new(
+            move |label, random, secret| {
+                log.lock().unwrap().push((label.to_owned(), random.to_vec(), secret.len()));
+            },
+        ));
+        let mut logged = factory.client(Duration::from_secs(NOW)).unwrap();
+        let hello = drained(logged.as_mut());
+        let mut server = Server::new(&["server"], version).start();
+        feed_server(&mut server, &hello).unwrap();
+        run(logged.as_mut(), &mut server, 1000).unwrap();
+        let lines = core::mem::take(&mut *lines.lock().unwrap());
+        assert!(lines.contains(&(label.into(), hello[11..43].to_vec(), 48)), "{version:?}: {lines:?}");
+        assert_eq!(lines.len(), count, "{version:?}: {lines:?}");
+    }
+}
+
+#[test]
 fn first_flight_is_small_and_names_no_host() {
     let hello = drained(client(options(&["ca"])).as_mut());
     assert!(hello.len() < 300, "{} bytes", hello.len());

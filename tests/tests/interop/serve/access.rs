@@ -7,8 +7,9 @@ use nix::sys::signal::Signal;
 use oxivpn_tests::{
     certs::{KeyKind, Pki, Usage},
     matrix::Cell,
+    netns::SERVER_V4,
     openvpn::{Release, Transport, Wrap, inline},
-    process::poll,
+    process::{output_in, poll},
     serve::{Guest, Service, Serving, all, both},
 };
 
@@ -49,7 +50,9 @@ pub(crate) fn cells() -> Vec<Cell> {
     cells.push(Cell::new("serve::token::survives-restart-with-secret", token_secret));
     cells.push(Cell::new("serve::max-clients", max_clients));
     cells.push(Cell::new("serve::same-name::newest-wins", newest_wins));
+    cells.push(Cell::new("serve::same-name::refused", refused_twin));
     cells.push(Cell::new("serve::same-name::duplicate-cn", duplicate_cn));
+    cells.push(Cell::new("serve::nonsense-on-tcp", nonsense));
     cells.push(Cell::new("serve::verify-x509-name", verify_name));
     cells.push(Cell::new("serve::tls-verify", tls_verify));
     cells.push(Cell::new("serve::tls-crypt-v2-verify", v2_verify));
@@ -372,6 +375,45 @@ fn newest_wins() -> Result<()> {
             Ok(())
         },
     )
+}
+
+/// Whoever begins a connection with something else than OpenVPN does is cut off, and not only after `hand-window`.
+fn nonsense() -> Result<()> {
+    let guest = Guest::real(Release::Newer, "alice");
+    Service::new()?.transport(Transport::Tcp4).guest(guest).connected(|serving| {
+        // A frame of 15 bytes that begins like a first packet.
+        let script = format!(
+            "exec 3<>/dev/tcp/{SERVER_V4}/1194 && printf '\\000\\017\\070junk junk junk' >&3 && timeout 5 cat <&3"
+        );
+        let output = output_in(serving.ns("alice")?, &["bash", "-c", &script])?;
+        ensure!(matches!(output.status.code(), Some(0 | 1)), "the connection is still there: {output:?}");
+        serving.ping_all()
+    })
+}
+
+/// A client that is not let in does not throw the one out that has its name.
+fn refused_twin() -> Result<()> {
+    let service = Service::new()?.line("client-connect ./connect.sh");
+    service.kind_is_own("OpenVPN replaces before it asks")?;
+    let identity = service.pki.client_named("twin")?;
+    let twins = both().map(|mut guest| {
+        guest.identity = Some(identity.clone());
+        guest
+    });
+    let script = "echo \"$trusted_ip $ifconfig_pool_remote_ip\" >> connects\n[ \"$trusted_ip\" = 10.9.0.11 ]";
+    service.script("connect.sh", script).guests(twins).started(|serving| {
+        serving.visits[1].kill();
+        serving.visits[0].wait_connected(1)?;
+        let address = serving.address("alice", false)?;
+        serving.visits[1].start()?;
+        refused(serving, "bob", "AUTH_FAILED")?;
+        serving.ping("alice", "server")?;
+        serving.visits[0].connected_times(1)?;
+        let connects = fs::read_to_string(serving.star.dir().join("connects"))?;
+        let shown = format!("10.9.0.12 {address}");
+        ensure!(connects.lines().any(|line| line == shown), "bob was not to get that address: {connects}");
+        Ok(())
+    })
 }
 
 fn duplicate_cn() -> Result<()> {

@@ -13,7 +13,7 @@ use oxivpn_proto::Instant;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::codec::{LineBuffer, one_line};
+use super::codec::{LineBuffer, Output, one_line};
 use super::history::History;
 use super::limits;
 use super::request::{Answer, Entered, Question, Request};
@@ -110,8 +110,7 @@ struct Asked {
 /// What belongs to one connection.
 struct Connection {
     input: LineBuffer,
-    output: Vec<u8>,
-    sent: usize,
+    output: Output,
     /// Unread output when the last answer was complete.
     answered: usize,
     authorised: bool,
@@ -147,15 +146,17 @@ enum BlockKind {
 
 impl Connection {
     fn unread(&self) -> usize {
-        self.output.len() - self.sent
+        self.output.unread().len()
     }
 
     fn append(&mut self, text: &str) {
-        let mut bytes = [0; 4];
-        for c in one_line(text) {
-            self.output.extend_from_slice(c.encode_utf8(&mut bytes).as_bytes());
-        }
-        self.output.extend_from_slice(b"\r\n");
+        self.append_parts(&[text]);
+    }
+
+    /// One line of several pieces, so that a secret among them is copied nowhere else.
+    fn append_parts(&mut self, parts: &[&str]) {
+        parts.iter().for_each(|part| self.output.push(one_line(part)));
+        self.output.push("\r\n".chars());
     }
 }
 
@@ -190,8 +191,7 @@ impl Desk {
         let authorised = self.settings.options.password.is_none();
         self.connection = Some(Connection {
             input: LineBuffer::default(),
-            output: Vec::new(),
-            sent: 0,
+            output: Output::default(),
             answered: 0,
             authorised,
             tries: 0,
@@ -250,23 +250,14 @@ impl Desk {
 
     /// What is to be sent.
     pub(super) fn output(&self) -> &[u8] {
-        self.connection.as_ref().map_or(&[], |connection| &connection.output[connection.sent..])
+        self.connection.as_ref().map_or(&[], |connection| connection.output.unread())
     }
 
     /// The first `count` bytes of [`Desk::output`] are sent.
     pub(super) fn sent(&mut self, count: usize) {
         let Some(connection) = &mut self.connection else { return };
-        connection.sent = (connection.sent + count).min(connection.output.len());
+        connection.output.sent(count);
         connection.answered = connection.answered.min(connection.unread());
-        if connection.sent == connection.output.len() {
-            connection.output.clear();
-            connection.sent = 0;
-            // A table of thousands of clients is not kept room for.
-            connection.output.shrink_to(limits::OUTPUT_PAUSE);
-        } else if connection.sent >= limits::OUTPUT_LIMIT {
-            connection.output.drain(..connection.sent);
-            connection.sent = 0;
-        }
     }
 
     /// Whether and how the connection is to be closed.
@@ -350,7 +341,7 @@ impl Desk {
 
     fn prompt(&mut self) {
         if let Some(connection) = &mut self.connection {
-            connection.output.extend_from_slice(b"ENTER PASSWORD:");
+            connection.output.push("ENTER PASSWORD:".chars());
         }
     }
 
@@ -376,6 +367,10 @@ impl Desk {
 
     /// One line that nobody asked for; whoever does not read is cut off.
     fn notify_line(&mut self, text: &str) {
+        self.notify_parts(&[text]);
+    }
+
+    fn notify_parts(&mut self, parts: &[&str]) {
         let Some(connection) = &mut self.connection else { return };
         if !connection.authorised || connection.ending.is_some() {
             return;
@@ -383,7 +378,7 @@ impl Desk {
         if connection.unread() > connection.answered + limits::OUTPUT_LIMIT {
             self.cut_off("ERROR: too much is unread");
         } else {
-            connection.append(text);
+            connection.append_parts(parts);
         }
     }
 

@@ -95,7 +95,7 @@ impl Desk {
         }
     }
 
-    fn client(&mut self, news: ClientNews<'_>, clients: usize, env: &[(String, String)]) {
+    fn client(&mut self, news: ClientNews<'_>, clients: usize, env: &[(&str, &str)]) {
         // As OpenVPN: that a tunnel stands is told in any case.
         if !self.settings.options.client_auth && !matches!(news, ClientNews::Established { .. }) {
             return;
@@ -117,7 +117,8 @@ impl Desk {
             self.notify_line(&format!(">CLIENT:ENV,n_clients={clients}"));
         }
         for (name, value) in env.iter().filter(|(name, _)| passes(level, name)) {
-            self.notify_line(&format!(">CLIENT:ENV,{name}={value}"));
+            // In parts: one of the values may be a password.
+            self.notify_parts(&[">CLIENT:ENV,", name, "=", value]);
         }
         self.notify_line(">CLIENT:ENV,END");
     }

@@ -601,10 +601,7 @@ fn counters_come_at_their_times() {
 
 #[test]
 fn clients_of_a_server_are_told_of_with_their_environment() {
-    let env: Vec<(String, String)> =
-        [("username", "bob"), ("password", "x\ny"), ("IV_VER", "2.6.14"), ("X509_1_CN", "ca")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into();
+    let env = [("username", "bob"), ("password", "x\ny"), ("IV_VER", "2.6.14"), ("X509_1_CN", "ca")];
     let mut desk = server();
     let connect = Notice::Client { news: ClientNews::Connect { cid: 0, kid: 1 }, clients: 4, env: &env };
     desk.notify(&connect);

@@ -5,13 +5,14 @@ use std::collections::HashSet;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use oxivpn_net::tcp::Listener;
 use oxivpn_proto::config::params::DataFormat;
 use oxivpn_proto::data::table::MAX_OWN_PACKET;
-use oxivpn_proto::data::{Forward, Opened, Payload, Slot, overhead};
+use oxivpn_proto::data::{Forward, Opened, Payload, Slot, is_multicast, overhead};
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
 use oxivpn_proto::plane::DataPlane;
 use oxivpn_proto::plane::local::LocalPlane;
@@ -25,7 +26,8 @@ use super::streams::Streams;
 use super::{Command, News, Setup, Shared, Totals};
 use crate::client::Tun;
 use crate::clock;
-use crate::turn::{BATCH, Device as _, HEADROOM, TAILROOM, is_gone};
+use crate::gremlin::Faults;
+use crate::turn::{BATCH, Device as _, HEADROOM, TAILROOM, is_gone, leaves};
 
 pub(super) const WAKER: Token = Token(0);
 const DEVICE: Token = Token(1);
@@ -40,6 +42,9 @@ const OVERHEAD: usize = overhead(DataFormat::Epoch(PeerId::UNDEFINED));
 
 /// Bytes of control packets that fit into a connection's queue when data has filled its part.
 const CONTROL_QUEUE: usize = 64 * 1024;
+
+/// While so much news waits for the control thread, no connection is taken and no report of remote packets passed on.
+const MAX_NEWS: usize = 4096;
 
 /// Everything the thread owns.
 pub(super) struct Engine {
@@ -62,6 +67,10 @@ pub(super) struct Engine {
     commands: Vec<Command>,
     news: Vec<News>,
     places: Vec<usize>,
+    mtu: usize,
+    faults: Option<Arc<Faults>>,
+    /// A packet that was damaged or made up on purpose.
+    faulty: Vec<u8>,
     stopped: bool,
 }
 
@@ -105,6 +114,9 @@ impl Engine {
             commands: Vec::new(),
             news: Vec::new(),
             places: Vec::new(),
+            mtu: setup.mtu.into(),
+            faults: setup.faults,
+            faulty: Vec::new(),
             stopped: false,
         })
     }
@@ -117,7 +129,11 @@ impl Engine {
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(256);
         while !self.stopped {
-            let timeout = self.is_busy().then_some(Duration::ZERO);
+            let flood = self.faults.as_ref().and_then(|faults| faults.flood_deadline());
+            let timeout = match self.is_busy() {
+                true => Some(Duration::ZERO),
+                false => flood.map(|at| at - clock::now()),
+            };
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
                     self.broken(format!("cannot wait for packets: {error}"));
@@ -137,8 +153,28 @@ impl Engine {
     fn is_busy(&self) -> bool {
         self.sockets.any_readable()
             || self.streams.has_readable()
-            || self.listeners.iter().any(|(_, ready)| *ready)
+            || (!self.waits() && self.listeners.iter().any(|(_, ready)| *ready))
             || (self.device_readable && self.device.is_some() && self.out.has_room())
+    }
+
+    /// Whether the control thread is behind with its news; it wakes us when it has taken them.
+    fn waits(&self) -> bool {
+        self.shared.waits.load(Ordering::SeqCst)
+    }
+
+    /// Whether there is room for news that remote packets cause any number of. The flag goes up before the look, so
+    /// that the control thread sees it or we see that it has looked.
+    fn has_news_room(&self) -> bool {
+        let has_room = || self.shared.news.len() + self.news.len() < MAX_NEWS;
+        if has_room() {
+            return true;
+        }
+        self.shared.waits.store(true, Ordering::SeqCst);
+        let room = has_room();
+        if room {
+            self.shared.waits.store(false, Ordering::SeqCst);
+        }
+        room
     }
 
     fn notice(&mut self, token: Token, read: bool, write: bool) {
@@ -171,6 +207,7 @@ impl Engine {
         self.receive_streams(now);
         self.forward(now);
         self.send_own(now);
+        self.flood(now);
         self.totals.traffic.link_write += self.out.flush(&self.sockets, self.poll.registry());
         self.flush_streams();
         self.collect_reports();
@@ -178,8 +215,11 @@ impl Engine {
     }
 
     fn collect_reports(&mut self) {
-        while let Some(report) = self.plane.poll_report() {
+        while !self.waits()
+            && let Some(report) = self.plane.poll_report()
+        {
             self.news.push(News::Report(report));
+            self.has_news_room();
         }
     }
 
@@ -195,7 +235,7 @@ impl Engine {
                     applied = Some(order.seq);
                     self.apply(now, order);
                 }
-                Command::Frame(id, bytes) => self.write_stream(id, &bytes),
+                Command::Frame(id, bytes) => self.write_stream(now, id, &bytes),
                 Command::Close(id) => self.streams.close(id),
                 Command::Device(device) => self.set_device(device),
                 Command::AskUsage => {
@@ -262,7 +302,7 @@ impl Engine {
                     break;
                 }
                 match self.sockets.recv(place, &mut inbound) {
-                    Ok(Some((len, path))) => self.take_packet(now, path, &mut inbound[..len]),
+                    Ok(Some((len, path))) => self.receive(now, path, &mut inbound[..len]),
                     Ok(None) => {}
                     Err(error) => self.broken(format!("a UDP socket failed: {error}")),
                 }
@@ -272,6 +312,9 @@ impl Engine {
     }
 
     fn accept(&mut self) {
+        if !self.listeners.iter().any(|(_, ready)| *ready) || !self.has_news_room() {
+            return;
+        }
         for place in 0..self.listeners.len() {
             for _ in 0..BATCH {
                 let Some((listener, ready)) = self.listeners.get_mut(place).filter(|(_, ready)| *ready)
@@ -315,7 +358,7 @@ impl Engine {
             let mut frames = self.streams.deframer().frames(&mut inbound[..len]);
             for frame in &mut frames {
                 match frame {
-                    Ok(packet) => self.take_packet(now, Path::Stream(id), packet),
+                    Ok(packet) => self.receive(now, Path::Stream(id), packet),
                     Err(_) => ended = true,
                 }
             }
@@ -339,6 +382,16 @@ impl Engine {
         }
         // One that waits for a descriptor can be had now.
         self.listeners.iter_mut().for_each(|(_, ready)| *ready = true);
+    }
+
+    /// Takes a packet, or what faults on purpose leave of it.
+    fn receive(&mut self, now: Instant, path: Path, bytes: &mut [u8]) {
+        let Some(faults) = self.faults.clone() else { return self.take_packet(now, path, bytes) };
+        let mut faulty = core::mem::take(&mut self.faulty);
+        if let Some(bytes) = faults.incoming(now, bytes, &mut faulty) {
+            self.take_packet(now, path, bytes);
+        }
+        self.faulty = faulty;
     }
 
     /// Opens a data packet and passes on what is in it; leaves a control packet to the control thread.
@@ -369,11 +422,12 @@ impl Engine {
     }
 
     fn deliver(&mut self, now: Instant, from: PeerRef, packet: &[u8]) {
-        if self.client_to_client
-            && let Forward::Peer(peer) = self.plane.forward(from, packet)
-        {
-            self.relay(now, peer, packet);
-            return;
+        if self.client_to_client {
+            match self.plane.forward(from, packet) {
+                Forward::Device => {}
+                Forward::Peer(peer) => return self.relay(now, peer, packet),
+                Forward::All => self.spread(now, Some(from), packet),
+            }
         }
         let Some(device) = &mut self.device else {
             self.totals.drops.count(DropReason::NotUp);
@@ -404,11 +458,20 @@ impl Engine {
         match self.plane.seal(now, peer, &mut Slot::new(&mut self.relay, HEADROOM, len)) {
             Ok(sealed) => {
                 let relay = core::mem::take(&mut self.relay);
-                self.transmit(sealed.path, &relay[sealed.start..sealed.start + sealed.len]);
+                self.transmit(now, sealed.path, &relay[sealed.start..sealed.start + sealed.len]);
                 self.relay = relay;
             }
             Err(error) => self.totals.drops.count(crate::turn::drop_reason(&error)),
         }
+    }
+
+    /// A multicast goes to all clients but the one it came from (`openvpn: multi.c`, `multi_bcast`).
+    fn spread(&mut self, now: Instant, from: Option<PeerRef>, packet: &[u8]) {
+        let peers = core::mem::take(&mut self.peers);
+        for &peer in peers.iter().filter(|peer| Some(**peer) != from) {
+            self.relay(now, peer, packet);
+        }
+        self.peers = peers;
     }
 
     /// Whether a packet for this peer need not be dropped; asked before it is sealed, because a packet id that is
@@ -444,7 +507,12 @@ impl Engine {
             };
             self.totals.traffic.device_read += len as u64;
             let Some(peer) = self.plane.lookup(&cell[HEADROOM..HEADROOM + len]) else {
-                self.totals.drops.count(DropReason::NoRoute);
+                if is_multicast(&cell[HEADROOM..HEADROOM + len]) {
+                    let packet = cell[HEADROOM..HEADROOM + len].to_vec();
+                    self.spread(now, None, &packet);
+                } else {
+                    self.totals.drops.count(DropReason::NoRoute);
+                }
                 continue;
             };
             if !self.streams.is_empty()
@@ -455,6 +523,7 @@ impl Engine {
                 continue;
             }
             match self.plane.seal(now, peer, &mut Slot::new(cell, HEADROOM, len)) {
+                Ok(_) if !leaves(self.faults.as_deref(), now) => {}
                 Ok(sealed) => match sealed.path {
                     Path::Stream(id) => {
                         let packet = &cell[sealed.start..sealed.start + sealed.len];
@@ -472,13 +541,29 @@ impl Engine {
     fn send_own(&mut self, now: Instant) {
         let mut own = [0; MAX_OWN_PACKET];
         while let Some(transmit) = self.plane.poll_transmit(now, &mut own) {
-            self.transmit(transmit.path, &own[..transmit.len]);
+            self.transmit(now, transmit.path, &own[..transmit.len]);
         }
     }
 
-    fn transmit(&mut self, path: Path, bytes: &[u8]) {
+    /// Random packets for all, if that is wanted and due.
+    fn flood(&mut self, now: Instant) {
+        let Some(faults) = &self.faults else { return };
+        let mut packet = core::mem::take(&mut self.faulty);
+        let copies = faults.packet_flood(now, self.mtu, &mut packet);
+        if copies > 0 {
+            let mut peers: Vec<PeerRef> = self.peers.iter().copied().collect();
+            peers.sort_unstable_by_key(|peer| (peer.id, peer.generation));
+            for peer in (0..copies).flat_map(|_| &peers) {
+                self.relay(now, *peer, &packet);
+            }
+        }
+        self.faulty = packet;
+    }
+
+    fn transmit(&mut self, now: Instant, path: Path, bytes: &[u8]) {
         match path {
-            Path::Stream(id) => self.write_stream(id, bytes),
+            Path::Stream(id) => self.write_stream(now, id, bytes),
+            Path::Datagram { .. } if !leaves(self.faults.as_deref(), now) => {}
             Path::Datagram { .. } => match self.sockets.send(path, bytes) {
                 Sent::Gone => self.totals.traffic.link_write += bytes.len() as u64,
                 Sent::Full => self.totals.full += 1,
@@ -486,7 +571,10 @@ impl Engine {
         }
     }
 
-    fn write_stream(&mut self, id: StreamId, bytes: &[u8]) {
+    fn write_stream(&mut self, now: Instant, id: StreamId, bytes: &[u8]) {
+        if !leaves(self.faults.as_deref(), now) {
+            return;
+        }
         if self.streams.write(id, bytes) {
             self.totals.traffic.link_write += bytes.len() as u64;
         } else {

@@ -39,6 +39,11 @@ impl<T> Mailbox<T> {
         self.wake();
     }
 
+    /// How many items wait.
+    pub(super) fn len(&self) -> usize {
+        lock(&self.items).len()
+    }
+
     /// From now on whoever sends wakes again.
     pub(super) fn rest(&self) {
         self.awake.store(false, Ordering::SeqCst);

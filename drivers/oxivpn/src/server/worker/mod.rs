@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A data packet is opened or sealed where it was read; nothing is allocated or locked for it. Control packets go
-//! into a buffer of fixed size, and are dropped and counted when it is full: their senders repeat them. Orders are
+//! into a buffer of fixed size, and are dropped and counted when it is full: their senders repeat them. Connections and
+//! reports that remote packets cause wait at their source while the control thread is behind with its news. Orders are
 //! carried out between batches and answered with [`Report::Applied`].
 
 mod engine;
@@ -20,6 +21,7 @@ mod tests;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -29,6 +31,7 @@ use oxivpn_net::tcp::Listener;
 use oxivpn_proto::{DropCounters, Order, PeerRef, Report, StreamId, report};
 
 use crate::client::Tun;
+use crate::gremlin::Faults;
 use crate::turn::Traffic;
 use engine::Engine;
 pub(super) use engine::stream_limits;
@@ -52,6 +55,8 @@ pub struct Setup {
     pub max_streams: usize,
     /// Data packets that wait for a slow connection.
     pub stream_queue: usize,
+    /// Faults on purpose.
+    pub faults: Option<Arc<Faults>>,
 }
 
 /// What a worker is told.
@@ -117,6 +122,8 @@ struct Shared {
     commands: Mailbox<Command>,
     news: Mailbox<News>,
     packets: Mutex<Packets>,
+    /// The worker has more to tell than the control thread has taken: it waits to be woken.
+    waits: AtomicBool,
 }
 
 /// The control thread's handle of a worker. Dropping it ends the thread.
@@ -135,6 +142,7 @@ impl Worker {
             commands: Mailbox::new(Box::new(move || drop(waker.wake()))),
             news: Mailbox::new(Box::new(wake)),
             packets: Mutex::new(Packets::new()),
+            waits: AtomicBool::new(false),
         });
         let engine = Engine::new(setup, poll, shared.clone())?;
         let thread = std::thread::Builder::new().name("packets".into()).spawn(move || {
@@ -160,6 +168,9 @@ impl Worker {
         self.shared.news.rest();
         core::mem::swap(&mut *lock(&self.shared.packets), packets);
         self.shared.news.take(news);
+        if self.shared.waits.swap(false, Ordering::SeqCst) {
+            self.shared.commands.wake();
+        }
     }
 
     /// Room for [`take`](Self::take).

@@ -106,11 +106,28 @@ struct Lab {
 
 impl Lab {
     fn new(sockets: Vec<UdpSocket>, listeners: Vec<Listener>, client_to_client: bool) -> Self {
+        Self::with_faults(sockets, listeners, client_to_client, None)
+    }
+
+    fn with_faults(
+        sockets: Vec<UdpSocket>,
+        listeners: Vec<Listener>,
+        client_to_client: bool,
+        faults: Option<Arc<Faults>>,
+    ) -> Self {
         let (near, device) = UnixDatagram::pair().unwrap();
         device.set_read_timeout(Some(PATIENCE)).unwrap();
         let own = vec![inner(1).into()];
-        let setup =
-            Setup { sockets, listeners, mtu: 1500, own, client_to_client, max_streams: 8, stream_queue: 4 };
+        let setup = Setup {
+            sockets,
+            listeners,
+            mtu: 1500,
+            own,
+            client_to_client,
+            max_streams: 8,
+            stream_queue: 4,
+            faults,
+        };
         let (tx, wakes) = channel();
         let worker = Worker::start(setup, move || _ = tx.send(())).unwrap();
         let tun = oxivpn_tun::Device::from_fd(OwnedFd::from(near)).unwrap();
@@ -292,6 +309,41 @@ fn clients_reach_each_other_without_the_device() {
 }
 
 #[test]
+fn multicast_goes_to_all_but_its_sender() {
+    let group = |mut packet: Vec<u8>| {
+        packet[16..20].copy_from_slice(&[224, 0, 0, 251]);
+        packet
+    };
+    for client_to_client in [false, true] {
+        let (socket, at) = udp();
+        let mut lab = Lab::new(vec![socket], Vec::new(), client_to_client);
+        let sockets = [plain(), plain(), plain()];
+        let mut clients = [0, 1, 2].map(|n| Client::new(n, Path::udp(0, at), DataFormat::V2));
+        for (n, socket) in sockets.iter().enumerate() {
+            lab.add(n as u32, Path::udp(0, socket.local_addr().unwrap()), DataFormat::V2);
+        }
+        let announced = group(packet(1, 0, 70));
+        lab.device.send(&announced).unwrap();
+        for (client, socket) in clients.iter_mut().zip(&sockets) {
+            assert_eq!(client.open(recv(socket)), announced);
+        }
+        let asked = group(packet(2, 0, 71));
+        sockets[0].send_to(&clients[0].seal(&asked), at).unwrap();
+        assert_eq!(lab.delivered(), asked);
+        // The next thing that each hears.
+        let last = group(packet(1, 0, 72));
+        lab.device.send(&last).unwrap();
+        assert_eq!(clients[0].open(recv(&sockets[0])), last, "it does not hear itself");
+        for n in [1, 2] {
+            if client_to_client {
+                assert_eq!(clients[n].open(recv(&sockets[n])), asked);
+            }
+            assert_eq!(clients[n].open(recv(&sockets[n])), last);
+        }
+    }
+}
+
+#[test]
 fn clients_on_connections_reach_each_other_and_their_sums_are_told() {
     let (listener, at) = listener();
     let mut lab = Lab::new(Vec::new(), vec![listener], true);
@@ -461,6 +513,23 @@ fn nonsense_ends_a_connection_and_too_many_are_refused() {
 }
 
 #[test]
+fn connections_wait_while_the_control_thread_is_behind() {
+    let (listener, at) = listener();
+    let mut lab = Lab::new(Vec::new(), vec![listener], false);
+    // Nobody takes the news of those that are refused, until the kernel's queue is full, too.
+    let mut taken = 0;
+    while taken < 20_000 && TcpStream::connect_timeout(&at, Duration::from_millis(200)).is_ok() {
+        taken += 1;
+    }
+    let waiting = lab.worker.shared.news.len();
+    assert!((4096..4096 + 2 * crate::turn::BATCH).contains(&waiting), "{waiting} of {taken}");
+    lab.look();
+    lab.news.clear();
+    // It goes on by itself.
+    lab.wait(|news| matches!(news, News::Refused(_)));
+}
+
+#[test]
 fn a_device_that_goes_away_is_told() {
     let (socket, _) = udp();
     let mut lab = Lab::new(vec![socket], Vec::new(), false);
@@ -474,4 +543,59 @@ fn a_device_that_goes_away_is_told() {
     assert_eq!(lab.device.send(&[0x45]).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     lab.worker.command(Command::Stop);
     lab.wait(|news| matches!(news, News::Ended));
+}
+
+#[test]
+fn faults_on_purpose_reach_datagrams_and_connections() {
+    let ((socket, at), (listener, tcp_at)) = (udp(), listener());
+    let faults = Faults::quiet(1536, 1);
+    let mut lab = Lab::with_faults(vec![socket], vec![listener], true, Some(faults.clone()));
+    let (one, mut two) = (plain(), TcpStream::connect(tcp_at).unwrap());
+    two.set_read_timeout(Some(PATIENCE)).unwrap();
+    let id = accepted(&mut lab);
+    let mut first = Client::new(0, Path::udp(0, at), DataFormat::V2);
+    let mut second = Client::new(1, Path::Stream(StreamId(0)), DataFormat::V2);
+    lab.add(0, Path::udp(0, one.local_addr().unwrap()), DataFormat::V2);
+    lab.add(1, Path::Stream(id), DataFormat::V2);
+    // Few at a time, so that the sockets lose none.
+    let total = 2000;
+    let mut through = 0;
+    for sent in (10..=total).step_by(10) {
+        (0..10).for_each(|_| _ = one.send_to(&first.seal(&packet(2, 3, 100)), at).unwrap());
+        let since = std::time::Instant::now();
+        while faults.counts().outgoing + faults.counts().incoming_dropped < sent {
+            assert!(since.elapsed() < PATIENCE, "after {sent}: {:?}", faults.counts());
+            std::thread::yield_now();
+        }
+        while through < faults.counts().outgoing - faults.counts().outgoing_dropped {
+            assert_eq!(second.open(read_frame(&mut two)), packet(2, 3, 100));
+            through += 1;
+        }
+    }
+    let counts = faults.counts();
+    assert_eq!((counts.incoming, counts.outgoing), (total, total - counts.incoming_dropped));
+    for count in [counts.incoming_dropped, counts.outgoing_dropped] {
+        assert!((total / 100..total / 25).contains(&count), "{counts:?}");
+    }
+}
+
+#[test]
+fn random_packets_for_all_clients() {
+    let (socket, at) = udp();
+    let faults = Faults::quiet(8, 1);
+    let mut lab = Lab::with_faults(vec![socket], Vec::new(), false, Some(faults));
+    let sockets = [plain(), plain()];
+    let mut clients = [0, 1].map(|number| Client::new(number, Path::udp(0, at), DataFormat::V2));
+    for (number, socket) in (0..).zip(&sockets) {
+        lab.add(number, Path::udp(0, socket.local_addr().unwrap()), DataFormat::V2);
+    }
+    // Authentic, whatever they are inside; and after a second once more.
+    for (client, socket) in clients.iter_mut().zip(&sockets) {
+        for _ in 0..20 {
+            let mut datagram = recv(socket);
+            assert_eq!(datagram.len(), client.seal(&packet(2, 1, 100)).len());
+            let opened = client.plane.open(Instant::ZERO, client.server, &mut datagram);
+            assert!(matches!(opened, Ok(_) | Err(DropReason::NotIp)), "{opened:?}");
+        }
+    }
 }

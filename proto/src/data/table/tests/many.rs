@@ -84,9 +84,9 @@ fn packets_between_clients_find_their_way() {
         (v6("fd00::1"), Forward::Device),
         (v4("192.0.2.1"), Forward::Device),
         (v4("10.8.0.11"), Forward::Device),
-        (v4("224.0.0.251"), Forward::Device),
+        (v4("224.0.0.251"), Forward::All),
         (v4("255.255.255.255"), Forward::Device),
-        (v6("ff02::fb"), Forward::Device),
+        (v6("ff02::fb"), Forward::All),
         (vec![0x45], Forward::Device),
     ] {
         assert_eq!(s.forward(peer(1), &packet), expected, "{packet:?}");
@@ -103,7 +103,7 @@ fn nobody_gets_what_is_the_servers_or_a_groups() {
     assert_eq!(s.lookup(&ip([1; 4], [10, 8, 0, 1])), None);
     assert_eq!(s.lookup(&ip6("::1", "fd00::1")), None);
     assert_eq!(s.forward(peer(2), &ip([10, 8, 0, 12], [10, 8, 0, 1])), Forward::Device);
-    assert_eq!(s.forward(peer(2), &ip([10, 8, 0, 12], [224, 0, 0, 1])), Forward::Device);
+    assert_eq!(s.forward(peer(2), &ip([10, 8, 0, 12], [224, 0, 0, 1])), Forward::All);
     assert_eq!(s.forward(peer(2), &ip([10, 8, 0, 12], [9; 4])), Forward::Peer(peer(1)));
     let mut c = client_of(1);
     assert_eq!(comes_from(&mut s, &mut c, 5001, &ip([10, 8, 0, 1], [9; 4])), Err(DropReason::InnerSource));
@@ -237,6 +237,27 @@ fn news_of_ten_thousand_peers_stay_bounded() {
     let packet = seal(&mut clients[9_999], peer(0), &inner::PING);
     assert!(open(&mut s, from(9_999, 4), &packet).is_ok());
     assert_eq!(reports(&mut s), [Report::Floated { peer: peer(9_999), to: from(9_999, 4) }]);
+}
+
+#[test]
+fn whoever_moves_with_each_packet_is_told_now_and_then() {
+    let mut s = Table::new();
+    add(&mut s, peer(0), udp(1), DataParams { float: true, ..params(v2(0), false) });
+    install(&mut s, peer(0), KEY, data(0, TlsRole::Server, KeyLimits::default()));
+    let mut client = client_of_block_0(0);
+    let mut moves = Vec::new();
+    for n in 0..1000_u64 {
+        let (now, port) = (NOW + Duration::from_millis(n), 1 + (n % 2) as u16);
+        let mut packet = seal(&mut client, peer(0), &inner::PING);
+        assert!(s.open(now, udp(port), &mut packet).is_ok());
+        for report in reports(&mut s) {
+            if let Report::Floated { peer, to } = report {
+                moves.push(to);
+                s.apply(now, Directive::MovePeer { peer, path: to });
+            }
+        }
+    }
+    assert_eq!(moves.len(), 4);
 }
 
 fn client_of_block_0(id: u32) -> Table {

@@ -89,10 +89,10 @@ fn a_verdict_put_off_before_the_exchange_ends_has_its_whole_time() {
     let end = net.now + secs(2);
     while net.open.is_empty() && net.step(end) {}
     let (ticket, _) = net.open.pop().unwrap();
-    net.server.node.defer_login(net.now, &ticket, secs(100), "");
+    net.at_server(|node, now| node.defer_login(now, &ticket, secs(100), ""));
     net.run(secs(90));
     assert_eq!(net.server.closed(), [&CloseCause::Local; 0]);
-    net.server.node.answer_login(net.now, ticket, Verdict::Accept);
+    net.at_server(|node, now| node.answer_login(now, ticket, Verdict::Accept));
     net.drain();
     assert!(net.up(1, secs(6)), "{:?}", net.clients[&1].events);
 }
@@ -101,23 +101,38 @@ fn a_verdict_put_off_before_the_exchange_ends_has_its_whole_time() {
 fn attempts_at_a_peer_are_bounded_and_keep_nobody_out() {
     let config = |role| {
         let channel = config(WrapConfig::None).channel;
-        Arc::new(PeerConfig { channel, tls_crypt_v2: None, role, remote: None })
+        PeerConfig { channel, tls_crypt_v2: None, role, remote: None }
     };
     let mut net = Net::silent(3);
-    net.server.node.listen_peer(config(TlsRole::Server));
-    let join = |net: &mut Net, number: u16| {
-        let mut host = Host::new(number as u8, net.now, PATH);
-        host.session = Some(host.node.connect_peer(net.now, PATH, config(TlsRole::Client)).unwrap());
-        net.clients.insert(number, host);
-        net.drain();
-    };
-    for number in 1..=MAX_PEER_SESSIONS as u16 + 10 {
-        join(&mut net, number);
+    net.server.node.listen_peer(Arc::new(config(TlsRole::Server)));
+    for number in 1..=MAX_PEER_SESSIONS as u8 + 10 {
+        net.join_peer(number, config(TlsRole::Client));
         net.run(Duration::from_millis(35));
         net.clients.clear();
     }
     assert_eq!(net.server.node.sessions(), MAX_PEER_SESSIONS);
     assert_eq!(net.server.node.drops().get(DropReason::Full), 10);
-    join(&mut net, 200);
+    net.join_peer(200, config(TlsRole::Client));
     assert!(net.up(200, secs(2)));
+}
+
+#[test]
+fn nobody_lures_a_client_that_is_up_into_beginning_anew() {
+    let (server, client) = pairs().remove(0);
+    let mut net = Net::new(server, 5);
+    net.join(1, client.clone(), None);
+    assert!(net.up(1, secs(1)));
+    let path = net.address(1, 0);
+    for n in 1..=50_u8 {
+        let mut reset = vec![7 << 3, n, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0];
+        net.deliver(path, true, &mut reset);
+        let mut out = [0; MAX_CONTROL_DATAGRAM];
+        assert!(net.at_server(|node, now| node.poll_transmit(now, &mut out)).is_none(), "packet {n}");
+    }
+    assert_eq!(net.server.node.drops().get(DropReason::UnderWay), 50);
+    // The client itself asks again.
+    net.restart(1, client, None);
+    assert!(net.up(1, secs(4)), "{:?}", net.server.node.drops());
+    net.run(secs(1));
+    net.assert_alive(1, "anew");
 }

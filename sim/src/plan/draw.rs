@@ -1,0 +1,234 @@
+//! Drawing a plan: each seed switches some features on and others off, so that rare pairs of them meet.
+
+use core::time::Duration;
+
+use oxivpn_proto::config::cipher::DataCipher;
+
+use super::{Cast, Fault, Item, Mishap, Plan, Shape, WrapKind, size};
+use crate::link::Bursts;
+use crate::machine::PlaneKind;
+use crate::nat::NatKind;
+use crate::pipe::PipeFaults;
+use crate::seed::{Branch, Draws, Purpose, Rate, SeedTree};
+use crate::tls::Kind as TlsKind;
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Seeds of one plan's parts, each of its own, so that one more draw in one part leaves the others.
+struct Sheet {
+    seeds: SeedTree,
+}
+
+impl Sheet {
+    fn draws(&self, part: u32, number: u64) -> Draws {
+        self.seeds.draws(Purpose::Which, part, number)
+    }
+}
+
+pub(super) fn draw(seed: u64) -> Plan {
+    let sheet = Sheet { seeds: SeedTree::new(seed).branch(Branch::Plan, 0) };
+    let shape = shape(&sheet);
+    let mut items = Vec::new();
+    lines(&sheet, &shape, &mut items);
+    events(&sheet, &shape, &mut items);
+    traffic(&sheet, &shape, &mut items);
+    if sheet.draws(40, 0).hit(Rate::percent(20)) && matches!(shape.cast, Cast::Server { .. }) {
+        items.push(Item::Stranger);
+    }
+    Plan { seed, shape, items }
+}
+
+fn shape(sheet: &Sheet) -> Shape {
+    let mut draws = sheet.draws(0, 0);
+    let cast = match draws.below(3) {
+        0 => Cast::Pair,
+        _ => Cast::Server { clients: draws.between(1, 4) as u16 },
+    };
+    let wraps = [WrapKind::None, WrapKind::TlsAuth, WrapKind::TlsCrypt, WrapKind::TlsCryptV2];
+    let wrap = *draws.pick(&wraps);
+    let mut draws = sheet.draws(1, 0);
+    let tls = if draws.hit(Rate::percent(8)) { TlsKind::Rustls } else { TlsKind::Fake };
+    let stream = draws.hit(Rate::percent(20));
+    let all = [DataCipher::Aes256Gcm, DataCipher::Aes128Gcm, DataCipher::ChaCha20Poly1305];
+    let ciphers = match draws.below(4) {
+        0 => all.to_vec(),
+        n => vec![all[n as usize - 1]],
+    };
+    let mut plane =
+        || if draws.hit(Rate::percent(60)) { PlaneKind::Local } else { *draws.pick(&PlaneKind::ALL) };
+    let planes = [plane(), plane()];
+    let mut draws = sheet.draws(2, 0);
+    let renegs = [secs(10), secs(10), secs(15), secs(25), secs(3600), Duration::ZERO];
+    let reneg = [*draws.pick(&renegs), *draws.pick(&renegs)];
+    let reneg_packets = if draws.hit(Rate::percent(10)) { draws.between(50, 400) } else { 0 };
+    let hand_window = *draws.pick(&[secs(8), secs(15), secs(30), secs(60)]);
+    let tran_window = *draws.pick(&[secs(20), secs(60), secs(3600)]);
+    let ping = *draws.pick(&[secs(2), secs(5)]);
+    let ping_restart = *draws.pick(&[secs(15), secs(20), secs(30)]);
+    let mut draws = sheet.draws(3, 0);
+    let mut some = |percent| draws.hit(Rate::percent(percent));
+    let (login, slow, token, client_to_client) = (some(30), some(30), some(40), some(40));
+    let (duplicate_cn, fresh_sockets, exit_notify) = (some(10), some(70), some(40));
+    let spare_data = !stream && some(25);
+    let delay = *draws.pick(&[Duration::ZERO, millis(1), millis(10), millis(40), millis(150)]);
+    Shape {
+        cast,
+        wrap,
+        tls,
+        stream,
+        ciphers,
+        planes,
+        reneg,
+        reneg_packets,
+        hand_window,
+        tran_window,
+        ping,
+        ping_restart,
+        login,
+        login_delay: if slow { millis(3000) } else { Duration::ZERO },
+        token: login && token,
+        client_to_client,
+        duplicate_cn,
+        fresh_sockets,
+        exit_notify,
+        delay,
+        faulty: secs(sheet.draws(4, 0).between(40, 160)),
+        spare_data,
+    }
+}
+
+fn lines(sheet: &Sheet, shape: &Shape, items: &mut Vec<Item>) {
+    let mut draws = sheet.draws(10, 0);
+    // How bad it is in all: some worlds are nearly healthy, which is where quiet bugs show.
+    let badness = *draws.pick(&[0, 1, 1, 2, 2, 3]);
+    for site in 0..size(shape) {
+        for up in [false, true] {
+            let line = u32::from(site) * 2 + u32::from(up);
+            for (number, fault) in faults(&sheet.draws(11, line.into()), badness).into_iter().enumerate() {
+                if !sheet.draws(12 + line, number as u64).hit(Rate::percent(25)) {
+                    continue;
+                }
+                items.push(Item::Line { site, up, fault });
+            }
+        }
+    }
+    for site in 1..size(shape) {
+        let mut draws = sheet.draws(100, site.into());
+        if draws.hit(Rate::percent(50)) {
+            items.push(Item::Nat { site, kind: *draws.pick(&NatKind::ALL) });
+        }
+    }
+    if shape.stream && sheet.draws(101, 0).hit(Rate::percent(70)) {
+        let mut draws = sheet.draws(102, 0);
+        let faults = PipeFaults {
+            delay: shape.delay,
+            jitter: millis(draws.below(50)),
+            chunks: Rate::percent(draws.between(5, 100) as u32),
+            buffer: draws.between(2000, 60_000) as usize,
+            stall: Rate::millionths(draws.between(100, 10_000) as u32),
+            stall_for: millis(draws.between(100, 8000)),
+            reset: Rate::millionths(draws.below(300) as u32),
+            ..PipeFaults::NONE
+        };
+        items.push(Item::Streams(faults));
+    }
+}
+
+/// One of each fault, of a strength that goes with `badness`.
+fn faults(draws: &Draws, badness: u32) -> Vec<Fault> {
+    if badness == 0 {
+        return Vec::new();
+    }
+    let mut draws = draws.clone();
+    let mut upto =
+        |percent: u64| Rate::millionths(draws.between(1000, percent * 10_000 * u64::from(badness)) as u32);
+    let (loss, copies, hold, flip, cut, again) = (upto(8), upto(5), upto(8), upto(4), upto(3), upto(4));
+    let bursts =
+        Bursts { worsen: upto(1), recover: Rate::percent(10), good: Rate::NEVER, bad: Rate::percent(80) };
+    vec![
+        Fault::Loss(loss),
+        Fault::Bursts(bursts),
+        Fault::Duplication(copies),
+        Fault::Reordering(hold, millis(draws.between(1, 400) * u64::from(badness))),
+        Fault::Corruption(flip, draws.between(1, 8) as u8),
+        Fault::Truncation(cut),
+        Fault::Replay(again, secs(draws.between(1, 60))),
+        Fault::Jitter(millis(draws.between(1, 60))),
+        Fault::Slow(draws.between(200, 20_000) * 1000, draws.between(3000, 60_000) as usize),
+    ]
+}
+
+fn events(sheet: &Sheet, shape: &Shape, items: &mut Vec<Item>) {
+    let machines = size(shape);
+    let count = sheet.draws(200, 0).below(4);
+    for number in 0..count {
+        let mut draws = sheet.draws(201, number);
+        let at = draws.time(secs(5), shape.faulty);
+        let who = draws.below(machines.into()) as u16;
+        let caller = 1 + draws.below(u64::from(machines) - 1) as u16;
+        let short = millis(draws.between(100, 40_000));
+        let what = match draws.below(10) {
+            0 | 1 => Mishap::Crash(who, short),
+            2 => Mishap::Sleep(who, short),
+            3 => Mishap::Skew(who, draws.between(0, 7200) as i64 - 3600),
+            4 => Mishap::Rebind(caller),
+            5 => Mishap::Renumber(caller),
+            6 if shape.stream => Mishap::BreakStreams(who),
+            6 | 7 => Mishap::Renegotiate(who),
+            8 => Mishap::Leave(caller),
+            _ => {
+                let fault = if draws.hit(Rate::percent(70)) { Fault::BlackHole } else { Fault::Mtu(600) };
+                items.push(Item::Spell {
+                    site: who,
+                    up: draws.hit(Rate::percent(50)),
+                    fault,
+                    at,
+                    lasts: short,
+                });
+                continue;
+            }
+        };
+        items.push(Item::Event { at, what });
+    }
+}
+
+fn traffic(sheet: &Sheet, shape: &Shape, items: &mut Vec<Item>) {
+    let machines = size(shape);
+    for caller in 1..machines {
+        for (direction, (from, to)) in [(caller, 0), (0, caller)].into_iter().enumerate() {
+            let mut draws = sheet.draws(300 + direction as u32, caller.into());
+            let every = millis(draws.between(80, 1500));
+            let largest = *draws.pick(&[60, 500, 1200, 1400]);
+            let ask = draws.hit(Rate::percent(50));
+            items.push(Item::Traffic { from, to, every, size: (40, largest), ask, forged: false });
+        }
+        let mut draws = sheet.draws(302, caller.into());
+        if draws.hit(Rate::percent(10)) && matches!(shape.cast, Cast::Server { .. }) {
+            items.push(Item::Traffic {
+                from: caller,
+                to: 0,
+                every: secs(1),
+                size: (40, 200),
+                ask: true,
+                forged: true,
+            });
+        }
+        let other = 1 + draws.below(u64::from(machines) - 1) as u16;
+        if other != caller && shape.client_to_client {
+            items.push(Item::Traffic {
+                from: caller,
+                to: other,
+                every: millis(700),
+                size: (40, 900),
+                ask: true,
+                forged: false,
+            });
+        }
+    }
+}
