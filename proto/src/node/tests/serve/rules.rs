@@ -33,7 +33,7 @@ fn a_client_that_takes_no_push_update_is_sent_none() {
     net.join(1, client, None);
     assert!(net.up(1, secs(1)));
     let session = net.server.session.unwrap();
-    assert!(!net.server.node.push_update(net.now, session, &["ping 3".into()]));
+    assert!(!net.at_server(|node, now| node.push_update(now, session, &["ping 3".into()])));
     net.run(secs(1));
     assert_eq!(net.server.count("Pushed"), 1, "the PUSH_REPLY");
 }
@@ -46,8 +46,7 @@ fn a_client_that_leaves_says_so_on_the_control_channel() {
     net.join(1, client, None);
     assert!(net.up(1, secs(1)));
     net.run(secs(1));
-    let host = net.clients.get_mut(&1).unwrap();
-    host.node.close(net.now, host.session.unwrap());
+    net.at_client(1, Node::close);
     net.drain();
     net.run(Duration::from_millis(100));
     assert_eq!(net.server.closed(), [&CloseCause::PeerExit]);
@@ -64,11 +63,11 @@ fn answers_to_a_challenge_are_heard_eight_times() {
     net.policy.verdict = |_| None;
     net.join(1, client, login("ann", "x"));
     let (ticket, _) = asked(&mut net);
-    net.server.node.defer_login(net.now, &ticket, secs(30), "CR_TEXT:R,E:code");
+    net.at_server(|node, now| node.defer_login(now, &ticket, secs(30), "CR_TEXT:R,E:code"));
     net.run(secs(1));
     let answer = |net: &mut Net, text: &str| {
-        let host = net.clients.get_mut(&1).unwrap();
-        host.node.send_message(net.now, host.session.unwrap(), &format!("CR_RESPONSE,{text}"));
+        let message = format!("CR_RESPONSE,{text}");
+        net.at_client(1, |node, now, session| node.send_message(now, session, &message));
         net.drain();
         net.run(Duration::from_millis(500));
     };
@@ -82,7 +81,7 @@ fn answers_to_a_challenge_are_heard_eight_times() {
     });
     assert_eq!(first, Some("code 1"));
     assert_eq!(net.server.node.drops().get(DropReason::ControlMessage), 2);
-    net.server.node.answer_login(net.now, ticket, Verdict::Accept);
+    net.at_server(|node, now| node.answer_login(now, ticket, Verdict::Accept));
     net.drain();
     assert!(net.up(1, secs(2)));
     answer(&mut net, "too late");
@@ -115,12 +114,11 @@ fn peers_use_epochs_if_both_know_them() {
             Arc::new(PeerConfig { channel, tls_crypt_v2: None, role, remote: None })
         };
         let mut net = Net::silent(3);
-        net.server = Host::with(4, net.now, PATH, capabilities(here));
+        net.net = net::Net::new(4, capabilities(here), Duration::ZERO, PATH);
         net.server.node.listen_peer(peer(TlsRole::Server));
-        let mut host = Host::with(5, net.now, PATH, capabilities(there));
-        host.session = Some(host.node.connect_peer(net.now, PATH, peer(TlsRole::Client)).unwrap());
-        net.clients.insert(1, host);
-        net.drain();
+        net.seat(1, 5, capabilities(there), |node, now| {
+            node.connect_peer(now, PATH, peer(TlsRole::Client)).unwrap()
+        });
         assert!(net.up(1, secs(2)));
         net.run(secs(1));
         let summaries: Vec<&str> = net
@@ -167,8 +165,8 @@ fn a_client_that_takes_push_update_is_sent_it() {
     net.join(1, client, None);
     assert!(net.up(1, secs(1)));
     let session = net.server.session.unwrap();
-    assert!(!net.server.node.push_update(net.now, session, &["x".repeat(1000)]), "too long");
-    assert!(net.server.node.push_update(net.now, session, &["ping 3".into()]));
+    assert!(!net.at_server(|node, now| node.push_update(now, session, &["x".repeat(1000)])), "too long");
+    assert!(net.at_server(|node, now| node.push_update(now, session, &["ping 3".into()])));
     net.drain();
     net.run(secs(1));
     let mut pushed = net.server.events.iter().filter_map(|event| match event {
@@ -190,11 +188,11 @@ fn a_lame_session_is_dismissed_without_a_word() {
     net.run(secs(15));
     net.faults = Faults { drop: 100, control_only: true, ..Faults::default() };
     let session = net.server.session.unwrap();
-    net.server.node.renegotiate(net.now, session);
+    net.at_server(|node, now| node.renegotiate(now, session));
     net.drain();
     net.run(secs(70));
     assert!(net.server.closed().is_empty());
-    net.server.node.dismiss(net.now, session, "RESTART");
+    net.at_server(|node, now| node.dismiss(now, session, "RESTART"));
     net.drain();
     assert_eq!(net.server.closed().len(), 1, "{:?}", net.server.closed());
 }
@@ -207,10 +205,7 @@ fn an_attempt_that_just_began_stays_at_an_old_server_too() {
     net.run(secs(1000));
     net.join(1, client.clone(), None);
     net.run(Duration::from_millis(35));
-    let mut again = Host::new(222, net.now, PATH);
-    again.session = Some(again.node.connect(net.now, PATH, Arc::new(client), None).unwrap());
-    net.clients.insert(1, again);
-    net.drain();
+    net.restart(1, client, None);
     net.run(Duration::from_millis(500));
     assert!(net.server.node.drops().get(DropReason::UnderWay) > 0);
     assert!(net.server.closed().is_empty(), "{:?}", net.server.closed());
@@ -229,12 +224,12 @@ fn a_key_that_was_granted_late_is_used_in_the_end() {
     assert!(net.up(1, secs(1)));
     net.policy.verdict = |_| None;
     let session = net.server.session.unwrap();
-    net.server.node.renegotiate(net.now, session);
+    net.at_server(|node, now| node.renegotiate(now, session));
     net.drain();
     net.run(secs(20));
     let (ticket, _) = asked(&mut net);
     assert_eq!(net.server.count("Rekeyed"), 0);
-    net.server.node.answer_login(net.now, ticket, Verdict::Accept);
+    net.at_server(|node, now| node.answer_login(now, ticket, Verdict::Accept));
     net.drain();
     net.run(secs(5));
     assert_eq!(net.server.count("Rekeyed"), 0, "the client may not have it yet");
