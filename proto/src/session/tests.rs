@@ -145,7 +145,7 @@ fn a_certificate_or_a_name_tells_who_somebody_is() {
 }
 
 /// `remote` at the TLS server's end says where the peer is; with `float` it may come from anywhere
-/// (`openvpn: socket.c`, `link_socket_read_verify`).
+/// (`openvpn: socket.h`, `link_socket_verify_incoming_addr`).
 #[test]
 fn a_peer_comes_from_its_remote_unless_it_may_float() {
     let [remote, other] = [1, 2].map(|n| SocketAddr::from(([192, 0, 2, n], 1194)));

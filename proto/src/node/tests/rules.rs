@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::keys::method2::{ServerMessage, ServerSource};
-use crate::limits::MAX_TLS_PLAINTEXT;
 use crate::wire::ack::AckList;
 use crate::wire::control::ControlBody;
 use crate::wire::ids::{KeyId, MessageId, SessionId};
@@ -159,8 +158,7 @@ fn waiting_for_a_verdict_has_an_end() {
     }
 }
 
-/// TLS keeps no borders: a key method 2 message may come in several records, up to the size of one
-/// (`openvpn: ssl.c`, `TLS_CHANNEL_BUF_SIZE`).
+/// TLS keeps no borders: a key method 2 message may come in several records.
 #[test]
 fn a_key_method_message_may_come_in_parts() {
     let source = ServerSource { random1: Zeroizing::new([7; 32]), random2: Zeroizing::new([7; 32]) };
@@ -176,12 +174,6 @@ fn a_key_method_message_may_come_in_parts() {
         world.drain();
         assert!(world.run_until_up(secs(2)), "{at}: {:?}", world.events);
     }
-    let mut world = World::new(config(WrapConfig::None));
-    // A length of options that is never reached.
-    let endless = [&whole[..69], &[0xff, 0xff], &vec![b'x'; MAX_TLS_PLAINTEXT - 71]].concat();
-    world.server.hello = Some(endless);
-    world.run(secs(2));
-    assert!(matches!(world.causes()[..], [CloseCause::Protocol(_)]), "{:?}", world.causes());
 }
 
 /// Until the next key is in use, what comes under the one before is still heard: the server may not know yet

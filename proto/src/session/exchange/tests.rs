@@ -80,7 +80,7 @@ fn both_sides_derive_the_key_block_of_the_prf() {
     assert!(client.derive_prf(local, remote).is_none(), "the secrets are gone");
 }
 
-/// TLS keeps no borders: the client's message may come in several records, up to the size of one.
+/// TLS keeps no borders: the client's message may come in several records.
 #[test]
 fn a_client_may_say_its_message_in_parts() {
     for at in [1, 5, 117] {
@@ -94,51 +94,5 @@ fn a_client_may_say_its_message_in_parts() {
             assert_eq!(server.state(), state, "{at}");
         }
         assert_eq!(server.hello().map(|hello| hello.peer_info.as_str()), Some("A=1\n"));
-    }
-    let (mut client, mut server) = pair();
-    let message = client.greeting.take().unwrap();
-    while carry(&mut client, &mut server) | carry(&mut server, &mut client) {}
-    // A length of options that is never reached.
-    let endless = [&message[..117], &[0xff, 0xff], &vec![b'x'; MAX_TLS_PLAINTEXT - 119]].concat();
-    server.tls = Box::new(Said(Some(endless)));
-    assert!(matches!(server.advance(NOW, SIZES), Err(Failure::Protocol(_))));
-}
-
-/// A session that is done with its handshake and has one record to read.
-struct Said(Option<Vec<u8>>);
-
-impl TlsSession for Said {
-    fn feed(&mut self, _: &[u8]) -> Result<(), TlsFailure> {
-        Ok(())
-    }
-
-    fn drain(&mut self, _: &mut Vec<u8>) -> usize {
-        0
-    }
-
-    fn read_record(&mut self, out: &mut Zeroizing<Vec<u8>>) -> bool {
-        let Some(record) = self.0.take() else { return false };
-        out.extend_from_slice(&record);
-        true
-    }
-
-    fn write_record(&mut self, _: &[u8]) -> Result<(), TlsFailure> {
-        Ok(())
-    }
-
-    fn export(&mut self, _: &str, _: &mut [u8]) -> Result<(), TlsFailure> {
-        Ok(())
-    }
-
-    fn peer(&self) -> Option<crate::tls::PeerIdentity> {
-        None
-    }
-
-    fn phase(&self) -> TlsPhase {
-        TlsPhase::Ready
-    }
-
-    fn description(&self) -> Option<String> {
-        None
     }
 }

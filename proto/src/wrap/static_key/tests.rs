@@ -97,7 +97,7 @@ fn digest_names() {
     }
 }
 
-/// What dynamic tls-crypt does with the static key (`openvpn: crypto.c`, `xor_key2`).
+/// What dynamic tls-crypt does with the static key (`openvpn: tls_crypt.c`, `xor_key2`).
 #[test]
 fn keys_combine_by_exclusive_or() {
     let key = StaticKey::from_slice(&core::array::from_fn(|i| i as u8));

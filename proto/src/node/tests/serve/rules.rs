@@ -237,3 +237,22 @@ fn a_key_that_was_granted_late_is_used_in_the_end() {
     assert_eq!(net.server.count("Rekeyed"), 1);
     net.assert_alive(1, "under the new key");
 }
+
+/// No key is used and no tunnel comes up before the verdict (`openvpn: ssl.c`, `tls_select_encryption_key`;
+/// `multi.c`, `multi_client_connect_late_setup`).
+#[test]
+fn nobody_is_in_before_the_verdict() {
+    let (mut server, client) = pairs().remove(2);
+    server.login = LoginPolicy::Required;
+    server.ask_login = true;
+    let mut net = Net::new(server, 5);
+    net.policy.verdict = |_| None;
+    net.join(1, client, login("ann", "x"));
+    let (ticket, _) = asked(&mut net);
+    net.run(secs(20));
+    assert_eq!((net.server.count("Established"), net.server.count("Pushed")), (0, 0));
+    assert!(net.clients[&1].peer.is_none());
+    net.at_server(|node, now| node.answer_login(now, ticket, Verdict::Accept));
+    net.drain();
+    assert!(net.up(1, secs(2)));
+}
