@@ -62,6 +62,8 @@ pub struct Link<T = ()> {
     seeds: SeedTree,
     index: u32,
     counters: Counters,
+    /// Number of the next packet.
+    next: u64,
     /// By arrival and entry.
     flight: BTreeMap<(Instant, u64), Flying<T>>,
     entries: u64,
@@ -93,6 +95,7 @@ impl<T: Clone> Link<T> {
             seeds: seeds.clone(),
             index,
             counters: Counters::default(),
+            next: 0,
             flight: BTreeMap::new(),
             entries: 0,
             free: Instant::ZERO,
@@ -114,6 +117,13 @@ impl<T: Clone> Link<T> {
         }
     }
 
+    /// Counts packets from zero again: what happens to the next one is what happened to the first. For comparing
+    /// transfers that come after different beginnings.
+    pub const fn rewind(&mut self) {
+        (self.next, self.frontier) = (0, 0);
+        self.bad = false;
+    }
+
     /// What the link does now.
     pub const fn faults(&self) -> &Faults {
         &self.faults
@@ -121,7 +131,8 @@ impl<T: Clone> Link<T> {
 
     /// Takes a packet.
     pub fn send(&mut self, now: Instant, bytes: Vec<u8>, tag: T) {
-        let number = self.counters.sent;
+        let number = self.next;
+        self.next += 1;
         self.counters.sent += 1;
         // Drawn for each packet, also for one that vanishes anyway: the fate of later ones depends on it.
         let burst = self.burst(number);

@@ -6,9 +6,8 @@ use core::time::Duration;
 use oxivpn_proto::config::cipher::DataCipher;
 use oxivpn_proto::gremlin::Mask;
 
-use crate::machine::PlaneKind;
 use crate::nat::NatKind;
-use crate::plan::{Built, Cast, Fault, Item, Plan, Shape, WrapKind, build};
+use crate::plan::{Built, Cast, Fault, Item, Plan, Shape, build};
 use crate::seed::Rate;
 use crate::storm;
 use crate::tls::Kind as TlsKind;
@@ -44,27 +43,11 @@ pub struct Night {
 fn shape(cast: Cast) -> Shape {
     Shape {
         cast,
-        wrap: WrapKind::TlsCrypt,
         tls: TlsKind::Rustls,
-        stream: false,
         ciphers: vec![DataCipher::Aes256Gcm, DataCipher::ChaCha20Poly1305],
-        planes: [PlaneKind::Local; 2],
         reneg: [10 * SECOND, 3600 * SECOND],
-        reneg_packets: 0,
-        hand_window: 60 * SECOND,
-        tran_window: 3600 * SECOND,
         ping: 5 * SECOND,
-        ping_restart: 60 * SECOND,
-        login: false,
-        login_delay: Duration::ZERO,
-        token: false,
-        client_to_client: false,
-        duplicate_cn: false,
-        fresh_sockets: true,
-        exit_notify: false,
-        delay: Duration::from_millis(20),
-        faulty: Duration::ZERO,
-        spare_data: false,
+        ..Shape::default()
     }
 }
 

@@ -29,25 +29,14 @@ pub struct Probe {
 impl Probe {
     /// The packet, `size` bytes long, at least [`MIN_PROBE`].
     pub fn build(&self, size: usize) -> Vec<u8> {
-        let mut packet = vec![0; size.max(MIN_PROBE)];
-        let len = packet.len();
-        let mut header = Ipv4Packet::new_unchecked(&mut packet[..]);
-        header.set_version(4);
-        header.set_header_len(HEADER as u8);
-        header.set_total_len(len as u16);
-        header.set_hop_limit(64);
-        header.set_next_header(IpProtocol::Unknown(253));
-        header.set_src_addr(self.from);
-        header.set_dst_addr(self.to);
-        header.fill_checksum();
-        let payload = &mut packet[HEADER..];
+        let mut payload = vec![0; size.max(MIN_PROBE) - HEADER];
         payload[..8].copy_from_slice(&MAGIC);
         payload[8..16].copy_from_slice(&self.number.to_be_bytes());
         payload[16] = u8::from(self.ask);
         for (at, byte) in payload[FIELDS..].iter_mut().enumerate() {
             *byte = filler(self.number, at);
         }
-        packet
+        packet(self.from, self.to, &payload)
     }
 
     /// Reads a packet: `None` if it is no probe, an error if it is one that was changed.
@@ -65,6 +54,31 @@ impl Probe {
         let (from, to) = (header.src_addr(), header.dst_addr());
         Some(Ok(Self { number, from, to, ask: payload[16] != 0 }))
     }
+}
+
+/// An IPv4 packet of protocol 253 with this payload, at most 65,515 bytes. For protocols of your own; a payload that
+/// begins like a [`Probe`] is taken for one.
+pub fn packet(from: Ipv4Addr, to: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0; HEADER];
+    packet.extend_from_slice(payload);
+    let len = packet.len();
+    let mut header = Ipv4Packet::new_unchecked(&mut packet[..]);
+    header.set_version(4);
+    header.set_header_len(HEADER as u8);
+    header.set_total_len(len as u16);
+    header.set_hop_limit(64);
+    header.set_next_header(IpProtocol::Unknown(253));
+    header.set_src_addr(from);
+    header.set_dst_addr(to);
+    header.fill_checksum();
+    packet
+}
+
+/// Source, destination and payload of an IPv4 packet made by [`packet`].
+pub fn payload(packet: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr, &[u8])> {
+    let header = Ipv4Packet::new_checked(packet).ok()?;
+    let whole = header.verify_checksum() && header.next_header() == IpProtocol::Unknown(253);
+    whole.then(|| (header.src_addr(), header.dst_addr(), header.payload()))
 }
 
 /// The IPv4 address, if it is one.

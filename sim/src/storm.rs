@@ -115,6 +115,11 @@ fn judge(built: &mut Built, plan: &Plan) {
     if !world.run_for(rest) {
         return;
     }
+    // With a healthy network for so long a transfer gets done, however often its connection broke before.
+    if let Some(late) = world.transfers().iter().find(|transfer| !transfer.done) {
+        let what = format!("its transfer to machine {} is not through, try {}", late.to.0, late.tries);
+        return world.violate(Some(late.from), what);
+    }
     let sessions = world.machine(*hub).sessions();
     let most = if plan.shape.duplicate_cn { 3 * crowd } else { 2 * crowd };
     if sessions > most {

@@ -126,6 +126,9 @@ fn schedule(world: &mut World, plan: &Plan) {
                 let (from, to) = (MachineId(from), MachineId(to));
                 world.add_flow(Flow { from, to, every, size, ask, forged, until: end });
             }
+            Item::Transfer { from, to, at, bytes } => {
+                world.add_transfer(start + at, (MachineId(from), MachineId(to)), bytes);
+            }
             Item::Line { .. } | Item::Nat { .. } | Item::Streams(_) | Item::Stranger => {}
         }
     }

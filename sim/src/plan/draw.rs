@@ -5,6 +5,7 @@ use core::time::Duration;
 use oxivpn_proto::config::cipher::DataCipher;
 
 use super::{Cast, Fault, Item, Mishap, Plan, Shape, WrapKind, size};
+use crate::host::Transfer;
 use crate::link::Bursts;
 use crate::machine::PlaneKind;
 use crate::nat::NatKind;
@@ -38,6 +39,7 @@ pub(super) fn draw(seed: u64) -> Plan {
     lines(&sheet, &shape, &mut items);
     events(&sheet, &shape, &mut items);
     traffic(&sheet, &shape, &mut items);
+    transfers(&sheet, &shape, &mut items);
     if sheet.draws(40, 0).hit(Rate::percent(20)) && matches!(shape.cast, Cast::Server { .. }) {
         items.push(Item::Stranger);
     }
@@ -230,5 +232,21 @@ fn traffic(sheet: &Sheet, shape: &Shape, items: &mut Vec<Item>) {
                 forged: false,
             });
         }
+    }
+}
+
+fn transfers(sheet: &Sheet, shape: &Shape, items: &mut Vec<Item>) {
+    let mut draws = sheet.draws(500, 0);
+    if !draws.hit(Rate::percent(25)) {
+        return;
+    }
+    for number in 0..draws.between(1, 2) {
+        let mut draws = sheet.draws(501, number);
+        let caller = 1 + draws.below(u64::from(size(shape)) - 1) as u16;
+        let (from, to) = if draws.hit(Rate::percent(70)) { (caller, 0) } else { (0, caller) };
+        let at = draws.time(Duration::ZERO, shape.faulty);
+        let mut amount = || if draws.hit(Rate::percent(75)) { draws.between(1, 150_000) } else { 0 };
+        let bytes = Transfer { upload: amount(), download: amount() };
+        items.push(Item::Transfer { from, to, at, bytes });
     }
 }

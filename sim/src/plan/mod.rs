@@ -6,11 +6,13 @@
 mod build;
 mod draw;
 mod text;
+mod usual;
 
 use core::time::Duration;
 
 use oxivpn_proto::config::cipher::DataCipher;
 
+use crate::host::Transfer;
 use crate::link::{Bursts, Faults};
 use crate::machine::PlaneKind;
 use crate::nat::NatKind;
@@ -159,6 +161,17 @@ pub enum Item {
         ask: bool,
         /// Whether their source address is a lie.
         forged: bool,
+    },
+    /// A transfer over TCP through the tunnel, content checked.
+    Transfer {
+        /// Whose host connects.
+        from: u16,
+        /// Whose host serves.
+        to: u16,
+        /// From when on, after the start.
+        at: Duration,
+        /// What it sends and fetches.
+        bytes: Transfer,
     },
     /// One more client, whose certificate comes from somebody else.
     Stranger,

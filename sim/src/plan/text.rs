@@ -99,6 +99,10 @@ impl fmt::Display for Item {
                 f.write_str(if *ask { ", answered" } else { "" })?;
                 f.write_str(if *forged { ", under a false address" } else { "" })
             }
+            Self::Transfer { from, to, at, bytes } => {
+                let (sends, fetches) = (bytes.upload, bytes.download);
+                write!(f, "at {at:?}: machine {from} sends {to} {sends} bytes by TCP, fetches {fetches}")
+            }
             Self::Stranger => f.write_str("a stranger calls"),
         }
     }

@@ -36,6 +36,9 @@ pub enum Happening {
     Streams(PipeFaults),
     /// All faults end: lines have their delay only, streams flow, calendars are right.
     Heal,
+    /// Somebody looks what became of a transfer.
+    #[doc(hidden)]
+    Transfer(usize),
     /// A machine that was off starts.
     #[doc(hidden)]
     Start(MachineId),
@@ -104,6 +107,7 @@ impl World {
             }
             Happening::Streams(faults) => self.pipe_faults = faults,
             Happening::Heal => self.heal(),
+            Happening::Transfer(number) => self.call_transfer(number),
             Happening::Start(id) => self.start(index(id)),
             Happening::Wake(id) => {
                 if self.stations[index(id)].state == State::Asleep {
@@ -155,6 +159,7 @@ impl World {
         }
         self.by_address.remove(&old);
         self.by_address.insert(public, site);
+        self.wake_open(site);
         for index in stations {
             let at = core::net::SocketAddr::new(public, self.stations[index].port);
             self.record(index, What::Moved(at));

@@ -12,6 +12,7 @@
 
 mod agenda;
 mod happening;
+mod hosts;
 mod network;
 mod streams;
 mod traffic;
@@ -34,6 +35,8 @@ use crate::trace::{Keep, MachineId, Tape, What};
 use crate::truth::{End, Tally, Truth};
 use agenda::{Agenda, Part};
 pub use happening::Happening;
+use hosts::Hosts;
+pub use hosts::{Handle, Inner, TransferState};
 use streams::{Line, Stream};
 pub use traffic::Flow;
 use traffic::FlowState;
@@ -179,6 +182,7 @@ pub struct World {
     planned: BTreeMap<(Instant, u64), Happening>,
     planned_so_far: u64,
     flows: Vec<FlowState>,
+    hosts: Hosts,
     truth: Truth,
     violations: Vec<Violation>,
     /// Probes between machines whose tunnel stands must arrive.
@@ -206,6 +210,7 @@ impl World {
             planned: BTreeMap::new(),
             planned_so_far: 0,
             flows: Vec::new(),
+            hosts: Hosts::default(),
             truth: Truth::default(),
             violations: Vec::new(),
             lossless: false,
@@ -324,7 +329,7 @@ impl World {
             Part::Down(site, class) => self.call_down(site, class),
             Part::Pipe(number) => self.call_stream(number),
             Part::Machine(index) => self.with(index, |machine, now| machine.handle_timeout(now)),
-            Part::Host(_) => {}
+            Part::Host(index) => self.call_host(index),
             Part::Flow(index) => self.call_flow(index),
             Part::Truth => self.call_truth(),
             Part::Sample => self.call_sample(),
@@ -361,6 +366,9 @@ impl World {
         let station = &self.stations[index];
         let deadline = station.machine.deadline().filter(|_| station.state == State::Running);
         self.agenda.set(Part::Machine(index), deadline);
+        if let Some(host) = self.hosts.moved(index, station.machine.address()) {
+            self.agenda.set(Part::Host(host), Some(self.now));
+        }
     }
 
     fn record(&mut self, index: usize, what: What) {

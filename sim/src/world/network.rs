@@ -6,7 +6,8 @@ use oxivpn_proto::Path;
 use oxivpn_proto::wire::data::{Peek, peek};
 
 use super::agenda::Part;
-use super::{Addresses, CONTROL, DATA, SiteFaults, State, World};
+use super::{Addresses, CONTROL, DATA, SiteFaults, SiteId, State, World};
+use crate::link::Link;
 use crate::trace::Seen;
 
 impl World {
@@ -27,7 +28,7 @@ impl World {
         self.enter_up(site, (from, remote), bytes);
     }
 
-    fn enter_up(&mut self, site: usize, addresses: Addresses, bytes: Vec<u8>) {
+    pub(super) fn enter_up(&mut self, site: usize, addresses: Addresses, bytes: Vec<u8>) {
         let class = self.class(site, &bytes);
         let line = &mut self.sites[site].up[class];
         line.send(self.now, bytes, addresses);
@@ -72,6 +73,11 @@ impl World {
                 Some(nat) => nat.inbound(self.now, from, to),
                 None => Some(to),
             };
+            if to.port() == 0 {
+                // A packet of a host on the open network, with no tunnel around it.
+                self.give_open(site, &bytes);
+                continue;
+            }
             let receiver = inside.and_then(|to| self.find(site, to).map(|index| (index, to)));
             let Some((index, to)) = receiver else {
                 self.lost_on_the_way += 1;
@@ -96,6 +102,13 @@ impl World {
             station.state == State::Running && SocketAddr::new(station.address, station.port) == to
         };
         self.sites[site].stations.iter().copied().find(is_it)
+    }
+
+    /// What happens to packets on the lines of a site is drawn anew from now on, as if the next one were the first.
+    /// Two worlds with the same seed then do the same to the n-th packet from here, whatever they sent before.
+    pub fn rewind_lines(&mut self, site: SiteId) {
+        let here = &mut self.sites[usize::from(site.0)];
+        here.up.iter_mut().chain(&mut here.down).for_each(Link::rewind);
     }
 
     pub(super) fn set_faults(&mut self, site: usize, faults: SiteFaults) {

@@ -90,7 +90,7 @@ impl World {
     }
 
     /// Where `to` can be reached, as far as `from` or its server knows.
-    fn inner_address(&self, from: usize, to: usize) -> Option<Ipv4Addr> {
+    pub(super) fn inner_address(&self, from: usize, to: usize) -> Option<Ipv4Addr> {
         let machine = &self.stations[from].machine;
         if let Role::Peer(peer) = machine.role() {
             return v4(peer.inner.1);
@@ -129,7 +129,7 @@ impl World {
         sample.received_bytes += packet.len() as u64;
         let who = Some(MachineId(index as u16));
         let probe = match Probe::parse(packet) {
-            None => return,
+            None => return self.give_inner(index, packet),
             Some(Err(what)) => return self.violate(who, what),
             Some(Ok(probe)) => probe,
         };
