@@ -205,8 +205,8 @@ fn a_hard_reset_does_not_belong_to_a_later_key() {
     assert_eq!(world.node.drops().get(DropReason::UnexpectedOpcode), 1, "{:?}", world.node.drops());
 }
 
-/// The replay id of a wrapped packet bears the time at which its sender began, so that one that restarts is not taken for
-/// a replay of itself (`openvpn: packet_id.c`, `packet_id_send_update`).
+/// The replay id of a wrapped packet bears the time at which its sender began, so that one that restarts is not taken
+/// for a replay of itself (`openvpn: packet_id.c`, `packet_id_send_update`).
 #[test]
 fn wrapped_packets_tell_the_time_of_their_sender() {
     let world = World::new(config(WrapConfig::TlsCrypt { key: static_key() }));
