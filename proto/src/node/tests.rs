@@ -1,4 +1,5 @@
 mod corners;
+mod rules;
 mod serve;
 
 use core::time::Duration;

@@ -464,3 +464,6 @@ impl Drop for Exchange {
         self.backlog.zeroize();
     }
 }
+
+#[cfg(test)]
+mod tests;

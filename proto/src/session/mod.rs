@@ -388,3 +388,6 @@ impl From<Failure> for CloseCause {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

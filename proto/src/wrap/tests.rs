@@ -62,6 +62,23 @@ fn every_digest_and_direction_opens_only_at_its_counterpart() {
     }
 }
 
+/// Packets become as large as those of a stock peer (`openvpn: tls_crypt.c`, `tls_crypt_buf_overhead`; `packet_id.h`,
+/// `packet_id_size`).
+#[test]
+fn what_each_protection_takes_of_a_packet() {
+    let sha1 = tls_auth(KeyDirection::Normal, HmacDigest::Sha1);
+    for (config, overhead, added) in [
+        (WrapConfig::None, 0, 0),
+        (sha1, 20 + 8, 28),
+        (WrapConfig::TlsCrypt { key: key(0) }, 8 + 32 + 16, 40),
+        (WrapConfig::TlsCryptV2 { key: client_file() }, 8 + 32 + 16, 40),
+    ] {
+        let mut wrap = new(&config, TlsRole::Client);
+        assert_eq!(wrap.overhead(), overhead, "{config:?}");
+        assert_eq!(sealed(&mut wrap, 0x20, b"body").len(), HEAD + added + 4, "{config:?}");
+    }
+}
+
 #[test]
 fn own_packets_sent_back_do_not_open() {
     for config in [WrapConfig::TlsCrypt { key: key(0) }, tls_auth(KeyDirection::Inverse, HmacDigest::Sha256)]
@@ -94,7 +111,13 @@ fn undefined_session_and_wrong_sizes_are_malformed() {
         let mut huge = vec![0x20; MAX_CONTROL_DATAGRAM + 1];
         assert_eq!(wrap.open(NOW, &mut huge).map(|_| ()), Err(DropReason::Malformed));
     }
+    // As large as can be is not too large, at a door neither.
+    let mut largest = vec![0x20; MAX_CONTROL_DATAGRAM];
     let mut plain = new(&WrapConfig::None, TlsRole::Client);
+    assert!(plain.open(NOW, &mut largest).is_ok());
+    let gate = gate::Gate::new(&WrapConfig::None, None, ReplayWindow::DEFAULT);
+    assert!(gate.open(Duration::ZERO, &mut largest).is_ok());
+    assert!(gate.open(Duration::ZERO, &mut [0x20; MAX_CONTROL_DATAGRAM + 1]).is_err());
     assert_eq!(
         plain.open(NOW, &mut [0x38, 0, 0, 0, 0, 0, 0, 0, 0, 1]).map(|_| ()),
         Err(DropReason::Malformed)
@@ -114,6 +137,7 @@ fn wrapped_key_goes_on_the_two_opcodes_only() {
         let packet = sealed(&mut wrap, (opcode as u8) << 3, b"body");
         assert_eq!(packet.len(), 49 + 4 + appended, "{opcode:?}");
     }
+    assert_eq!(wrap.client_key_len(), 290);
     let mut dynamic =
         Wrap::dynamic(config.static_key(), &[1; 256], TlsRole::Client, 100, ReplayWindow::DEFAULT);
     assert_eq!(dynamic.client_key_len(), 0);
@@ -163,4 +187,23 @@ fn debug_text_shows_no_key() {
     assert_eq!(format!("{:?}", key(0)), "StaticKey([redacted])");
     assert_eq!(format!("{:?}", client_file()), "ClientKeyV2([redacted])");
     assert_eq!(format!("{:?}", ServerKeyV2::new(&[1; 128])), "ServerKeyV2([redacted])");
+}
+
+/// Whoever takes one key file for another is told which option it is for.
+#[test]
+fn a_wrong_key_file_is_named() {
+    let pem = |label: &str| format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n");
+    for (label, hint) in [
+        ("OpenVPN tls-crypt-v2 client key", "for the option tls-crypt-v2)"),
+        ("OpenVPN tls-crypt-v2 server key", "for the option tls-crypt-v2 of servers only)"),
+        ("OpenVPN auth-token server key", "for the option auth-gen-token-secret)"),
+        ("CERTIFICATE", "for the options ca and cert)"),
+        ("RSA PRIVATE KEY", "for the option key)"),
+        ("SOMETHING ELSE", "`SOMETHING ELSE`, expected"),
+    ] {
+        let error = StaticKey::from_text(&pem(label)).unwrap_err().to_string();
+        assert!(error.contains(&format!("line 1 begins `{label}`")) && error.contains(hint), "{error}");
+    }
+    let error = ServerKeyV2::from_pem(&pem("OpenVPN Static key V1")).unwrap_err().to_string();
+    assert!(error.contains("for the options tls-crypt and tls-auth)"), "{error}");
 }

@@ -161,6 +161,22 @@ fn a_forged_future_epoch_changes_nothing() {
     assert_eq!(open(&mut receiver, &now), Ok(()));
 }
 
+/// The key of an epoch to come is made anew for each packet; its count of forgeries is kept.
+#[test]
+fn forgeries_of_a_future_epoch_add_up() {
+    let mut receiver = receiver(&Bounds { forgeries_hard: 3, ..Bounds::of(CIPHER) });
+    let mut chain = sender();
+    let third = chain.raise(3);
+    let good = seal(&third);
+    let mut forged = good.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    for _ in 0..4 {
+        assert_eq!(open(&mut receiver, &forged), Err(DropReason::DataAuthentication));
+    }
+    assert_eq!(open(&mut receiver, &good), Err(DropReason::KeyWorn));
+    assert_eq!(open(&mut receiver, &seal(&chain.raise(4))), Ok(()), "other epochs have counts of their own");
+}
+
 #[test]
 fn one_old_epoch_is_kept_with_its_window() {
     let mut receiver = receiver(&Bounds::of(CIPHER));

@@ -39,6 +39,13 @@ fn another_tun_mtu_is_taken_as_it_is() {
     assert_eq!(mss_for(Mssfix::Default, V2, 9000, true, None), Some(8960));
 }
 
+/// An `mssfix` that leaves no room for a segment leaves TCP alone.
+#[test]
+fn a_size_for_nothing_is_off() {
+    let of = |size| mss_for(Mssfix::Fixed(size), V2, 1500, false, None);
+    assert_eq!([of(1), of(39), of(40), of(41)], [None, None, None, Some(1)]);
+}
+
 fn sum(bytes: &[u8]) -> u32 {
     bytes.chunks(2).map(|c| u32::from(c[0]) << 8 | c.get(1).map_or(0, |&b| u32::from(b))).sum()
 }
@@ -123,6 +130,60 @@ fn fragments_wrong_lengths_and_other_protocols_stay() {
     let mut v6 = segment(true, SYN, &[2, 4, 0x05, 0xb4], &[]);
     v6[6] = 0;
     assert_eq!(clamped(&v6, 1200), v6);
+}
+
+/// RFC 791: options make the IP header longer, and one below 20 bytes is none.
+#[test]
+fn the_segment_is_where_the_ip_header_ends() {
+    let syn = segment(false, SYN, &[2, 4, 0x05, 0xb4], &[]);
+    let mut with_options = [&syn[..20], &[1, 1, 1, 1], &syn[20..]].concat();
+    with_options[0] = 0x46;
+    with_options[3] += 4;
+    let out = clamped(&with_options, 1200);
+    assert_eq!(be16(&out, 46), 1200);
+    assert_eq!(be16(&out, 40), tcp_checksum(&out));
+    // A SYN with its flags where a header of 16 bytes would put them.
+    let mut short = [&syn[..16], &syn[20..], &[0; 4]].concat();
+    short[0] = 0x44;
+    assert_eq!(clamped(&short, 1200), short);
+}
+
+/// RFC 9293: kind 2 with length 4 is the MSS, wherever it stands among the options, and nothing else is.
+#[test]
+fn only_the_mss_option_itself_is_lowered() {
+    for options in
+        [&[3, 4, 0xff, 0xff][..], &[2, 3, 0xff, 0xff], &[2, 5, 0xff, 0xff, 0xff, 0, 0, 0], &[0, 2, 4, 5]]
+    {
+        let syn = segment(false, SYN, options, &[]);
+        assert_eq!(clamped(&syn, 1200), syn, "{options:?}");
+    }
+    let late = segment(false, SYN, &[4, 2, 3, 3, 7, 1, 2, 4, 0x05, 0xb4, 0, 0], &[]);
+    assert_eq!(be16(&clamped(&late, 1200), 40 + 8), 1200);
+}
+
+/// An option that claims more than the TCP header has left is none of the header's.
+#[test]
+fn an_option_that_overhangs_the_header_is_left_alone() {
+    for options in [[1, 1, 2, 4], [1, 1, 1, 2], [1, 2, 4, 9]] {
+        let syn = segment(false, SYN, &options, &[0xff; 4]);
+        assert_eq!(clamped(&syn, 1200), syn, "{options:?}");
+    }
+}
+
+/// RFC 1624: the sum folds twice, as the first fold may carry once more.
+#[test]
+fn a_carry_out_of_the_first_fold_is_not_lost() {
+    let options = [1, 2, 4, 0x02, 0x00, 0, 0, 0];
+    let base = segment(false, SYN, &options, &[0; 2]);
+    // In the odd place 0x200 becomes 0x1ff by adding 0x1fefe in all, and with this sum that makes 0x1ffff.
+    let wanted = 0x0101;
+    let both = wanted + u32::from(tcp_checksum(&base));
+    let payload = ((both & 0xffff) + (both >> 16)) as u16;
+    let syn = segment(false, SYN, &options, &payload.to_be_bytes());
+    assert_eq!(tcp_checksum(&syn), !(wanted as u16));
+    let out = clamped(&syn, 0x01ff);
+    assert_eq!(be16(&out, 43), 0x01ff);
+    assert_eq!(be16(&out, 36), tcp_checksum(&out));
 }
 
 /// Options in any number and order, padded to whole words.

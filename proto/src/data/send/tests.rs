@@ -87,3 +87,15 @@ fn keys_can_be_shared_and_show_nothing() {
     assert_eq!(format!("{key:?}"), "SendKey([redacted])");
     assert!(format!("{:?}", key.permit(1)).contains("[redacted]"));
 }
+
+/// What a caller must leave free, it can ask for.
+#[test]
+fn a_slot_tells_the_room_around_its_payload() {
+    let mut buf = [0; 100];
+    let mut slot = Slot::new(&mut buf, 30, 50);
+    assert_eq!((slot.headroom(), slot.payload().len(), slot.tailroom()), (30, 50, 20));
+    // V2 puts 24 bytes in front: 30 are enough, 23 are not.
+    assert!(key(9).permit(1).unwrap().seal(&mut slot).is_ok());
+    let mut slot = Slot::new(&mut buf, 23, 50);
+    assert_eq!(key(9).permit(1).unwrap().seal(&mut slot), Err(SealError::NoRoom));
+}

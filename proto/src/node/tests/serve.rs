@@ -3,6 +3,7 @@
 mod broken;
 mod decisions;
 mod guards;
+mod rules;
 
 use core::net::SocketAddr;
 use core::ops::{Deref, DerefMut};

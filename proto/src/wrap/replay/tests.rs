@@ -124,3 +124,14 @@ fn memory_is_bounded_whatever_is_configured() {
     assert!(guard.accept(Instant::ZERO, id(1, u32::MAX)));
     assert_eq!(guard.slots.len(), MAX_WINDOW as usize);
 }
+
+/// `openvpn: packet_id.h`, `packet_id_reap_test`: from five seconds after the last look on.
+#[test]
+fn late_packets_are_looked_over_every_five_seconds() {
+    for (at, open) in [(4_999, true), (5_000, false)] {
+        let mut guard = ReplayGuard::new(window(64, 2));
+        assert!(guard.accept(Instant::ZERO, id(1, 10)));
+        let now = Instant::ZERO + Duration::from_millis(at);
+        assert_eq!(guard.accept(now, id(1, 9)), open, "{at}");
+    }
+}

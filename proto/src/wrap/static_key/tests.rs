@@ -96,3 +96,22 @@ fn digest_names() {
         assert_eq!(HmacDigest::from_name(name), None, "{name}");
     }
 }
+
+/// What dynamic tls-crypt does with the static key (`openvpn: tls_crypt.c`, `xor_key2`).
+#[test]
+fn keys_combine_by_exclusive_or() {
+    let key = StaticKey::from_slice(&core::array::from_fn(|i| i as u8));
+    let other = core::array::from_fn(|i| (i as u8).wrapping_mul(7));
+    let both = key.xor(&other);
+    assert!((0..KEY_LEN).all(|i| both.expose()[i] == key.expose()[i] ^ other[i]));
+    assert_eq!(both.xor(&other).expose(), key.expose());
+}
+
+/// Only an odd number of digits in all shows that one is missing.
+#[test]
+fn two_short_lines_are_too_few_bytes() {
+    let odd = "0".repeat(31);
+    assert!(error(&file(&odd)).contains("line 5 lacks one"), "{}", error(&file(&odd)));
+    let both = error(&file(&format!("{odd}\n{odd}")));
+    assert!(both.contains("there are 31 bytes of key"), "{both}");
+}

@@ -175,3 +175,33 @@ fn a_client_sends_everything_to_its_server() {
     c.apply(NOW, Directive::RemovePeer { peer: peer(0) });
     assert_eq!(c.lookup(&ip([1; 4], [8, 8, 8, 8])), Some(peer(1)));
 }
+
+/// The last claim wins, and who lost an address can't take it back out of the table (`openvpn: multi.c`,
+/// `multi_learn_addr`).
+#[test]
+fn an_address_that_changed_hands_stays_with_its_new_owner() {
+    for (net, inside) in [("10.8.0.0/24", ip([1; 4], [10, 8, 0, 1])), ("fd00::/64", ip6("::1", "fd00::9"))] {
+        let mut s = two_clients();
+        let remove = |id| Directive::RemoveRoute { peer: peer(id), inner: net.parse().unwrap() };
+        route(&mut s, peer(1), net);
+        route(&mut s, peer(2), net);
+        s.apply(NOW, remove(1));
+        assert_eq!(s.lookup(&inside), Some(peer(2)), "{net}");
+        s.apply(NOW, remove(2));
+        assert_eq!(s.lookup(&inside), None, "{net}");
+    }
+}
+
+#[test]
+fn who_moves_or_leaves_keeps_no_path() {
+    let mut s = two_clients();
+    s.apply(NOW, Directive::MovePeer { peer: peer(1), path: udp(9) });
+    assert_eq!(s.paths.len(), 2);
+    // Two at one path: the later one is found by it, and stays so when the other leaves.
+    s.apply(NOW, Directive::MovePeer { peer: peer(2), path: udp(9) });
+    s.apply(NOW, Directive::RemovePeer { peer: peer(1) });
+    assert_eq!(s.paths.len(), 1);
+    assert_eq!(who(open(&mut s, udp(9), &from_client(2, DataFormat::V1))), Ok(2));
+    s.apply(NOW, Directive::RemovePeer { peer: peer(2) });
+    assert!(s.paths.is_empty() && s.ids.is_empty() && s.entries.is_empty());
+}

@@ -177,6 +177,30 @@ fn epochs_advance_together_and_lose_nothing() {
     assert!(last_there.0 > 5, "reached epoch {}", last_there.0);
 }
 
+/// The limit is on blocks of plaintext and header (`openvpn: crypto_epoch.c`, `epoch_check_send_iterate`): 52 bytes make
+/// 4, and the packet itself 1; the tag behind it is none.
+#[test]
+fn an_epoch_ends_behind_its_limit_and_tags_do_not_count() {
+    let (mut c, mut s) = pair(epoch_format());
+    for n in 1..=21 {
+        assert_eq!(id_of(&there(&mut c, &mut s)), (1, n));
+    }
+    assert_eq!(id_of(&there(&mut c, &mut s)), (2, 1), "21 packets of 5 are more than 100");
+}
+
+/// 48 bits of counter stand beside 16 of epoch; CHACHA20-POLY1305 has no limit before that.
+#[test]
+fn the_last_counter_of_an_epoch_is_all_ones() {
+    let params = DataParams { cipher: DataCipher::ChaCha20Poly1305, ..params(epoch_format(), true) };
+    let mut c = Table::new();
+    add(&mut c, peer(0), udp(1194), params);
+    install(&mut c, peer(0), KEY, data(0, TlsRole::Client, KeyLimits::default()));
+    seal(&mut c, peer(0), &ip([1; 4], [2; 4]));
+    c.key_mut(peer(0), KEY).unwrap().skip_to((1 << 48) - 2);
+    let mut next = || id_of(&seal(&mut c, peer(0), &ip([1; 4], [2; 4])));
+    assert_eq!([next(), next(), next()], [(1, (1 << 48) - 2), (1, (1 << 48) - 1), (2, 1)]);
+}
+
 /// One direction only: after four epochs without a sign of the peer the sender stays, and asks for a key.
 #[test]
 fn a_sender_is_never_more_than_four_epochs_ahead() {
