@@ -155,7 +155,7 @@ pub(crate) fn recover(built: &mut Built, plan: &Plan, healed: Instant) {
     }
 }
 
-fn is_up(world: &World, hub: MachineId, caller: MachineId) -> bool {
+pub(crate) fn is_up(world: &World, hub: MachineId, caller: MachineId) -> bool {
     let name = world.tape().name(caller);
     let is_it = |machine: &Machine| {
         machine.tunnels().any(|(_, tunnel)| tunnel.name.is_empty() || tunnel.name == name)

@@ -8,6 +8,7 @@ use crate::link::Faults;
 use crate::machine::PlaneKind;
 use crate::plan::{Built, Fault, Item, Mishap, Plan};
 use crate::seed::Rate;
+use crate::storm;
 use crate::trace::MachineId;
 use crate::world::{Happening, SiteFaults, SiteId, World};
 
@@ -17,17 +18,22 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// All callers renegotiate, and at the beginning no control packet gets through in one or both directions. The new
 /// key has to come nevertheless, in the same session.
 pub(crate) fn renegotiate(built: &mut Built, plan: &Plan) {
-    let Built { world, callers, .. } = built;
+    let Built { world, hub, callers, .. } = built;
+    let (hub, mut callers) = (*hub, callers.clone());
     let shape = &plan.shape;
     let hole = shape.hand_window / 6;
-    let count = |world: &World| -> Vec<_> {
+    let count = |world: &World, callers: &[MachineId]| -> Vec<_> {
         callers.iter().map(|&caller| (world.deeds(caller).calls, world.deeds(caller).keys)).collect()
     };
     // What began while there were faults comes to an end.
     if !world.run_for(shape.hand_window) {
         return;
     }
-    let before = count(world);
+    // Where a renegotiation failed, the hub waits for the caller to begin anew, or has given the session up already.
+    let whole =
+        |caller| storm::is_up(world, hub, caller) && !world.machine(hub).is_lame(&world.tape().name(caller));
+    callers.retain(|&caller| whole(caller));
+    let before = count(world, &callers);
     let clear = Faults { delay: shape.delay, ..Faults::NONE };
     let dark = Faults { loss: Rate::ALWAYS, ..clear };
     let (up, down) = [(dark, dark), (dark, clear), (clear, dark)][(plan.seed % 3) as usize];
@@ -48,7 +54,7 @@ pub(crate) fn renegotiate(built: &mut Built, plan: &Plan) {
         if !world.run_for(Duration::from_millis(500)) {
             return;
         }
-        let now = count(world);
+        let now = count(world, &callers);
         let pairs = || callers.iter().zip(before.iter().zip(&now));
         if let Some((&caller, _)) = pairs().find(|(_, (before, now))| before.0 != now.0) {
             return world.violate(Some(caller), "it fell while it renegotiated on a healed network".into());
@@ -100,6 +106,7 @@ fn replays(plan: &Plan, world: &World) -> Option<(MachineId, u64)> {
         let copies = |fault: &Fault| matches!(fault, Fault::Duplication(_) | Fault::Replay(..));
         match item {
             Item::Line { fault, .. } | Item::Spell { fault, .. } => copies(fault) || fault.spoils(),
+            Item::Attack { .. } | Item::Gremlin { .. } => true,
             _ => false,
         }
     };
@@ -119,6 +126,9 @@ fn leave(built: &mut Built, plan: &Plan) {
     if !plan.shape.exit_notify || plan.shape.stream || plan.shape.planes[0] != PlaneKind::Local {
         return;
     }
+    world.expect_ends();
+    // Who lost its control channel hears nothing.
+    callers.retain(|&caller| !world.machine(*hub).is_lame(&world.tape().name(caller)));
     let before = world.machine(*hub).ends().exits;
     callers.iter().for_each(|&caller| world.happen(Happening::Leave(caller)));
     if !world.run_for(Duration::from_secs(2)) {

@@ -411,6 +411,11 @@ impl Node {
         self.sessions.iter().filter_map(reached).collect()
     }
 
+    /// Whether a session has lost its control channel, and lives on the keys it has until the other side comes back.
+    pub fn is_lame(&self, session: SessionHandle) -> bool {
+        self.sessions.get(&session).is_some_and(|entry| entry.session.is_lame())
+    }
+
     /// Whether it takes clients or a peer.
     pub fn is_listening(&self) -> bool {
         self.door.is_open()

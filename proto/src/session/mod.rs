@@ -316,6 +316,11 @@ impl Session {
         self.events.push_back(Event::Closed { session: self.handle, cause });
     }
 
+    /// Whether the control channel is gone while the data keys live on.
+    pub(crate) const fn is_lame(&self) -> bool {
+        self.lame_until.is_some()
+    }
+
     /// The current negotiation failed, or what stood is broken. If there is a key, data may go on under it.
     fn fail_exchange(&mut self, now: Now, cause: CloseCause) {
         // After the handshake only records that the peer didn't make are a break; what it says itself counts.

@@ -119,7 +119,7 @@ impl Slots {
         if self.old.is_some_and(|(_, ends)| ends <= now) {
             self.retire_old(out);
         }
-        if !self.pending.is_some_and(|(_, at)| at <= now) {
+        if self.pending.is_none_or(|(_, at)| at > now) {
             return None;
         }
         let promoted = self.promote(out);

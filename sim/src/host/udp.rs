@@ -140,7 +140,7 @@ impl Receiver {
         Self { socket, floods: BTreeMap::new(), stats: UdpStats::default() }
     }
 
-    pub(super) fn stop(&mut self, sockets: &mut SocketSet<'static>) {
+    pub(super) fn stop(&self, sockets: &mut SocketSet<'static>) {
         sockets.remove(self.socket);
     }
 

@@ -239,16 +239,23 @@ impl Machine {
         self.plane.peer_path(peer)
     }
 
-    /// A wrapped packet has an id of its own: a copy of it is stopped by its wrap, not by what comes behind.
+    /// A wrapped packet has an id of its own: a copy of one that was taken is stopped by its wrap, not by what comes
+    /// behind.
     fn take_control(&mut self, now: Instant, path: Path, bytes: &mut [u8]) {
-        let again = self.wrapped && !self.seen.insert(xxh3_64(bytes));
-        let duplicates = |machine: &Self| machine.node.drops().get(DropReason::Duplicate);
-        let before = again.then(|| duplicates(self));
+        let hash = self.wrapped.then(|| xxh3_64(bytes));
+        let again = hash.is_some_and(|hash| self.seen.contains(&hash));
+        let before = self.node.drops();
         self.node.handle_datagram(now, path, bytes);
-        if let Some(before) = before {
-            self.check(duplicates(self) == before, || {
+        let after = self.node.drops();
+        if again {
+            let duplicates = |drops: &DropCounters| drops.get(DropReason::Duplicate);
+            self.check(duplicates(&before) == duplicates(&after), || {
                 "a copy of a control packet got through its wrap".into()
             });
+        }
+        // One that was dropped may have come before there was a session to take it.
+        if before == after {
+            self.seen.extend(hash);
         }
     }
 
@@ -354,6 +361,12 @@ impl Machine {
         sum.merge(&self.node.drops());
         sum.merge(self.plane.drops());
         sum
+    }
+
+    /// Whether the control channel of a tunnel is gone, see [`Node::is_lame`].
+    pub fn is_lame(&self, name: &str) -> bool {
+        let mut tunnels = self.tunnels().filter(|(_, tunnel)| tunnel.name.is_empty() || tunnel.name == name);
+        tunnels.any(|(session, _)| self.node.is_lame(session))
     }
 
     /// Sessions at its node, in whatever phase.

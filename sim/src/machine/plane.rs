@@ -14,7 +14,7 @@ use crate::seed::{Branch, SeedTree};
 /// A data plane of a machine.
 pub(super) enum Plane {
     /// The product's plain plane.
-    Local(LocalPlane),
+    Local(Box<LocalPlane>),
     /// A kernel's, or worker threads': it works later.
     Kernel(Box<FakeKernel>),
 }
@@ -33,7 +33,7 @@ impl Plane {
         let seeds = seeds.branch(Branch::Plane, boots as u32);
         let kernel = |quirks| Self::Kernel(Box::new(FakeKernel::new(quirks, &seeds)));
         match kind {
-            PlaneKind::Local => Self::Local(LocalPlane::new()),
+            PlaneKind::Local => Self::Local(Box::default()),
             PlaneKind::Kernel => kernel(KernelQuirks::OVPN),
             PlaneKind::Workers => kernel(KernelQuirks::WORKERS),
             PlaneKind::Drawn => kernel(KernelQuirks::drawn(&seeds)),

@@ -159,8 +159,8 @@ impl Watch {
         let Peek::Data(header) = peek(packet) else { return wrong("it is no data packet".into()) };
         let Some(entry) = self.peers.get_mut(&peer) else { return wrong("there is no such peer".into()) };
         let id = match entry.format {
-            DataFormat::Epoch(_) => packet.get(header.len..header.len + 8).map(|id| be(id)),
-            DataFormat::V1 | DataFormat::V2(_) => packet.get(header.len..header.len + 4).map(|id| be(id)),
+            DataFormat::Epoch(_) => packet.get(header.len..header.len + 8).map(be),
+            DataFormat::V1 | DataFormat::V2(_) => packet.get(header.len..header.len + 4).map(be),
         };
         let Some(id) = id else { return wrong("it is too short".into()) };
         if entry.sends != Some(header.key) && !entry.sent.contains(&header.key) {

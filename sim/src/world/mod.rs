@@ -318,6 +318,11 @@ impl World {
         self.unbroken = true;
     }
 
+    /// From now on sessions may end again.
+    pub(crate) fn expect_ends(&mut self) {
+        self.unbroken = false;
+    }
+
     /// What byte streams are like from now on.
     pub fn set_pipe_faults(&mut self, faults: PipeFaults) {
         self.pipe_faults = faults;
