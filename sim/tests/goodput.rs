@@ -1,5 +1,7 @@
 //! The recorded table of what a tunnel costs a TCP connection.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use oxivpn_sim::table::{self, LOSSES, Pair, Row, Table};
 
 const RECORDED: &str = include_str!("snapshots/goodput.txt");

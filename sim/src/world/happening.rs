@@ -12,6 +12,7 @@ use crate::pipe::PipeFaults;
 use crate::trace::{MachineId, What};
 
 /// Something that happens once.
+#[expect(clippy::large_enum_variant, reason = "a world has a few of them, and they are copied about")]
 #[derive(Clone, Copy, Debug)]
 pub enum Happening {
     /// The lines of a site change.

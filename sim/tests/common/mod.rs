@@ -3,8 +3,9 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+#[expect(clippy::unwrap_used, reason = "a test")]
 /// `work` for each seed; the results in the order of the seeds.
-pub fn on_all_cores<R: Send>(seeds: Vec<u64>, work: impl Fn(u64) -> R + Sync) -> Vec<R> {
+pub(crate) fn on_all_cores<R: Send>(seeds: Vec<u64>, work: impl Fn(u64) -> R + Sync) -> Vec<R> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
