@@ -186,8 +186,8 @@ fn what_is_lost_is_found_out_later_or_never() {
     let lossy = KernelQuirks { notice_loss: Rate::ALWAYS, resync: Some(500 * MS), ..quirks() };
     let mut a = Machine::up(quirks(), 1, TlsRole::Client);
     let mut b = Machine::up(lossy, 2, TlsRole::Server);
-    for from in [2, 3] {
-        assert_eq!(b.open(200, path(from), &a.seal(200).unwrap()), Ok(20));
+    for (at, from) in [(200, 2), (460, 3)] {
+        assert_eq!(b.open(at, path(from), &a.seal(at).unwrap()), Ok(20));
     }
     b.run(1000);
     assert_eq!(b.told, [(710, Report::Floated { peer: PEER, to: path(3) })], "not where it was between");

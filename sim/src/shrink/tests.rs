@@ -95,28 +95,28 @@ fn kinds_have_no_numbers() {
     assert_ne!(kind("up true"), kind("up false"));
 }
 
-/// Whole worlds, of which a bug is expected that they don't have: that no line loses a packet.
+/// Whole worlds, of which a bug is expected that they don't have: that no line flips a bit.
 #[test]
 fn a_world_that_fails_is_reduced_to_the_cause() {
     let is_small = |plan: &Plan| plan.shape.cast == Cast::Pair && plan.items.len() > 7;
     let mut plan = (0..500).map(Plan::draw).find(is_small).expect("a seed with two machines");
-    plan.items.insert(3, Item::Line { site: 0, up: true, fault: Fault::Loss(Rate::percent(5)) });
+    plan.items.insert(3, Item::Line { site: 0, up: true, fault: Fault::Corruption(Rate::percent(5), 1) });
     let fails = |plan: &Plan| {
         let outcome = storm::run(plan, Keep::Hash);
-        outcome.built.world.lines().any(|counters| counters.lost > 0)
+        outcome.built.world.lines().any(|counters| counters.corrupted > 0)
     };
     assert!(fails(&plan));
     let shrunk = shrink(&plan, 100, fails);
     assert!(shrunk.complete, "{} tries", shrunk.tried);
     assert_eq!(shrunk.plan.items.len(), 1, "{}", shrunk.plan);
-    assert!(shrunk.plan.items.iter().all(loses), "{}", shrunk.plan);
+    assert!(shrunk.plan.items.iter().all(flips), "{}", shrunk.plan);
     assert!(fails(&reduced(&plan, &shrunk.without, &shrunk.simpler)));
 }
 
-fn loses(item: &Item) -> bool {
+fn flips(item: &Item) -> bool {
     let mut faults = Faults::NONE;
     if let Item::Line { fault, .. } | Item::Spell { fault, .. } = item {
         fault.apply(&mut faults);
     }
-    faults.loss != Rate::NEVER
+    faults.corruption != Rate::NEVER
 }
