@@ -11,7 +11,7 @@ use crate::plan::{Built, Cast, Fault, Item, Plan, Shape, build};
 use crate::seed::Rate;
 use crate::storm;
 use crate::tls::Kind as TlsKind;
-use crate::trace::{Keep, MachineId};
+use crate::trace::Keep;
 use crate::truth::Tally;
 use crate::world::World;
 
@@ -55,21 +55,23 @@ fn traffic(from: u16, to: u16, every: Duration) -> Item {
     Item::Traffic { from, to, every, size: (64, 64), ask: true, forged: false }
 }
 
-/// Two ends of a tunnel, `reneg-sec 10`, the gremlin at its strongest at both, ten pings a second in both
-/// directions.
+/// Two ends of a tunnel, `reneg-sec 10`, the gremlin at its strongest at one and without its outages at the other, ten
+/// pings a second in both directions.
 pub fn pair(seed: u64, lasts: Duration, keep: Keep) -> Night {
     let mut shape = shape(Cast::Pair);
     // Longer than the longest outage, so that one session has to live through them.
     shape.ping_restart = 150 * SECOND;
     shape.reneg = [10 * SECOND; 2];
     shape.faulty = lasts;
-    let items = vec![traffic(0, 1, SECOND / 10), traffic(1, 0, SECOND / 10)];
-    let plan = Plan { seed, shape, items };
-    spend("pair", &plan, keep, |world| {
-        world.set_gremlin(MachineId(0), Mask::STRONGEST);
-        // Outages at one end are enough: two ends that go down on their own are seldom up together.
-        world.set_gremlin(MachineId(1), Mask { up_down: 0, ..Mask::STRONGEST });
-    })
+    // Outages at one end are enough: two ends that go down on their own are seldom up together.
+    let steady = Mask { up_down: 0, ..Mask::STRONGEST };
+    let items = vec![
+        Item::Gremlin { machine: 0, mask: Mask::STRONGEST },
+        Item::Gremlin { machine: 1, mask: steady },
+        traffic(0, 1, SECOND / 10),
+        traffic(1, 0, SECOND / 10),
+    ];
+    spend("pair", &Plan { seed, shape, items }, keep)
 }
 
 /// A server and clients behind all kinds of translators, a ping a second each, lines that lose and spoil packets.
@@ -88,12 +90,11 @@ pub fn crowd(seed: u64, clients: u16, lasts: Duration, keep: Keep) -> Night {
             items.push(Item::Line { site: client, up, fault: Fault::Jitter(Duration::from_millis(10)) });
         }
     }
-    spend("crowd", &Plan { seed, shape, items }, keep, |_| {})
+    spend("crowd", &Plan { seed, shape, items }, keep)
 }
 
-fn spend(name: &'static str, plan: &Plan, keep: Keep, prepare: impl FnOnce(&mut World)) -> Night {
+fn spend(name: &'static str, plan: &Plan, keep: Keep) -> Night {
     let mut built = build(plan, keep);
-    prepare(&mut built.world);
     let start = built.world.now();
     built.world.run_until(start + plan.shape.faulty);
     let lasted = built.world.now() - start;
@@ -102,6 +103,7 @@ fn spend(name: &'static str, plan: &Plan, keep: Keep, prepare: impl FnOnce(&mut 
         let healed = built.world.now();
         built.world.heal();
         storm::recover(&mut built, plan, healed);
+        morning(&mut built, plan);
     }
     let world = &built.world;
     let sum = |counted: fn(&Tally) -> u64| world.tallies().map(|(_, tally)| counted(&tally)).sum();
@@ -116,6 +118,20 @@ fn spend(name: &'static str, plan: &Plan, keep: Keep, prepare: impl FnOnce(&mut 
         hit,
         digest: world.digest(),
         built,
+    }
+}
+
+/// Whether renegotiations go on: six times are planned, and each caller has two at least.
+fn morning(built: &mut Built, plan: &Plan) {
+    let keys = |built: &Built| built.world.deeds(built.hub).keys;
+    let before = keys(built);
+    if !built.world.run_for(6 * plan.shape.reneg[0]) {
+        return;
+    }
+    let (gained, callers) = (keys(built) - before, built.callers.len() as u64);
+    if gained < 2 * callers {
+        let what = format!("in the morning {gained} new keys of {callers} who call");
+        built.world.violate(Some(built.hub), what);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The command line: `storm`, `replay`, `night` and `report`.
+//! The command line: `storm`, `replay`, `night`, `report` and `table`.
 
 use core::fmt;
 use std::io;
@@ -82,6 +82,19 @@ pub(crate) fn main(arguments: lexopt::Parser) -> ExitCode {
     }
 }
 
+fn table(pairs: u64, out: &mut impl io::Write) -> Result<Verdict, Error> {
+    match oxivpn_sim::table::run(pairs) {
+        Ok(table) => {
+            write!(out, "{table}")?;
+            Ok(if table.is_good() { Verdict::Well } else { Verdict::Broken })
+        }
+        Err(broken) => {
+            writeln!(out, "{broken}")?;
+            Ok(Verdict::Broken)
+        }
+    }
+}
+
 fn run(command: Command) -> Result<Verdict, Error> {
     let mut out = io::stdout();
     match command {
@@ -93,5 +106,6 @@ fn run(command: Command) -> Result<Verdict, Error> {
         Command::Replay(options) => replay::run(&options, &mut out),
         Command::Night(options) => night::run(&options, &mut out),
         Command::Report(options) => report::run(&options, &mut out),
+        Command::Table(pairs) => table(pairs, &mut out),
     }
 }
