@@ -328,14 +328,3 @@ fn numbers_are_readable() {
     assert_eq!(markup::percent(1, 3), "33.3 %");
     assert_eq!(markup::bytes(1_250_000), "1.2 MB");
 }
-
-/// Writes pages to look at into the folder that `OXIVPN_REPORTS` names.
-#[test]
-#[ignore = "writes files for a person"]
-fn write_samples() {
-    let folder = std::env::var("OXIVPN_REPORTS").unwrap();
-    for (name, plan) in WORLDS {
-        std::fs::write(Path::new(&folder).join(format!("{name}.html")), world(plan)).unwrap();
-    }
-    std::fs::write(Path::new(&folder).join("sweep.html"), sweep_page(&sweep())).unwrap();
-}
