@@ -6,7 +6,7 @@ use super::exchange::State;
 use super::message::ControlMessage;
 use super::negotiate::{Agreed, agree};
 use super::side::Side;
-use super::{Admitting, Configuring, NEVER, Now, Phase, Session};
+use super::{Admitting, Configuring, Now, Phase, Session};
 use crate::clock::Instant;
 use crate::config::Credentials;
 use crate::drops::DropReason;
@@ -69,7 +69,7 @@ impl Session {
         }
         match self.derive() {
             Ok(data) => {
-                self.install(data, NEVER);
+                self.install(now, data);
                 if self.exchange.state() == State::Active {
                     let at = self.promotion(now);
                     self.slots.promote_by(key, at);
@@ -260,10 +260,10 @@ impl Session {
         (self.exchange.started() + window).max(now.at + LAST_ACK)
     }
 
-    /// Installs the key of the current exchange, to send from `promote_at` on unless it is the first.
-    pub(super) fn install(&mut self, data: DataKey, promote_at: Instant) {
+    /// Installs the key of the current exchange. Only the first sends at once.
+    pub(super) fn install(&mut self, now: Now, data: DataKey) {
         let key = self.exchange.key();
-        if let Some(key) = self.slots.install(key, data, promote_at, &mut self.directives) {
+        if let Some(key) = self.slots.install(now.at, key, data, &mut self.directives) {
             self.on_promoted(key);
         }
         self.exchange.settle();

@@ -213,13 +213,13 @@ impl Session {
                 if key == self.exchange.key() && self.exchange.conclude(now.at) {
                     self.on_exchange_active(now);
                 }
-                if self.slots.on_first_receive(key, &mut self.directives) {
+                if self.slots.on_first_receive(now.at, key, &mut self.directives) {
                     self.on_promoted(key);
                 }
             }
             Report::KeyWorn { key, .. } => self.replace_key(now, key),
             Report::KeySpent { key, .. } => {
-                if let Some(key) = self.slots.on_spent(key, &mut self.directives) {
+                if let Some(key) = self.slots.on_spent(now.at, key, &mut self.directives) {
                     self.on_promoted(key);
                 }
                 self.replace_key(now, key);

@@ -14,7 +14,8 @@ use crate::directive::{Directive, PeerRef};
 use crate::keys::data_key::DataKey;
 use crate::wire::ids::KeyId;
 
-/// How long the old key is kept at least when its successor sends without proof that the peer has it.
+/// How long a key is kept at least once its successor sends, however long ago its transition window was over: the
+/// peer sends under it until it sees the new one used, and what it sent before is still on its way.
 const LINGER: Duration = Duration::from_secs(15);
 
 #[derive(Debug)]
@@ -66,50 +67,65 @@ impl Slots {
         self.pending.map(|(_, at)| at)
     }
 
-    /// A key is derived. The first one sends at once, and so does one after a spent key; gives the key that
-    /// took over from another.
+    /// A key is derived. The first one sends at once, and so does one after a spent key; others when they are proven,
+    /// or when [`promote_by`](Self::promote_by) says. Gives the key that took over from another.
     pub(crate) fn install(
         &mut self,
+        now: Instant,
         key: KeyId,
         data: DataKey,
-        promote_at: Instant,
         out: &mut VecDeque<Directive>,
     ) -> Option<KeyId> {
         // The peer came along to this key, so what it sends is under the one before at least.
         self.retire_old(out);
         out.push_back(Directive::InstallKey { peer: self.peer, key, data });
-        self.pending = Some((key, promote_at));
+        self.pending = Some((key, NEVER));
         if self.sending.is_none() {
-            self.promote(out);
+            self.promote(now, out);
             return None;
         }
-        if self.spent { self.promote(out) } else { None }
+        if self.spent { self.promote(now, out) } else { None }
     }
 
     /// A negotiation begins, and a key that waits for proof sends now; gives that key. What the peer used before
     /// it may still use until it hears of the negotiation.
-    pub(crate) fn rotate(&mut self, ends: Instant, out: &mut VecDeque<Directive>) -> Option<KeyId> {
-        let promoted = self.promote(out);
-        self.sending_ends = Some(ends);
+    pub(crate) fn rotate(
+        &mut self,
+        now: Instant,
+        tran_window: Duration,
+        out: &mut VecDeque<Directive>,
+    ) -> Option<KeyId> {
+        let promoted = self.promote(now, out);
+        self.sending_ends = Some(now + tran_window);
         promoted
     }
 
     /// `key` can't seal any more. If it is the one that sends, its successor takes over as soon as there is
     /// one: the server may not have it yet, but otherwise nothing could be sent at all. The key that was
     /// promoted.
-    pub(crate) fn on_spent(&mut self, key: KeyId, out: &mut VecDeque<Directive>) -> Option<KeyId> {
+    pub(crate) fn on_spent(
+        &mut self,
+        now: Instant,
+        key: KeyId,
+        out: &mut VecDeque<Directive>,
+    ) -> Option<KeyId> {
         if self.sending != Some(key) {
             return None;
         }
         self.spent = true;
-        self.promote(out)
+        self.promote(now, out)
     }
 
     /// The peer uses `key`.
-    pub(crate) fn on_first_receive(&mut self, key: KeyId, out: &mut VecDeque<Directive>) -> bool {
+    pub(crate) fn on_first_receive(
+        &mut self,
+        now: Instant,
+        key: KeyId,
+        out: &mut VecDeque<Directive>,
+    ) -> bool {
         let proven = self.pending.is_some_and(|(pending, _)| pending == key);
         if proven {
-            self.promote(out);
+            self.promote(now, out);
         }
         proven
     }
@@ -122,12 +138,7 @@ impl Slots {
         if self.pending.is_none_or(|(_, at)| at > now) {
             return None;
         }
-        let promoted = self.promote(out);
-        // The peer hasn't used the new key yet, so it sends under the old one until it sees ours.
-        if let Some((_, ends)) = &mut self.old {
-            *ends = (*ends).max(now + LINGER);
-        }
-        promoted
+        self.promote(now, out)
     }
 
     /// Forgets all keys: nothing passes any more.
@@ -144,13 +155,13 @@ impl Slots {
         Deadline::earliest(promote, retire)
     }
 
-    fn promote(&mut self, out: &mut VecDeque<Directive>) -> Option<KeyId> {
+    fn promote(&mut self, now: Instant, out: &mut VecDeque<Directive>) -> Option<KeyId> {
         let (key, _) = self.pending.take()?;
         self.spent = false;
         out.push_back(Directive::PromoteKey { peer: self.peer, key });
         if let (Some(before), Some(ends)) = (self.sending.replace(key), self.sending_ends.take()) {
             self.retire_old(out);
-            self.old = Some((before, ends));
+            self.old = Some((before, ends.max(now + LINGER)));
         }
         Some(key)
     }
@@ -178,12 +189,20 @@ mod tests {
         KeyId::from_low_bits(n)
     }
 
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
     fn at(seconds: u64) -> Instant {
-        Instant::ZERO + Duration::from_secs(seconds)
+        Instant::ZERO + secs(seconds)
     }
 
     fn data() -> DataKey {
         DataKey::new(Zeroizing::new([7; 256]), TlsRole::Client, KeyLimits::default())
+    }
+
+    fn install(slots: &mut Slots, n: u8, out: &mut VecDeque<Directive>) -> Option<KeyId> {
+        slots.install(at(0), key(n), data(), out)
     }
 
     fn orders(out: &mut VecDeque<Directive>) -> Vec<String> {
@@ -199,13 +218,13 @@ mod tests {
     #[test]
     fn the_first_key_sends_at_once_and_its_successor_when_proven() {
         let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
-        slots.install(key(0), data(), at(60), &mut out);
+        install(&mut slots, 0, &mut out);
         assert_eq!(orders(&mut out), ["install 0", "promote 0"]);
-        slots.rotate(at(3600), &mut out);
-        slots.install(key(1), data(), at(60), &mut out);
+        slots.rotate(at(0), secs(3600), &mut out);
+        install(&mut slots, 1, &mut out);
         assert_eq!(orders(&mut out), ["install 1"]);
-        assert!(!slots.on_first_receive(key(0), &mut out));
-        assert!(slots.on_first_receive(key(1), &mut out));
+        assert!(!slots.on_first_receive(at(1), key(0), &mut out));
+        assert!(slots.on_first_receive(at(1), key(1), &mut out));
         assert_eq!(orders(&mut out), ["promote 1"]);
         assert_eq!(slots.deadline(), Some(Deadline { at: at(3600), why: Timer::RetireKey }));
         assert_eq!(slots.handle_timeout(at(3600), &mut out), None);
@@ -215,37 +234,55 @@ mod tests {
     #[test]
     fn without_proof_the_new_key_sends_when_its_time_has_come() {
         let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
-        slots.install(key(0), data(), at(0), &mut out);
-        slots.rotate(at(3600), &mut out);
-        slots.install(key(1), data(), at(60), &mut out);
+        install(&mut slots, 0, &mut out);
+        slots.rotate(at(0), secs(3600), &mut out);
+        install(&mut slots, 1, &mut out);
         orders(&mut out);
+        assert_eq!(slots.settles_at(), Some(NEVER));
+        slots.promote_by(key(0), at(30));
+        slots.promote_by(key(1), at(60));
+        assert_eq!(slots.settles_at(), Some(at(60)));
         assert_eq!(slots.handle_timeout(at(59), &mut out), None);
         assert_eq!(slots.handle_timeout(at(60), &mut out), Some(key(1)));
         assert_eq!(orders(&mut out), ["promote 1"]);
     }
 
+    /// The handshake took as long as the transition window: what the peer sent before it saw the new key is still on
+    /// its way, whatever the new key was promoted for.
     #[test]
-    fn a_key_that_takes_over_without_proof_leaves_the_old_one_some_time() {
-        let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
-        slots.install(key(0), data(), at(0), &mut out);
-        slots.rotate(at(20), &mut out);
-        slots.install(key(1), data(), at(20), &mut out);
-        orders(&mut out);
-        assert_eq!(slots.handle_timeout(at(20), &mut out), Some(key(1)));
-        assert_eq!(orders(&mut out), ["promote 1"]);
-        assert_eq!(slots.handle_timeout(at(34), &mut out), None);
-        assert_eq!(orders(&mut out), [""; 0]);
-        slots.handle_timeout(at(35), &mut out);
-        assert_eq!(orders(&mut out), ["retire 0"]);
+    fn a_key_that_is_taken_over_late_is_left_some_time() {
+        type Promotion = fn(&mut Slots, &mut VecDeque<Directive>) -> bool;
+        let promotions: [Promotion; 4] = [
+            |slots, out| slots.handle_timeout(at(20), out) == Some(key(1)),
+            |slots, out| slots.rotate(at(20), secs(20), out) == Some(key(1)),
+            |slots, out| slots.on_first_receive(at(20), key(1), out),
+            |slots, out| slots.on_spent(at(20), key(0), out) == Some(key(1)),
+        ];
+        for promote in promotions {
+            let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
+            install(&mut slots, 0, &mut out);
+            slots.rotate(at(0), secs(20), &mut out);
+            install(&mut slots, 1, &mut out);
+            slots.promote_by(key(1), at(20));
+            orders(&mut out);
+            assert!(promote(&mut slots, &mut out));
+            // Once more, as the renegotiation comes before it.
+            assert_eq!(slots.handle_timeout(at(20), &mut out), None);
+            assert_eq!(orders(&mut out), ["promote 1"]);
+            assert_eq!(slots.handle_timeout(at(34), &mut out), None);
+            assert_eq!(orders(&mut out), [""; 0]);
+            slots.handle_timeout(at(35), &mut out);
+            assert_eq!(orders(&mut out), ["retire 0"]);
+        }
     }
 
     #[test]
     fn all_keys_can_be_taken_at_once() {
         let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
         for n in 0..3 {
-            slots.install(key(n), data(), at(60), &mut out);
+            install(&mut slots, n, &mut out);
             if n < 2 {
-                slots.rotate(at(3600), &mut out);
+                slots.rotate(at(0), secs(3600), &mut out);
             }
         }
         orders(&mut out);
@@ -257,15 +294,15 @@ mod tests {
     #[test]
     fn the_successor_of_a_spent_key_sends_without_proof() {
         let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
-        slots.install(key(0), data(), at(0), &mut out);
-        assert_eq!(slots.on_spent(key(0), &mut out), None, "there is no successor yet");
-        slots.rotate(at(3600), &mut out);
-        assert_eq!(slots.install(key(1), data(), at(60), &mut out), Some(key(1)));
+        install(&mut slots, 0, &mut out);
+        assert_eq!(slots.on_spent(at(1), key(0), &mut out), None, "there is no successor yet");
+        slots.rotate(at(0), secs(3600), &mut out);
+        assert_eq!(install(&mut slots, 1, &mut out), Some(key(1)));
         assert_eq!(orders(&mut out), ["install 0", "promote 0", "install 1", "promote 1"]);
-        slots.rotate(at(7200), &mut out);
-        assert_eq!(slots.install(key(2), data(), at(3660), &mut out), None);
-        assert_eq!(slots.on_spent(key(0), &mut out), None, "which doesn't send");
-        assert_eq!(slots.on_spent(key(1), &mut out), Some(key(2)));
+        slots.rotate(at(0), secs(7200), &mut out);
+        assert_eq!(install(&mut slots, 2, &mut out), None);
+        assert_eq!(slots.on_spent(at(1), key(0), &mut out), None, "which doesn't send");
+        assert_eq!(slots.on_spent(at(1), key(1), &mut out), Some(key(2)));
         assert_eq!(orders(&mut out), ["retire 0", "install 2", "promote 2"]);
         assert_eq!(slots.deadline(), Some(Deadline { at: at(7200), why: Timer::RetireKey }));
     }
@@ -273,14 +310,14 @@ mod tests {
     #[test]
     fn a_fast_next_negotiation_never_leaves_a_forgotten_key_sending() {
         let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
-        slots.install(key(0), data(), at(0), &mut out);
-        slots.rotate(at(3600), &mut out);
-        slots.install(key(1), data(), at(60), &mut out);
-        assert_eq!(slots.rotate(at(3604), &mut out), Some(key(1)));
+        install(&mut slots, 0, &mut out);
+        slots.rotate(at(0), secs(3600), &mut out);
+        install(&mut slots, 1, &mut out);
+        assert_eq!(slots.rotate(at(0), secs(3604), &mut out), Some(key(1)));
         assert_eq!(orders(&mut out), ["install 0", "promote 0", "install 1", "promote 1"]);
         assert_eq!(slots.sending(), Some(key(1)));
-        slots.install(key(2), data(), at(64), &mut out);
-        assert!(slots.on_first_receive(key(2), &mut out));
+        install(&mut slots, 2, &mut out);
+        assert!(slots.on_first_receive(at(1), key(2), &mut out));
         assert_eq!(orders(&mut out), ["retire 0", "install 2", "promote 2"]);
     }
 }

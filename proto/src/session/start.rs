@@ -190,8 +190,8 @@ impl Session {
                 self.previous = self.lame_until.take().is_none().then_some(before);
                 self.tls_reported = false;
                 self.renegotiate_at = None;
-                let ends = now.at + self.channel().timing.tran_window;
-                if let Some(key) = self.slots.rotate(ends, &mut self.directives) {
+                let tran_window = self.channel().timing.tran_window;
+                if let Some(key) = self.slots.rotate(now.at, tran_window, &mut self.directives) {
                     self.on_promoted(key);
                 }
             }
