@@ -1,9 +1,9 @@
 //! Network to device.
 
 use core::ops::Range;
-use std::io::{self, IoSlice};
+use std::io;
 
-use oxivpn_tun::offload::{Coalescer, Offload, VnetHeader};
+use oxivpn_tun::offload::{Coalescer, Offload};
 
 use crate::turn::{Device, Traffic, is_gone};
 
@@ -53,19 +53,5 @@ impl Merger {
             }
         });
         gone.map_or(Ok(()), Err)
-    }
-
-    /// Writes one packet by itself. Fails only if the device is gone.
-    pub(crate) fn write_alone<D: Device>(
-        packet: &[u8],
-        device: &mut D,
-        traffic: &mut Traffic,
-    ) -> io::Result<()> {
-        match device.write(&[IoSlice::new(&VnetHeader::PLAIN.to_bytes()), IoSlice::new(packet)]) {
-            Ok(()) => traffic.device_write += packet.len() as u64,
-            Err(error) if is_gone(&error) => return Err(error),
-            Err(_) => traffic.device_refused += 1,
-        }
-        Ok(())
     }
 }
