@@ -23,7 +23,6 @@ use oxivpn_tun::offload::Offload;
 use crate::gremlin::Faults;
 use crate::lane::inbox::{Received, range_in};
 use crate::lane::{Inbox, MAX_SUPER, Merger, Outbox, Uplink};
-pub(crate) use traits::drop_reason;
 pub use traits::{Control, Device, Link, Payload, Plane, Sealed};
 
 /// Calls of one kind that a turn makes at most, so that neither direction nor the timers starve.

@@ -10,35 +10,26 @@ use std::sync::atomic::Ordering;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use oxivpn_net::tcp::Listener;
-use oxivpn_proto::config::params::DataFormat;
-use oxivpn_proto::data::table::MAX_OWN_PACKET;
-use oxivpn_proto::data::{Forward, Opened, Payload, Slot, is_multicast, overhead};
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
 use oxivpn_proto::plane::DataPlane;
 use oxivpn_proto::plane::local::LocalPlane;
-use oxivpn_proto::wire::data::{Peek, peek};
-use oxivpn_proto::wire::ids::PeerId;
-use oxivpn_proto::{Directive, DropReason, Instant, Order, Path, PeerRef, Report, StreamId};
+use oxivpn_proto::{Directive, Instant, Order, PeerRef, Report, StreamId};
+use oxivpn_tun::offload::Offload;
 
-use super::mail::lock;
-use super::out::{Outbound, Sent, Sockets};
+use super::flow::OVERHEAD;
+use super::out::{Outward, Sockets};
 use super::streams::Streams;
 use super::{Command, News, Setup, Shared, Totals};
 use crate::client::Tun;
 use crate::clock;
 use crate::gremlin::Faults;
-use crate::turn::{BATCH, Device as _, HEADROOM, TAILROOM, is_gone, leaves};
+use crate::lane::{Inbox, MAX_SUPER, Merger};
+use crate::turn::{BATCH, Device as _, leaves};
 
 pub(super) const WAKER: Token = Token(0);
 const DEVICE: Token = Token(1);
 const FIRST_SOCKET: usize = 2;
 const FIRST_STREAM: usize = 1 << 17;
-
-/// Largest datagram.
-const MAX_DATAGRAM: usize = 65_535;
-
-/// Bytes that a data packet adds to an inner one, at most.
-const OVERHEAD: usize = overhead(DataFormat::Epoch(PeerId::UNDEFINED));
 
 /// Bytes of control packets that fit into a connection's queue when data has filled its part.
 const CONTROL_QUEUE: usize = 64 * 1024;
@@ -78,7 +69,7 @@ pub(super) struct Engine {
 /// Bytes that may wait for a connection whose queue is to hold `packets` packets from a device with this MTU: those
 /// of data packets, and all.
 pub(in crate::server) fn stream_limits(packets: usize, mtu: u16) -> (usize, usize) {
-    let data = packets.max(1) * (usize::from(mtu) + OVERHEAD + 2);
+    let data = packets.max(1) * (usize::from(mtu) + OVERHEAD);
     (data, data + CONTROL_QUEUE)
 }
 
@@ -280,7 +271,7 @@ impl Engine {
             // Fails if it is closed already, which is as good.
             let _ = self.poll.registry().deregister(&mut SourceFd(&old));
         }
-        self.merger = Merger::new(device.as_ref().map_or(Offload::NONE, Device::offload));
+        self.merger = Merger::new(device.as_ref().map_or(Offload::NONE, |device| device.offload()));
         self.device = device;
         self.device_readable = true;
         if let Some(fd) = self.device.as_ref().and_then(Tun::as_raw_fd)
