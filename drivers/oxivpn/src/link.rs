@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
 use oxivpn_net::tcp::{Flush, FrameError, TcpLink};
-use oxivpn_net::{Fault, UdpSocket, classify};
+use oxivpn_net::{Fault, SocketSettings, UdpSocket, classify};
+use oxivpn_profile::profile::SocketOptions;
 use oxivpn_proto::wire::stream::Deframer;
 use oxivpn_proto::{Path, StreamId};
 
@@ -17,6 +18,16 @@ const MAX_FRAME: usize = 65_535;
 
 /// Bytes read from a stream at once.
 const STREAM_BUFFER: usize = 2 * (MAX_FRAME + 2);
+
+/// The socket options of a profile.
+pub(crate) fn settings(options: &SocketOptions) -> SocketSettings {
+    SocketSettings {
+        mark: options.mark,
+        device: options.bind_device.clone(),
+        rcvbuf: options.receive_buffer.map(|bytes| bytes as usize),
+        sndbuf: options.send_buffer.map(|bytes| bytes as usize),
+    }
+}
 
 /// The outer transport of a client.
 #[derive(Debug)]
