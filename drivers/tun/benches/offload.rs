@@ -9,7 +9,7 @@ use std::time::Instant;
 #[path = "../tests/packets/mod.rs"]
 mod packets;
 
-use oxivpn_tun::offload::{Coalescer, Gso, Offload, Split, VnetHeader};
+use oxivpn_tun::offload::{Coalescer, Offload, Split, VnetHeader};
 use packets::{Packet, filler};
 
 const SEGMENTS: usize = 46;
@@ -83,7 +83,6 @@ fn main() {
     coalesce("coalesce, TCP over IPv4, three flows in turn", &mixed);
     let acks: Vec<Vec<u8>> = (0..SEGMENTS).map(|_| Packet::new(false, true).bytes()).collect();
     coalesce("coalesce, acknowledgements (never merged)", &acks);
-    tun_rs_split();
 }
 
 fn coalesce(name: &str, packets: &[Vec<u8>]) {
@@ -100,25 +99,5 @@ fn coalesce(name: &str, packets: &[Vec<u8>]) {
             Ok(())
         });
         black_box(flushed.written);
-    });
-}
-
-/// What a dependency has for the same.
-fn tun_rs_split() {
-    let (header, packet, _) = super_packet(false, true);
-    assert_eq!(header.gso, Gso::TcpV4);
-    let hdr = tun_rs::VirtioNetHdr {
-        flags: header.flags,
-        gso_type: 1,
-        hdr_len: header.header_len,
-        gso_size: header.segment_size,
-        csum_start: header.csum_start,
-        csum_offset: header.csum_offset,
-    };
-    let mut bufs = vec![vec![0u8; MTU]; SEGMENTS];
-    let mut sizes = vec![0; SEGMENTS];
-    let mut input = packet.clone();
-    report("(tun-rs, gso_split, TCP over IPv4)", SEGMENTS, || {
-        black_box(tun_rs::gso_split(black_box(&mut input), hdr, &mut bufs, &mut sizes, 0, false).unwrap());
     });
 }

@@ -205,8 +205,11 @@ fn comparable(packet: &[u8]) -> Vec<u8> {
     packet
 }
 
+/// Protocol and addresses; ports, if the packet tells.
+type Key = (Vec<u8>, Option<[u8; 4]>);
+
 /// For each flow its packets in order, and between them those that may be of any flow with these addresses.
-fn by_flow(packets: &[Vec<u8>]) -> BTreeMap<(Vec<u8>, Option<[u8; 4]>), Vec<u64>> {
+fn by_flow(packets: &[Vec<u8>]) -> BTreeMap<Key, Vec<u64>> {
     let mut flows = BTreeMap::new();
     let keys: Vec<_> = packets.iter().map(|packet| (flow(packet), ports(packet))).collect();
     let hashes: Vec<_> = packets.iter().map(|packet| hash(&comparable(packet))).collect();
@@ -342,7 +345,7 @@ fn flows_that_are_mixed_are_merged_each() {
 fn acknowledgements_between_data_close_the_flow_only() {
     let flow = Packet::new(false, true);
     let data = train(&flow, 6, 500);
-    let ack = Packet { seq: flow.seq, ..flow.clone() }.bytes();
+    let ack = Packet { seq: flow.seq, ..flow }.bytes();
     let mixed = [&data[..3], &[ack], &data[3..]].concat();
     let writes = coalesce(&mut Coalescer::new(Offload::ALL), &mixed);
     assert_eq!(writes.len(), 3);

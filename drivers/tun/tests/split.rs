@@ -63,7 +63,7 @@ proptest! {
         let mut header = packet.vnet(size);
         header.header_len = header_len;
         let expected = packet.segments(size.into());
-        prop_assert_eq!(split(&header, &packet.partial_bytes()).unwrap(), expected.clone());
+        prop_assert_eq!(&split(&header, &packet.partial_bytes()).unwrap(), &expected);
         // A checksum that is no partial one is taken for nothing.
         header.flags = 0;
         prop_assert_eq!(split(&header, &packet.bytes()).unwrap(), expected);
@@ -135,7 +135,7 @@ fn what_does_not_fit_together_is_refused() {
     assert!(malformed(VnetHeader::PLAIN, &[]).contains("empty"));
     let one = VnetHeader { gso: Gso::None, csum_start: 3_040, ..header };
     assert!(malformed(one, &bytes).contains("outside"));
-    let six = Packet { v6: true, ..packet.clone() };
+    let six = Packet { v6: true, ..packet };
     assert!(
         malformed(VnetHeader { gso: Gso::TcpV4, ..six.vnet(1_000) }, &six.partial_bytes()).contains("kind")
     );
