@@ -289,6 +289,7 @@ impl UdpSocket {
     ///
     /// As for [`UdpSocket::recv_from`].
     pub fn recv_msg(&self, buf: &mut [u8]) -> io::Result<Received> {
+        debug_assert!(!self.merges, "a socket with offload is read with recv_many");
         if !self.packet_info {
             let (len, remote) = self.recv_from(buf)?;
             return Ok(Received { len, remote, local: None });
@@ -324,12 +325,14 @@ impl UdpSocket {
     }
 
     /// Receives one datagram into `buf`: its length in bytes and its sender, IPv4-mapped addresses folded to IPv4.
-    /// A datagram longer than `buf` is cut.
+    /// A datagram longer than `buf` is cut. Not for sockets with [`UdpOptions::offload`], where the kernel may hand out
+    /// several datagrams as one.
     ///
     /// # Errors
     ///
     /// As for [`UdpSocket::send_to`]; [`io::ErrorKind::WouldBlock`] if none waits.
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        debug_assert!(!self.merges, "a socket with offload is read with recv_many");
         let (len, from) = self.socket.recv_from(buf)?;
         Ok((len, fold(from)))
     }

@@ -50,7 +50,7 @@ impl<F: Fn(&[u8], Option<u16>) -> Option<i32>> Kernel<F> {
 }
 
 fn bytes(len: usize) -> Vec<u8> {
-    (0..len).map(|i| (i * 31 >> 3) as u8).collect()
+    (0..len).map(|i| ((i * 31) >> 3) as u8).collect()
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn collect(socket: &UdpSocket, len: usize, mut check: impl FnMut(&ReceivedMany))
 }
 
 fn bytes(len: usize, seed: usize) -> Vec<u8> {
-    (0..len).map(|i| ((i + seed) * 7 >> 2) as u8).collect()
+    (0..len).map(|i| (((i + seed) * 7) >> 2) as u8).collect()
 }
 
 /// Sends `run` and checks that the datagrams arrive as they are; whether any came merged.
