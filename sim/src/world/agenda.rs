@@ -63,7 +63,10 @@ impl Agenda {
         let at = self.deadlines.iter().copied().min().filter(|&at| at <= end && at < NEVER)?;
         let place = self.deadlines.iter().position(|&other| other == at)?;
         let part = self.parts[place];
-        self.set(part, None);
+        match part {
+            Part::Pipe(_) => self.set(part, None),
+            _ => self.deadlines[place] = NEVER,
+        }
         Some((at, part))
     }
 }
