@@ -23,7 +23,7 @@ use regex::Regex;
 use super::{
     Bench,
     paced::{Delivered, Offer, offer, sockets},
-    table::{Table, figure},
+    table::{Table, figure, percent},
     tunnel::INSIDE,
 };
 
@@ -65,7 +65,7 @@ pub(crate) fn part(bench: &mut Bench) -> Result<()> {
         |bench, &workers| {
             let mut crowd = Crowd::start(bench, &words.replace("{}", &workers.to_string()))?;
             let shown = crowd.measure(bench.options.seconds, &bench.options.hand_overs);
-            shown.with_context(|| crowd.log())
+            shown.map_err(|error| anyhow!("{error:#}\n{}", crowd.log()))
         },
     )?;
     println!(
@@ -79,7 +79,7 @@ pub(crate) fn part(bench: &mut Bench) -> Result<()> {
         table.row([
             workers.into(),
             figure(of(|s| s.per_second)),
-            format!("{:.1} %", of(|s| s.loss) * 100.0),
+            percent(of(|s| s.loss)),
             figure(of(|s| s.micros)),
             figure(of(|s| s.hand_overs)),
         ]);

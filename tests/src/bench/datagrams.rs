@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use oxivpn_tests::{netns::Side, stats::median};
 
 use super::{
     Bench,
     paced::{Offer, offer, sockets},
-    table::{Limit, Table, figure},
+    table::{Limit, Table, figure, percent},
     tunnel::{INSIDE, Link, Recipe, Vpn},
 };
 
@@ -46,7 +46,8 @@ impl Packets {
 /// Sends from the client's host to the server's. A failure carries the logs of the tunnel.
 pub(crate) fn send(link: &mut Link, what: Offer) -> Result<Packets> {
     let result = measure(link, what).and_then(|packets| link.alive().map(|()| packets));
-    result.with_context(|| format!("{} bytes, {} per second\n{}", what.size, what.rate, link.logs()))
+    let shown = format!("{} bytes, {} per second", what.size, what.rate);
+    result.map_err(|error| link.failure(&shown, &error))
 }
 
 fn measure(link: &mut Link, what: Offer) -> Result<Packets> {
@@ -72,19 +73,17 @@ pub(crate) fn part(bench: &mut Bench) -> Result<()> {
         .into_iter()
         .flat_map(|size| rates.iter().map(move |&rate| Offer { rate, size, duration }))
         .collect();
-    let candidates = bench.contenders();
-    let names: Vec<String> = candidates.iter().map(|&vpn| bench.programs.name(vpn).to_owned()).collect();
-    if !candidates.contains(&Vpn::WireGuard) {
+    let vpns = bench.contenders();
+    let names: Vec<String> = vpns.iter().map(|&vpn| bench.programs.name(vpn).to_owned()).collect();
+    if !vpns.contains(&Vpn::WireGuard) {
         println!("wireguard-go: not installed\n");
     }
-    let numbered: Vec<(usize, Vpn)> = candidates.iter().copied().enumerate().collect();
+    let candidates: Vec<(Offer, usize)> =
+        offers.iter().flat_map(|&what| (0..vpns.len()).map(move |vpn| (what, vpn))).collect();
     let samples = bench.in_turn(
-        &numbered,
-        |&(at, _)| names[at].clone(),
-        |bench, &(_, vpn)| {
-            let mut link = Link::start(&bench.programs, &Recipe::both(vpn))?;
-            offers.iter().map(|&what| send(&mut link, what)).collect::<Result<Vec<_>>>()
-        },
+        &candidates,
+        |&(_, vpn)| names[vpn].clone(),
+        |bench, &(what, vpn)| send(&mut Link::start(&bench.programs, &Recipe::both(vpns[vpn]))?, what),
     )?;
     println!(
         "The client's host sends, in bursts each millisecond. AES-256-GCM, wireguard-go its own cipher.\n"
@@ -99,16 +98,15 @@ pub(crate) fn part(bench: &mut Bench) -> Result<()> {
         "receiver CPU, us each",
         "delivered per CPU s",
     ]);
-    for (at, what) in offers.iter().enumerate() {
-        let rows: Vec<Packets> =
-            samples.iter().map(|list| Packets::median(list.iter().map(|run| &run[at]))).collect();
+    for (what, samples) in offers.iter().zip(samples.chunks_exact(vpns.len())) {
+        let rows: Vec<Packets> = samples.iter().map(|list| Packets::median(list.iter())).collect();
         for (row, name) in rows.iter().zip(&names) {
             table.row([
                 what.size.to_string(),
                 what.rate.to_string(),
                 name.clone(),
                 figure(row.per_second),
-                format!("{:.1} %", row.loss * 100.0),
+                percent(row.loss),
                 figure(row.micros[0]),
                 figure(row.micros[1]),
                 figure(row.per_cpu),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use oxivpn_tests::{
     client::Program,
     openvpn::{Release, Transport},
@@ -15,7 +15,7 @@ use super::{
     paced::Offer,
     stream::{Transfer, Way, transfer},
     streams::{self, Row, check_cpu},
-    table::{Table, figure},
+    table::{Table, figure, percent},
     tunnel::{Link, Recipe, Vpn},
 };
 
@@ -154,7 +154,7 @@ fn by_peer(bench: &mut Bench) -> Result<()> {
         |(_, format)| format!("{} beside OpenVPN", format.name),
         |bench, (vpn, format)| {
             let mut link = Link::start(&bench.programs, &Recipe::new(*vpn, Vpn::Own))?;
-            format.agreed(&link.client_log()).with_context(|| link.logs())?;
+            format.agreed(&link.client_log())?;
             send(&mut link, what)
         },
     )?;
@@ -170,7 +170,7 @@ fn by_peer(bench: &mut Bench) -> Result<()> {
             format.name.into(),
             bench.programs.name(*vpn).to_owned(),
             figure(row.micros[0]),
-            format!("{:.1} %", row.loss * 100.0),
+            percent(row.loss),
         ]);
     }
     table.print();

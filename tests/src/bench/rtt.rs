@@ -15,7 +15,7 @@ use super::{
     Bench,
     paced::{Delivered, Offer, offer, sockets},
     stream::{Way, transfer},
-    table::{Limit, Table, figure},
+    table::{Limit, Table, figure, percent},
     tunnel::{INSIDE, Link, Recipe, Vpn},
 };
 
@@ -26,7 +26,7 @@ const PART: f64 = 0.8;
 const SIZE: usize = 1400;
 
 /// Pings each second.
-const RATE: u32 = 100;
+const RATE: u32 = 200;
 
 /// Milliseconds of the answers to pings.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +82,7 @@ pub(crate) fn part(bench: &mut Bench) -> Result<()> {
             let mut link = Link::start(&bench.programs, &Recipe::both(vpn))?;
             let result = measure(&mut link, bench.options.seconds, rate);
             let result = result.and_then(|run| link.alive().map(|()| run));
-            result.with_context(|| link.logs())
+            result.map_err(|error| link.failure("ping", &error))
         },
     )?;
     report(bench, &names, &samples);
@@ -96,14 +96,14 @@ fn report(bench: &mut Bench, names: &[String], samples: &[Vec<Run>]) {
         let rows: Vec<Trip> =
             samples.iter().map(|list| Trip::median(list.iter().map(|run| &run.trips[at]))).collect();
         for ((row, name), list) in rows.iter().zip(names).zip(samples) {
-            let loss = median(list.iter().map(|run| run.loss)) * 100.0;
+            let loss = median(list.iter().map(|run| run.loss));
             table.row([
                 state.into(),
                 name.clone(),
                 format!("{:.3}", row.median),
                 format!("{:.3}", row.p99),
                 figure(row.lost),
-                if at == 0 { "-".into() } else { format!("{loss:.1} %") },
+                if at == 0 { "-".into() } else { percent(loss) },
             ]);
         }
         let (own, real) = (rows[0], rows[1]);

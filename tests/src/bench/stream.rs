@@ -52,20 +52,27 @@ pub(crate) struct Transfer {
     pub(crate) cpu: [f64; 2],
     /// The same of both `iperf3`.
     pub(crate) iperf: f64,
+    /// The same of the whole machine, which has what the kernel does for nobody in particular, and others' work too.
+    pub(crate) machine: f64,
 }
 
 impl Transfer {
     /// Medians of each figure.
     pub(crate) fn median<'a>(list: impl Iterator<Item = &'a Self> + Clone) -> Self {
         let of = |get: fn(&Self) -> f64| median(list.clone().map(get));
-        Self { gbit: of(|s| s.gbit), cpu: [of(|s| s.cpu[0]), of(|s| s.cpu[1])], iperf: of(|s| s.iperf) }
+        Self {
+            gbit: of(|s| s.gbit),
+            cpu: [of(|s| s.cpu[0]), of(|s| s.cpu[1])],
+            iperf: of(|s| s.iperf),
+            machine: of(|s| s.machine),
+        }
     }
 }
 
 /// Sends one stream for some seconds. A failure carries the logs of the tunnel.
 pub(crate) fn transfer(link: &mut Link, seconds: u32, way: Way) -> Result<Transfer> {
     let result = measure(link, seconds, way).and_then(|sample| link.alive().map(|()| sample));
-    result.with_context(|| format!("{}\n{}", way.name(), link.logs()))
+    result.map_err(|error| link.failure(way.name(), &error))
 }
 
 fn measure(link: &mut Link, seconds: u32, way: Way) -> Result<Transfer> {
@@ -84,10 +91,10 @@ fn measure(link: &mut Link, seconds: u32, way: Way) -> Result<Transfer> {
     if way == Way::Down {
         connect.arg("--reverse");
     }
-    let before = link.cpu()?;
+    let (before, busy_before) = (link.cpu()?, busy()?);
     let mut client = Process::spawn("iperf3", connect, &client_log)?;
     finish(&mut client, link, seconds)?;
-    let after = link.cpu()?;
+    let (after, busy_after) = (link.cpu()?, busy()?);
 
     let text = client.log();
     let json: Value = serde_json::from_str(&text).with_context(|| format!("iperf3: {text}"))?;
@@ -99,7 +106,18 @@ fn measure(link: &mut Link, seconds: u32, way: Way) -> Result<Transfer> {
     let used = [0, 1].map(|at| (after[at] - before[at]).as_secs_f64() / gigabytes);
     let percent = |name: &str| end["cpu_utilization_percent"][name].as_f64().unwrap_or(f64::NAN);
     let iperf = (percent("host_total") + percent("remote_total")) / 100.0 * f64::from(seconds) / gigabytes;
-    Ok(Transfer { gbit: bits / 1e9, cpu: way.sender_first(used), iperf })
+    let machine = (busy_after - busy_before) / gigabytes;
+    Ok(Transfer { gbit: bits / 1e9, cpu: way.sender_first(used), iperf, machine })
+}
+
+/// CPU seconds that this machine has spent so far on anything.
+fn busy() -> Result<f64> {
+    let text = fs::read_to_string("/proc/stat")?;
+    let line = text.lines().next().and_then(|line| line.strip_prefix("cpu ")).context("/proc/stat")?;
+    let ticks: Vec<u64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    // user, nice, system, idle, iowait, irq, softirq; USER_HZ is 100.
+    let busy: u64 = [0, 1, 2, 5, 6].iter().filter_map(|&at: &usize| ticks.get(at)).sum();
+    Ok(busy as f64 / 100.0)
 }
 
 /// Waits for the end of `iperf3`, as long as both ends of the tunnel live.

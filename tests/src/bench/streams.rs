@@ -68,6 +68,7 @@ pub(crate) fn print(bench: &Bench, rows: &[Row]) {
         "sender CPU s/GB",
         "receiver CPU s/GB",
         "both iperf3 CPU s/GB",
+        "whole machine CPU s/GB",
     ]);
     for (index, way) in Way::ALL.into_iter().enumerate() {
         for row in rows {
@@ -81,6 +82,7 @@ pub(crate) fn print(bench: &Bench, rows: &[Row]) {
                 figure(t.cpu[0]),
                 figure(t.cpu[1]),
                 figure(t.iperf),
+                figure(t.machine),
             ]);
         }
     }

@@ -52,6 +52,11 @@ pub(crate) fn figure(value: f64) -> String {
     }
 }
 
+/// A part of a whole in percent.
+pub(crate) fn percent(part: f64) -> String {
+    if part.is_nan() { "missing".into() } else { format!("{:.1} %", part * 100.0) }
+}
+
 /// What a ratio is held against.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Limit {

@@ -219,9 +219,9 @@ impl Link {
         Ok(())
     }
 
-    /// Both logs, for a failure's message.
-    pub(crate) fn logs(&self) -> String {
-        logs(&self.lab)
+    /// A failure of `what`, with the end of both logs behind its cause.
+    pub(crate) fn failure(&self, what: &str, error: &anyhow::Error) -> anyhow::Error {
+        anyhow!("{what}: {error:#}\n{}", logs(&self.lab))
     }
 
     /// What the client has printed.
