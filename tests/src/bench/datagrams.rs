@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use oxivpn_tests::{netns::Side, stats::median};
 
 use super::{
     Bench,
-    paced::{Offer, offer, sockets},
+    paced::{Delivered, Offer, offer, sockets},
     table::{Limit, Table, figure, percent},
     tunnel::{INSIDE, Link, Recipe, Vpn},
 };
@@ -43,27 +43,30 @@ impl Packets {
     }
 }
 
-/// Sends from the client's host to the server's. A failure carries the logs of the tunnel.
+/// Sends from the client's host to the server's. A failure of the tunnel carries its logs.
 pub(crate) fn send(link: &mut Link, what: Offer) -> Result<Packets> {
     let result = measure(link, what).and_then(|packets| link.alive().map(|()| packets));
     let shown = format!("{} bytes, {} per second", what.size, what.rate);
-    result.map_err(|error| link.failure(&shown, &error))
+    let (packets, delivered) = result.map_err(|error| link.failure(&shown, &error))?;
+    delivered.kept().context(shown)?;
+    Ok(packets)
 }
 
-fn measure(link: &mut Link, what: Offer) -> Result<Packets> {
+fn measure(link: &mut Link, what: Offer) -> Result<(Packets, Delivered)> {
     let pair = sockets(link.lab.ns(Side::Client), link.lab.ns(Side::Server), INSIDE[0])?;
     let before = link.cpu()?;
     let delivered = offer(&pair, what)?;
     let after = link.cpu()?;
-    let received = delivered.kept()?.received as f64;
+    let received = delivered.received as f64;
     ensure!(received > 0.0, "no datagram came");
     let [server, client] = [0, 1].map(|at| (after[at] - before[at]).as_secs_f64());
-    Ok(Packets {
+    let packets = Packets {
         per_second: received / what.duration.as_secs_f64(),
         per_cpu: received / (server + client),
         micros: [client, server].map(|seconds| seconds * 1e6 / received),
         loss: delivered.loss(),
-    })
+    };
+    Ok((packets, delivered))
 }
 
 pub(crate) fn part(bench: &mut Bench) -> Result<()> {

@@ -49,7 +49,7 @@ impl Options {
             only: PARTS.map(|(number, _)| number).to_vec(),
             release: Release::Distribution,
             own: env::var_os("OXIVPN_TEST_CLIENT").map(Into::into),
-            rates: vec![30_000, 100_000],
+            rates: vec![20_000, 60_000],
             v1: None,
             v2: None,
             workers: None,
@@ -94,7 +94,7 @@ const HELP: &str = "\
   --only 1,3            these parts only
   --own PATH            the oxivpn to measure, instead of the one that is built (--client means the same)
   --newer               compare with the newer OpenVPN
-  --rate 30000,100000   packets offered per second in part 3
+  --rate 20000,60000   packets offered per second in part 3
   --v1 LINE, --v2 LINE  line of both profiles that makes two ends of oxivpn use this data packet format
   --workers WORDS       arguments of our server for `{}` workers, such as '--workers {}'
   --hand-overs REGEX    pattern of the line in the server's log that tells its hand-overs, the number in a group";

@@ -69,10 +69,10 @@ impl Delivered {
         if self.sent == 0 { f64::NAN } else { 1.0 - self.received as f64 / self.sent as f64 }
     }
 
-    /// Fails unless the sender has kept to the offered rate within two hundredths.
+    /// Fails unless the sender has kept to the offered rate within five hundredths.
     pub(crate) fn kept(self) -> Result<Self> {
         let due = self.sent + self.short;
-        ensure!(self.short * 50 <= due, "the sender sent {} of {due} datagrams: too slow", self.sent);
+        ensure!(self.short * 20 <= due, "the sender sent {} of {due} datagrams: too slow", self.sent);
         Ok(self)
     }
 }

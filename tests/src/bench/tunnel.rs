@@ -265,8 +265,9 @@ fn logs(lab: &Lab) -> String {
     let read = |name: &str| {
         let text = std::fs::read(lab.dir().join(name)).unwrap_or_default();
         let text = without_settings(&String::from_utf8_lossy(&text));
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(12)..].join("\n")
+        // wireguard-go begins with an advertisement in a frame.
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with(['┌', '│', '└'])).collect();
+        lines[lines.len().saturating_sub(6)..].join("\n")
     };
     format!(
         "----- end of server's log\n{}\n----- end of client's log\n{}",

@@ -3,7 +3,7 @@
 //! `cargo run --release -p oxivpn-tests --bin throughput` (as root). It prints tables in Markdown with the requirement
 //! beside each ratio, and fails if one is missed or a run failed. Options: `--only 1,3` takes these parts only,
 //! `--quick` measures once, `--runs N` and `--seconds N` set the effort, `--own PATH` (or `OXIVPN_TEST_CLIENT`) takes
-//! another `oxivpn` than the one that is built, `--newer` compares with the newer OpenVPN, `--rate 30000,100000` sets
+//! another `oxivpn` than the one that is built, `--newer` compares with the newer OpenVPN, `--rate 20000,60000` sets
 //! the packets offered per second in part 3. `--v1 LINE`, `--v2 LINE` and `--workers WORDS` open what needs an option
 //! of `oxivpn`; an unknown option prints them all.
 
