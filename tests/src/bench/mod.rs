@@ -97,7 +97,9 @@ impl Bench {
     /// Reports a failure.
     pub(crate) fn error(&mut self, text: &str) {
         println!("**ERROR** {}\n", text.replace('\n', "\n    "));
-        self.errors.push(text.lines().next().unwrap_or_default().to_owned());
+        // The cause, without the logs behind it.
+        let cause = text.split("\n-----").next().unwrap_or_default();
+        self.errors.push(cause.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect());
     }
 
     /// Holds a ratio against its limit.
