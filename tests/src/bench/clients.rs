@@ -183,7 +183,7 @@ impl Crowd {
     }
 
     /// Sum of the hand-overs that the server's statistics tell; not a number if they tell none.
-    fn hand_overs(&mut self, pattern: &str) -> Result<f64> {
+    fn hand_overs(&self, pattern: &str) -> Result<f64> {
         let regex = Regex::new(pattern).context("--hand-overs")?;
         let seen = self.server.log().len();
         self.server.signal(Signal::SIGUSR2)?;

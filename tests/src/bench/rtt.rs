@@ -80,7 +80,7 @@ pub(crate) fn part(bench: &mut Bench) -> Result<()> {
         |&(at, _)| names[at].clone(),
         |bench, &(_, vpn)| {
             let mut link = Link::start(&bench.programs, &Recipe::both(vpn))?;
-            let result = measure(&mut link, bench.options.seconds, rate);
+            let result = measure(&link, bench.options.seconds, rate);
             let result = result.and_then(|run| link.alive().map(|()| run));
             result.map_err(|error| link.failure("ping", &error))
         },
@@ -123,7 +123,7 @@ fn report(bench: &mut Bench, names: &[String], samples: &[Vec<Run>]) {
     table.print();
 }
 
-fn measure(link: &mut Link, seconds: u32, rate: u32) -> Result<Run> {
+fn measure(link: &Link, seconds: u32, rate: u32) -> Result<Run> {
     let idle = pinged(link, seconds)?;
     let pair = sockets(link.lab.ns(Side::Client), link.lab.ns(Side::Server), INSIDE[0])?;
     // The load begins before the first ping and ends after the last.

@@ -125,7 +125,7 @@ fn finish(client: &mut Process, link: &mut Link, seconds: u32) -> Result<()> {
     let within = Duration::from_secs(u64::from(seconds) + 15);
     let ended = poll(within, || {
         interrupt::check()?;
-        Ok(client.try_status()?)
+        client.try_status()
     })?;
     link.alive()?;
     ended.with_context(|| format!("iperf3 still runs after {} s", within.as_secs())).map(drop)
