@@ -134,7 +134,8 @@ impl Incoming {
     unsafe fn read(message: &libc::msghdr, storage: SockAddrStorage, len: usize) -> Self {
         // SAFETY: the kernel wrote an address of this length.
         let from = unsafe { SockAddr::new(storage, message.msg_namelen) };
-        let mut incoming = Self { len, remote: from.as_socket(), local: None, segment: None, ecn: Ecn::NotEct };
+        let mut incoming =
+            Self { len, remote: from.as_socket(), local: None, segment: None, ecn: Ecn::NotEct };
         // SAFETY: `message` and the control data it names are as the kernel left them; the macro stays within.
         let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
         while !header.is_null() {

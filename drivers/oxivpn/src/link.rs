@@ -117,7 +117,9 @@ impl Link for Transport {
                     },
                 }
             },
-            Kind::Tcp { link, partial } => receive_frames(link, partial, self.path, Deframer::new(MAX_FRAME), inbox).map(|()| false),
+            Kind::Tcp { link, partial } => {
+                receive_frames(link, partial, self.path, Deframer::new(MAX_FRAME), inbox).map(|()| false)
+            }
         }
     }
 

@@ -93,7 +93,10 @@ impl Sockets {
         let Path::Datagram { socket, remote, local } = path else { return Sent::Gone(bytes.len()) };
         let Some((socket, _)) = self.sockets.get(usize::from(socket)) else { return Sent::Gone(bytes.len()) };
         loop {
-            match socket.send_many(bytes, segment, remote, local, Ecn::NotEct).map_err(|error| classify(&error)) {
+            match socket
+                .send_many(bytes, segment, remote, local, Ecn::NotEct)
+                .map_err(|error| classify(&error))
+            {
                 Ok(taken) => return Sent::Gone(taken),
                 Err(Fault::Interrupted) => {}
                 Err(Fault::WouldBlock) => return Sent::Full,
