@@ -436,10 +436,10 @@ impl Session {
         self.directives.extend(removed.chain(added));
     }
 
-    /// Sends PUSH_UPDATE; whether the client takes it and the options fit.
+    /// Sends PUSH_UPDATE; whether the client takes it, the options fit, and there is a control channel.
     pub(crate) fn push_update(&mut self, now: Now, options: &[String]) -> bool {
         let takes = self.server().is_some_and(|server| server.takes_updates);
-        if !takes || !matches!(self.phase, Phase::Up) {
+        if !takes || !matches!(self.phase, Phase::Up) || self.is_lame() {
             return false;
         }
         let Ok(texts) = messages("PUSH_UPDATE", options.iter().map(String::as_str)) else { return false };

@@ -3,6 +3,7 @@
 mod broken;
 mod decisions;
 mod guards;
+mod midway;
 mod rules;
 
 use core::net::SocketAddr;
