@@ -162,7 +162,7 @@ impl Node {
         }
         let remote = self.sessions.get(&handle).and_then(|entry| entry.session.listened_to());
         if !self.endpoint.insert(to, handle, remote) {
-            return;
+            return self.with(now, handle, |session, _| session.stay());
         }
         self.with(now, handle, |session, now| session.handle_report(now, report));
         let left = if path_of(self) == Some(to) { before } else { to };
@@ -447,7 +447,7 @@ impl Node {
         while let Some(directive) = entry.session.poll_directive() {
             self.last_order += 1;
             match directive {
-                // What is sent next may make the peer forget the key that sent before.
+                // What is sent next may let the peer use the new key, or forget the one that sent before.
                 Directive::InstallKey { .. } | Directive::PromoteKey { .. } => entry.gate = self.last_order,
                 Directive::RemovePeer { .. } => removal = Some(self.last_order),
                 _ => {}

@@ -219,7 +219,7 @@ impl Session {
             }
             Report::KeyWorn { key, .. } => self.replace_key(now, key),
             Report::KeySpent { key, .. } => {
-                if let Some(key) = self.slots.on_spent(key, &mut self.directives) {
+                if let Some(key) = self.slots.on_spent(now.at, key, &mut self.directives) {
                     self.on_promoted(key);
                 }
                 self.replace_key(now, key);
@@ -240,6 +240,13 @@ impl Session {
         }
     }
 
+    /// May not move. A plane that moves peers by itself has done it, and takes it back.
+    pub(crate) fn stay(&mut self) {
+        if self.agreed.is_some() && !matches!(self.phase, Phase::Dying(_) | Phase::Dead) {
+            self.directives.push_back(Directive::MovePeer { peer: self.peer, path: self.path });
+        }
+    }
+
     /// Renegotiates for want of `key`, unless a newer one is there or on its way.
     fn replace_key(&mut self, now: Now, key: KeyId) {
         if key == self.exchange.key() {
@@ -251,6 +258,8 @@ impl Session {
         match action {
             Action::Ask => self.directives.push_back(Directive::AskActivity { peer: self.peer }),
             Action::Ping => self.directives.push_back(Directive::SendPing { peer: self.peer }),
+            // A last packet might wait for that plane, too.
+            Action::Close(CloseCause::PlaneSilent) => self.finish(CloseCause::PlaneSilent),
             Action::Close(cause) => self.fail(cause),
         }
     }

@@ -80,10 +80,20 @@ fn a_session_moves_unless_its_new_path_is_taken() {
     world.run(secs(1));
     let peer = world.peer.unwrap();
     let other = world.node.connect(world.now, taken, Arc::new(config(WrapConfig::None)), None).unwrap();
-    world.node.handle_report(world.now, Report::Floated { peer, to: taken });
+    let moves = |world: &mut World, to| {
+        world.node.handle_report(world.now, Report::Floated { peer, to });
+        let orders = core::iter::from_fn(|| world.node.poll_directive());
+        let moves = orders.filter_map(|order| match order.directive {
+            Directive::MovePeer { peer: who, path } if who == peer => Some(path),
+            _ => None,
+        });
+        moves.collect::<Vec<_>>()
+    };
+    // A plane that moved it by itself moves it back.
+    assert_eq!(moves(&mut world, taken), [PATH]);
     assert_eq!(world.node.endpoint.find(&PATH), Some(world.session));
     assert_eq!(world.node.endpoint.find(&taken), Some(other));
-    world.node.handle_report(world.now, Report::Floated { peer, to });
+    assert_eq!(moves(&mut world, to), [to]);
     assert_eq!(world.node.endpoint.find(&PATH), None);
     assert_eq!(world.node.endpoint.find(&to), Some(world.session));
 }
