@@ -162,10 +162,7 @@ impl Session {
             server.username.clone_from(&claim.username);
             server.locked = Some(locked);
         } else if server.locked.as_ref() != Some(&locked) {
-            // Who became somebody else loses its keys at once; whoever is only refused has them until it is told
-            // (`openvpn: ssl_verify.c`, `tls_deauthenticate`; `push.c`, `send_auth_failed`).
-            self.slots.clear(&mut self.directives);
-            return self.deny(now, "");
+            return self.revoke(now, "");
         }
         server.granted = None;
         let by_token = token.as_ref().is_some_and(|token| token.state != TokenState::Initial);
@@ -238,6 +235,7 @@ impl Session {
         match verdict {
             Verdict::Accept => self.grant(now),
             Verdict::Deny(reason) => self.deny(now, &reason),
+            Verdict::Revoke(reason) => self.revoke(now, &reason),
             Verdict::Drop => self.fail(CloseCause::Denied(String::new())),
         }
     }
@@ -284,6 +282,13 @@ impl Session {
             reason => format!("AUTH_FAILED,{reason}"),
         };
         self.dismiss(now, &message, CloseCause::Denied(reason.to_owned()));
+    }
+
+    /// Refuses the client, and takes its keys at once: it became somebody else, or failed a challenge. Whoever is only
+    /// refused has them until it is told (`openvpn: ssl_verify.c`, `tls_deauthenticate`; `push.c`, `send_auth_failed`).
+    fn revoke(&mut self, now: Now, reason: &str) {
+        self.slots.clear(&mut self.directives);
+        self.deny(now, reason);
     }
 
     /// Asks the application for the client's settings, and pushes them, as soon as each can be done.
