@@ -110,8 +110,20 @@ impl Node {
             }
             Route::Stranger => self.knock(now, path, bytes),
             Route::Data => self.drops.count(DropReason::DataAtControl),
-            Route::Drop(reason) => self.drops.count(reason),
+            Route::Drop(reason) => {
+                self.drops.count(reason);
+                self.distrust(now, path, reason);
+            }
         }
+    }
+
+    /// What came on a byte stream belongs to no session: those that are there end. `false` if there are none.
+    fn distrust(&mut self, now: Instant, path: Path, reason: DropReason) -> bool {
+        let at_path = [self.endpoint.challenger(&path), self.endpoint.find(&path)];
+        for handle in at_path.into_iter().flatten().filter(|_| path.is_stream()) {
+            self.with(now, handle, |session, _| session.distrust(reason));
+        }
+        at_path != [None; 2]
     }
 
     /// Takes news about a byte stream.

@@ -21,7 +21,33 @@ impl Session {
         }
         match self.receive(now, bytes) {
             Ok(()) => self.advance(now),
-            Err(reason) => self.count(reason),
+            Err(reason) => {
+                self.count(reason);
+                self.distrust(reason);
+            }
+        }
+    }
+
+    /// A packet at the session's path was dropped. A datagram may be anybody's, but on a byte stream there is nobody
+    /// else: what the other side can't have sent ends the session (`openvpn: forward.c`, `check_tls_errors_co`). Unlike
+    /// OpenVPN, not what a peer may send that is late, or thinks otherwise about keys.
+    pub(crate) fn distrust(&mut self, reason: DropReason) {
+        let junk = match reason {
+            DropReason::Malformed
+            | DropReason::UnknownOpcode
+            | DropReason::UnexpectedOpcode
+            | DropReason::WrapAuthentication
+            | DropReason::WrapReplay
+            | DropReason::TooManyAcks
+            | DropReason::Cookie => true,
+            // A peer's first reset may answer to nothing yet.
+            DropReason::WrongSessionId | DropReason::WrongAckSessionId => self.remote.is_some(),
+            _ => false,
+        };
+        if junk && self.path.is_stream() && !self.is_lame() {
+            self.fail(CloseCause::Protocol(
+                "there is something else than packets of this session on the stream",
+            ));
         }
     }
 
