@@ -350,8 +350,16 @@ impl Exchange {
         }
     }
 
+    /// Adds to the peer's message. Bytes that grow where they are may leave copies behind.
+    fn gather(&mut self, record: &[u8]) {
+        let mut whole = Zeroizing::new(Vec::with_capacity(self.partial.len() + record.len()));
+        whole.extend_from_slice(&self.partial);
+        whole.extend_from_slice(record);
+        self.partial = whole;
+    }
+
     fn read_server_message(&mut self, record: &[u8]) -> Result<(), Failure> {
-        self.partial.extend_from_slice(record);
+        self.gather(record);
         match ServerMessage::parse(&self.partial) {
             Ok(ServerMessage { source, options, peer_info }) => {
                 self.hello = Some(PeerHello { options, peer_info });
@@ -371,7 +379,7 @@ impl Exchange {
     }
 
     fn read_client_message(&mut self, record: &[u8]) -> Result<(), Failure> {
-        self.partial.extend_from_slice(record);
+        self.gather(record);
         match Introduction::parse(&self.partial) {
             Ok(introduction) => {
                 let Introduction {
