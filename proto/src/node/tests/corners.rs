@@ -58,7 +58,7 @@ fn leaving_reaches_a_server_that_renegotiates() {
 }
 
 #[test]
-fn a_session_that_moves_at_its_end_leaves_no_path_behind() {
+fn a_session_that_moves_at_its_end_leaves_no_path_behind_and_tells_nothing() {
     let to = Path::udp(0, "10.0.0.7:1194".parse().unwrap());
     let mut world = World::new(config(WrapConfig::None));
     world.run(secs(1));
@@ -68,6 +68,8 @@ fn a_session_that_moves_at_its_end_leaves_no_path_behind() {
     world.node.handle_report(world.now, Report::Floated { peer: world.peer.unwrap(), to });
     world.drain();
     assert_eq!(world.causes().len(), 1);
+    assert!(matches!(world.events.last(), Some(Event::Closed { .. })));
+    assert!(!world.events.iter().any(|event| matches!(event, Event::Floated { .. })), "{:?}", world.events);
     for path in [PATH, to] {
         assert_eq!(world.node.endpoint.find(&path), None, "{path:?}");
     }

@@ -136,12 +136,8 @@ fn a_renegotiation_that_came_through_after_all_is_none_that_failed() {
 /// Where the handshake itself failed no new key comes of that session, whoever asks for one, and it has an end.
 #[test]
 fn a_session_whose_renegotiation_failed_has_no_further_one() {
-    let mut net = tunnel();
-    net.faults = Faults { drop: 100, control_only: true, ..Faults::default() };
-    renegotiate(&mut net, true, 70_000);
-    net.faults = Faults::default();
-    let (session, peer) = (net.server.session.unwrap(), net.server.peer.unwrap());
-    assert!(net.server.node.is_lame(session));
+    let (mut net, session) = Net::lame(5);
+    let peer = net.server.peer.unwrap();
     for by_server in [true, false] {
         renegotiate(&mut net, by_server, 30_000);
         let (now, key) = (net.now, crate::wire::ids::KeyId::FIRST.next());
