@@ -4,7 +4,7 @@ use core::net::IpAddr;
 
 use super::{Capabilities, DataPlane};
 use crate::clock::Instant;
-use crate::data::{Forward, Opened, SealError, Sealed, Slot, Table};
+use crate::data::{Forward, Opened, Outgoing, SealError, Sealed, Slot, Table};
 use crate::directive::{Order, PeerRef};
 use crate::drops::{DropCounters, DropReason};
 use crate::path::Path;
@@ -50,6 +50,12 @@ impl LocalPlane {
     /// Where a peer's packets go, see [`Table::peer_path`].
     pub fn peer_path(&self, peer: PeerRef) -> Option<Path> {
         self.table.peer_path(peer)
+    }
+
+    /// Where a peer's next packet goes and what is put around it, see [`Table::outgoing`].
+    #[inline]
+    pub fn outgoing(&mut self, peer: PeerRef) -> Option<Outgoing> {
+        self.table.outgoing(peer)
     }
 
     /// Encrypts a payload in place, see [`Table::seal`].

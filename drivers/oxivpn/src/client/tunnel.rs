@@ -1,6 +1,6 @@
 //! The inner side: the device and what the host gets for it. Undone when dropped, whatever the reason.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::path::Path;
@@ -12,6 +12,7 @@ use oxivpn_host::{Address, Dev, Host, IpVersion, Route};
 use oxivpn_profile::Profile;
 use oxivpn_profile::profile::DeviceKind;
 use oxivpn_proto::options::pushed::Pushed;
+use oxivpn_tun::offload::{Offload, VnetHeader};
 
 use super::options::wanted;
 use crate::log::Log;
@@ -40,7 +41,7 @@ impl Tun {
             }
             DeviceKind::Tun(name) => {
                 let name = name.as_deref().unwrap_or("tun");
-                oxivpn_tun::Device::open(&oxivpn_tun::Options::new(name))?
+                oxivpn_tun::Device::open(&oxivpn_tun::Options::new(name).offload(true))?
             }
         };
         Ok(Self(device))
@@ -54,12 +55,16 @@ impl From<oxivpn_tun::Device> for Tun {
 }
 
 impl turn::Device for Tun {
-    fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.recv(buf)
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<(VnetHeader, usize)> {
+        self.0.read(buf)
     }
 
-    fn send(&mut self, packet: &[u8]) -> io::Result<()> {
-        self.0.send(packet).map(drop)
+    fn write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        self.0.write(parts)
+    }
+
+    fn offload(&self) -> Offload {
+        self.0.offload()
     }
 }
 

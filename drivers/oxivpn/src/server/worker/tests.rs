@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use oxivpn_net::tcp::ListenOptions;
-use oxivpn_net::{Family, UdpOptions};
+use oxivpn_net::{Family, SocketSettings, UdpOptions};
 use oxivpn_proto::config::cipher::DataCipher;
 use oxivpn_proto::config::params::{DataFormat, DataParams, ReplayWindow};
 use oxivpn_proto::data::{HEADROOM, Opened, Payload, Slot, TAILROOM};
@@ -402,7 +402,7 @@ fn listener() -> (Listener, SocketAddr) {
     let (_, queue_limit) = stream_limits(4, 1500);
     let options = ListenOptions {
         local: Some("127.0.0.1:0".parse().unwrap()),
-        sndbuf: Some(4096),
+        socket: SocketSettings { sndbuf: Some(4096), ..SocketSettings::default() },
         queue_limit,
         ..ListenOptions::new(Family::V4)
     };
@@ -474,7 +474,7 @@ fn a_slow_connection_loses_packets_before_they_are_sealed_and_never_frames() {
     lab.add(0, Path::Stream(id), DataFormat::V2);
     // The client reads nothing until packets are dropped.
     let mut sent = 0;
-    while lab.totals().full == 0 {
+    while lab.totals().traffic.full == 0 {
         for _ in 0..16 {
             lab.device.send(&packet(1, 2, 1400)).unwrap();
             sent += 1;
