@@ -249,7 +249,7 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
             }
             let Some(link) = self.link.as_mut() else { break };
             match link.recv(&mut self.inbox) {
-                Ok(()) => {}
+                Ok(drained) => self.ready.link_read = !drained,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.ready.link_read = false,
                 Err(error) => failure = Some(error),
             }
