@@ -12,8 +12,8 @@
 //!
 //! - Sending ends after half of `tran-window`: the other side takes no more after its own, mostly as long as ours.
 //! - It goes on until [`LAST_ACK`] after the negotiation at least: only our last ack gives the other side the new key.
-//! - If the new key sends without proof, packets under the old are taken for [`LINGER`] at least: the other side sends
-//!   them until it sees the new one.
+//! - Once the new key sends, packets under the old are taken for [`LINGER`] at least: the other side sends them until it
+//!   sees the new one, and what it sent before is on its way.
 //!
 //! These are times on this side of the data plane. A plane that carries orders out late adds a rule of order, which the
 //! node keeps: a control packet does not leave before the keys are as the session ordered.
@@ -52,10 +52,9 @@ impl Handover {
         (self.began + self.sends).max(now + LAST_ACK)
     }
 
-    /// When the old key is forgotten; the new one sends from now on, `unproven` if it does so without proof.
-    pub(crate) fn forgets(&self, unproven: Option<Instant>) -> Instant {
-        let ends = self.began + self.is_taken;
-        unproven.map_or(ends, |now| ends.max(now + LINGER))
+    /// When the old key is forgotten; the new one sends from `now` on.
+    pub(crate) fn forgets(&self, now: Instant) -> Instant {
+        (self.began + self.is_taken).max(now + LINGER)
     }
 }
 
@@ -79,7 +78,7 @@ mod tests {
         {
             let handover = handover(hand, reneg, tran);
             assert_eq!(handover.takes_over(at(1000)), at(1000 + ends), "{hand} {reneg} {tran}");
-            assert_eq!(handover.forgets(None), at(1000 + tran), "{hand} {reneg} {tran}");
+            assert_eq!(handover.forgets(at(1001)), at(1000 + tran.max(16)), "{hand} {reneg} {tran}");
         }
     }
 
@@ -88,8 +87,7 @@ mod tests {
         let handover = handover(60, 0, 60);
         assert_eq!(handover.takes_over(at(1019)), at(1030));
         assert_eq!(handover.takes_over(at(1055)), at(1065));
-        assert_eq!(handover.forgets(Some(at(1030))), at(1060));
-        assert_eq!(handover.forgets(Some(at(1065))), at(1080));
-        assert_eq!(handover.forgets(None), at(1060));
+        assert_eq!(handover.forgets(at(1030)), at(1060));
+        assert_eq!(handover.forgets(at(1065)), at(1080));
     }
 }

@@ -239,7 +239,7 @@ impl Session {
                 if key == self.exchange.key() && self.exchange.conclude(now.at) {
                     self.on_exchange_active(now);
                 }
-                if self.slots.on_first_receive(key, &mut self.directives) {
+                if self.slots.on_first_receive(now.at, key, &mut self.directives) {
                     self.on_promoted(key);
                 }
             }

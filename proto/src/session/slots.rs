@@ -77,16 +77,21 @@ impl Slots {
         out.push_back(Directive::InstallKey { peer: self.peer, key, data });
         self.pending = Some((key, NEVER));
         if self.sending.is_none() {
-            self.promote(None, out);
+            self.promote(now, out);
             return None;
         }
-        if self.spent { self.promote(Some(now), out) } else { None }
+        if self.spent { self.promote(now, out) } else { None }
     }
 
     /// A negotiation begins, and a key that waits for proof sends now; gives that key. What the peer used before
     /// it may still use until it hears of the negotiation.
-    pub(crate) fn rotate(&mut self, handover: Handover, out: &mut VecDeque<Directive>) -> Option<KeyId> {
-        let promoted = self.promote(None, out);
+    pub(crate) fn rotate(
+        &mut self,
+        now: Instant,
+        handover: Handover,
+        out: &mut VecDeque<Directive>,
+    ) -> Option<KeyId> {
+        let promoted = self.promote(now, out);
         self.handover = Some(handover);
         promoted
     }
@@ -104,14 +109,19 @@ impl Slots {
             return None;
         }
         self.spent = true;
-        self.promote(Some(now), out)
+        self.promote(now, out)
     }
 
     /// The peer uses `key`.
-    pub(crate) fn on_first_receive(&mut self, key: KeyId, out: &mut VecDeque<Directive>) -> bool {
+    pub(crate) fn on_first_receive(
+        &mut self,
+        now: Instant,
+        key: KeyId,
+        out: &mut VecDeque<Directive>,
+    ) -> bool {
         let proven = self.pending.is_some_and(|(pending, _)| pending == key);
         if proven {
-            self.promote(None, out);
+            self.promote(now, out);
         }
         proven
     }
@@ -124,7 +134,7 @@ impl Slots {
         if self.pending.is_none_or(|(_, at)| at > now) {
             return None;
         }
-        self.promote(Some(now), out)
+        self.promote(now, out)
     }
 
     /// Forgets all keys: nothing passes any more.
@@ -141,14 +151,14 @@ impl Slots {
         Deadline::earliest(promote, retire)
     }
 
-    /// The key that waits sends from now on; `unproven` if nobody knows whether the peer has it.
-    fn promote(&mut self, unproven: Option<Instant>, out: &mut VecDeque<Directive>) -> Option<KeyId> {
+    /// The key that waits sends from now on.
+    fn promote(&mut self, now: Instant, out: &mut VecDeque<Directive>) -> Option<KeyId> {
         let (key, _) = self.pending.take()?;
         self.spent = false;
         out.push_back(Directive::PromoteKey { peer: self.peer, key });
         if let (Some(before), Some(handover)) = (self.sending.replace(key), self.handover.take()) {
             self.retire_old(out);
-            self.old = Some((before, handover.forgets(unproven)));
+            self.old = Some((before, handover.forgets(now)));
         }
         Some(key)
     }
@@ -177,8 +187,12 @@ mod tests {
         KeyId::from_low_bits(n)
     }
 
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
     fn at(seconds: u64) -> Instant {
-        Instant::ZERO + Duration::from_secs(seconds)
+        Instant::ZERO + secs(seconds)
     }
 
     fn data() -> DataKey {
@@ -213,11 +227,11 @@ mod tests {
         let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
         install(&mut slots, 0, 60, &mut out);
         assert_eq!(orders(&mut out), ["install 0", "promote 0"]);
-        slots.rotate(handover(0, 3600), &mut out);
+        slots.rotate(at(0), handover(0, 3600), &mut out);
         install(&mut slots, 1, 60, &mut out);
         assert_eq!(orders(&mut out), ["install 1"]);
-        assert!(!slots.on_first_receive(key(0), &mut out));
-        assert!(slots.on_first_receive(key(1), &mut out));
+        assert!(!slots.on_first_receive(at(1), key(0), &mut out));
+        assert!(slots.on_first_receive(at(1), key(1), &mut out));
         assert_eq!(orders(&mut out), ["promote 1"]);
         assert_eq!(slots.deadline(), Some(Deadline { at: at(3600), why: Timer::RetireKey }));
         assert_eq!(slots.handle_timeout(at(3600), &mut out), None);
@@ -228,27 +242,44 @@ mod tests {
     fn without_proof_the_new_key_sends_when_its_time_has_come() {
         let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
         install(&mut slots, 0, 0, &mut out);
-        slots.rotate(handover(0, 3600), &mut out);
-        install(&mut slots, 1, 60, &mut out);
+        slots.rotate(at(0), handover(0, 3600), &mut out);
+        slots.install(at(0), key(1), data(), &mut out);
         orders(&mut out);
+        assert_eq!(slots.settles_at(), Some(NEVER));
+        slots.promote_by(key(0), at(30));
+        slots.promote_by(key(1), at(60));
+        assert_eq!(slots.settles_at(), Some(at(60)));
         assert_eq!(slots.handle_timeout(at(59), &mut out), None);
         assert_eq!(slots.handle_timeout(at(60), &mut out), Some(key(1)));
         assert_eq!(orders(&mut out), ["promote 1"]);
     }
 
+    /// The handshake took as long as the transition window: what the peer sent before it saw the new key is still on
+    /// its way, whatever the new key was promoted for.
     #[test]
-    fn a_key_that_takes_over_without_proof_leaves_the_old_one_some_time() {
-        let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
-        install(&mut slots, 0, 0, &mut out);
-        slots.rotate(handover(0, 20), &mut out);
-        install(&mut slots, 1, 20, &mut out);
-        orders(&mut out);
-        assert_eq!(slots.handle_timeout(at(20), &mut out), Some(key(1)));
-        assert_eq!(orders(&mut out), ["promote 1"]);
-        assert_eq!(slots.handle_timeout(at(34), &mut out), None);
-        assert_eq!(orders(&mut out), [""; 0]);
-        slots.handle_timeout(at(35), &mut out);
-        assert_eq!(orders(&mut out), ["retire 0"]);
+    fn a_key_that_is_taken_over_late_is_left_some_time() {
+        type Promotion = fn(&mut Slots, &mut VecDeque<Directive>) -> bool;
+        let promotions: [Promotion; 4] = [
+            |slots, out| slots.handle_timeout(at(20), out) == Some(key(1)),
+            |slots, out| slots.rotate(at(20), handover(20, 40), out) == Some(key(1)),
+            |slots, out| slots.on_first_receive(at(20), key(1), out),
+            |slots, out| slots.on_spent(at(20), key(0), out) == Some(key(1)),
+        ];
+        for promote in promotions {
+            let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
+            install(&mut slots, 0, 0, &mut out);
+            slots.rotate(at(0), handover(0, 20), &mut out);
+            install(&mut slots, 1, 20, &mut out);
+            orders(&mut out);
+            assert!(promote(&mut slots, &mut out));
+            // Once more, as the renegotiation comes before it.
+            assert_eq!(slots.handle_timeout(at(20), &mut out), None);
+            assert_eq!(orders(&mut out), ["promote 1"]);
+            assert_eq!(slots.handle_timeout(at(34), &mut out), None);
+            assert_eq!(orders(&mut out), [""; 0]);
+            slots.handle_timeout(at(35), &mut out);
+            assert_eq!(orders(&mut out), ["retire 0"]);
+        }
     }
 
     #[test]
@@ -257,7 +288,7 @@ mod tests {
         for n in 0..3 {
             install(&mut slots, n, 60, &mut out);
             if n < 2 {
-                slots.rotate(handover(0, 3600), &mut out);
+                slots.rotate(at(0), handover(0, 3600), &mut out);
             }
         }
         orders(&mut out);
@@ -271,10 +302,10 @@ mod tests {
         let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
         install(&mut slots, 0, 0, &mut out);
         assert_eq!(slots.on_spent(at(0), key(0), &mut out), None, "there is no successor yet");
-        slots.rotate(handover(0, 3600), &mut out);
+        slots.rotate(at(0), handover(0, 3600), &mut out);
         assert_eq!(install(&mut slots, 1, 60, &mut out), Some(key(1)));
         assert_eq!(orders(&mut out), ["install 0", "promote 0", "install 1", "promote 1"]);
-        slots.rotate(handover(0, 7200), &mut out);
+        slots.rotate(at(0), handover(0, 7200), &mut out);
         assert_eq!(install(&mut slots, 2, 3660, &mut out), None);
         assert_eq!(slots.on_spent(at(0), key(0), &mut out), None, "which doesn't send");
         assert_eq!(slots.on_spent(at(0), key(1), &mut out), Some(key(2)));
@@ -286,13 +317,13 @@ mod tests {
     fn a_fast_next_negotiation_never_leaves_a_forgotten_key_sending() {
         let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
         install(&mut slots, 0, 0, &mut out);
-        slots.rotate(handover(0, 3600), &mut out);
+        slots.rotate(at(0), handover(0, 3600), &mut out);
         install(&mut slots, 1, 60, &mut out);
-        assert_eq!(slots.rotate(handover(0, 3604), &mut out), Some(key(1)));
+        assert_eq!(slots.rotate(at(0), handover(0, 3604), &mut out), Some(key(1)));
         assert_eq!(orders(&mut out), ["install 0", "promote 0", "install 1", "promote 1"]);
         assert_eq!(slots.sending(), Some(key(1)));
         install(&mut slots, 2, 64, &mut out);
-        assert!(slots.on_first_receive(key(2), &mut out));
+        assert!(slots.on_first_receive(at(1), key(2), &mut out));
         assert_eq!(orders(&mut out), ["retire 0", "install 2", "promote 2"]);
     }
 }

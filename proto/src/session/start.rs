@@ -192,7 +192,7 @@ impl Session {
                 self.tls_reported = false;
                 self.renegotiate_at = None;
                 let handover = Handover::new(now.at, &self.channel().timing);
-                if let Some(key) = self.slots.rotate(handover, &mut self.directives) {
+                if let Some(key) = self.slots.rotate(now.at, handover, &mut self.directives) {
                     self.on_promoted(key);
                 }
             }
