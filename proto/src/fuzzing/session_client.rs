@@ -16,12 +16,13 @@ use super::script::{Script, some_path};
 use super::server::{PEER, PUSH, Server};
 use super::world::{Faults, PATH, World, config, inner_packet, secs, wraps};
 use crate::clock::Instant;
+use crate::config::params::Framing;
 use crate::config::{ClientConfig, Credentials};
 use crate::directive::{Directive, Order, PeerRef};
 use crate::event::Event;
 use crate::path::{Path, StreamChange, StreamId};
 use crate::plane::{Capabilities, DataPlane as _};
-use crate::report::{Report, Totals, Wear};
+use crate::report::{Misframed, Report, Totals, Wear};
 use crate::tls::fake::FakeFactory;
 use crate::tls::{TlsFailure, TlsFailureKind};
 use crate::wire::ack::AckList;
@@ -125,6 +126,8 @@ impl Setup {
         timing.reneg_bytes = pick(6, [0, 100, 0, 1]);
         config.channel.max_packet_size = [1250, 154, 2048, 400][usize::from(self.flags >> 3 & 3)];
         config.channel.float = self.flags & 0x80 != 0;
+        config.channel.framing = Framing::ALL[usize::from(self.faults >> 6)];
+        config.allow_compression = self.flags & 0x8000 != 0;
         config
     }
 
@@ -287,6 +290,7 @@ fn report(world: &World, script: &mut Script<'_>) -> Report {
         4 => Report::Floated { peer, to: some_path(script) },
         5 => Report::PeerExit { peer },
         6 => Report::PeerLost { peer },
+        7 => Report::Misframed { peer, found: Misframed::Other(script.byte()) },
         _ => {
             let mut totals = || Totals {
                 rx_packets: script.long(),

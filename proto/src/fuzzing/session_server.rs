@@ -25,7 +25,7 @@ use crate::event::Event;
 use crate::event::login::{AdmitTicket, LoginTicket, Verdict};
 use crate::handle::SessionHandle;
 use crate::path::StreamChange;
-use crate::report::{Report, Totals, Wear};
+use crate::report::{Misframed, Report, Totals, Wear};
 use crate::wire::ids::{KeyId, PeerId};
 use setup::Setup;
 
@@ -324,6 +324,7 @@ impl Play {
             }
             5 => Report::PeerExit { peer },
             6 => Report::PeerLost { peer },
+            7 => Report::Misframed { peer, found: Misframed::Other(script.byte()) },
             _ => {
                 let mut totals = || Totals {
                     rx_packets: script.long(),
