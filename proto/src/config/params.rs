@@ -33,6 +33,15 @@ pub enum Framing {
 impl Framing {
     /// All there are.
     pub const ALL: [Self; 4] = [Self::None, Self::Stub, Self::Swap, Self::StubV2];
+
+    /// What OpenVPN's log calls it; `None` if there is none.
+    pub const fn name(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Stub | Self::Swap => Some("stub"),
+            Self::StubV2 => Some("stubv2"),
+        }
+    }
 }
 
 /// `replay-window`: how far back and how long a late packet is accepted.

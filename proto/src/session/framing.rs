@@ -24,30 +24,23 @@ pub(super) const fn fit(framing: Framing, capabilities: Capabilities) -> Result<
     }
 }
 
-/// What a client makes of a pushed line: the framing, and what to tell its user.
-pub(super) fn pushed(
+/// What a client makes of a line that was pushed, or of its own. The error is for its user.
+pub(super) fn taken(
     line: Compression,
     allow_compression: bool,
     capabilities: Capabilities,
-) -> Result<(Framing, Option<String>), String> {
-    let framing = fit(line.framing(), capabilities).map_err(|Impossible| {
-        "the server pushed compression framing, which this data plane can't do; remove comp-lzo and compress from the \
-         server's configuration, or write `compress migrate` there"
-            .to_owned()
-    })?;
-    match line {
-        Compression::Stub(_) | Compression::Migrate => Ok((framing, None)),
-        Compression::Algorithm(_) if allow_compression => {
-            let text = "compression: the server may compress; such packets are dropped, as nothing is decompressed here";
-            Ok((framing, Some(text.into())))
-        }
-        Compression::Algorithm(_) => Err(
-            "server pushed compression settings that are not allowed and will result in a non-working connection; write \
-             `compress migrate` into the server's configuration, or `allow-compression asym` here if the server doesn't \
-             compress what it sends"
-                .into(),
-        ),
+) -> Result<Framing, String> {
+    if matches!(line, Compression::Algorithm(_)) && !allow_compression {
+        return Err("server pushed compression settings that are not allowed and will result in a non-working \
+             connection; write `compress migrate` into the server's configuration, or `allow-compression asym` here if \
+             the server doesn't compress what it sends"
+            .into());
     }
+    fit(line.framing(), capabilities).map_err(|Impossible| {
+        "compression framing is configured, which this data plane can't do; remove comp-lzo and compress on both \
+         sides, or write `compress migrate` into the server's configuration"
+            .into()
+    })
 }
 
 /// What a server does for a client, and the option that tells the client of it. `own` was decided for this client.

@@ -74,9 +74,8 @@ pub(crate) fn agree(
         }
     }
     let cipher = choose_cipher(config, server, cipher)?;
-    let (framing, note) =
-        framing::pushed(compression, config.allow_compression, capabilities).map_err(CloseCause::Push)?;
-    ignored.extend(note);
+    let framing =
+        framing::taken(compression, config.allow_compression, capabilities).map_err(CloseCause::Push)?;
     let asymmetric = if capabilities.asymmetric_ids { server.peer_id() } else { None };
     let format = match (asymmetric.or(peer_id), flags.aead_epoch) {
         (Some(id), true) if capabilities.epoch => DataFormat::Epoch(id),

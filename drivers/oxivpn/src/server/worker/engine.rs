@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use oxivpn_net::tcp::Listener;
-use oxivpn_proto::config::params::DataFormat;
+use oxivpn_proto::config::params::{DataFormat, Framing};
 use oxivpn_proto::data::table::MAX_OWN_PACKET;
 use oxivpn_proto::data::{Forward, Opened, Payload, Slot, is_multicast, overhead};
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
@@ -38,7 +38,7 @@ const FIRST_STREAM: usize = 1 << 17;
 const MAX_DATAGRAM: usize = 65_535;
 
 /// Bytes that a data packet adds to an inner one, at most.
-const OVERHEAD: usize = overhead(DataFormat::Epoch(PeerId::UNDEFINED));
+const OVERHEAD: usize = overhead(DataFormat::Epoch(PeerId::UNDEFINED)) + Framing::Stub.overhead();
 
 /// Bytes of control packets that fit into a connection's queue when data has filled its part.
 const CONTROL_QUEUE: usize = 64 * 1024;
