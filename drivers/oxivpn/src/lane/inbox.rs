@@ -1,7 +1,11 @@
 //! Received packets that have not been opened yet.
 
-use oxivpn_proto::Path;
+use core::ops::Range;
+
+use oxivpn_proto::{Instant, Path};
 use oxivpn_proto::wire::stream::{Deframer, FramingError};
+
+use crate::gremlin::Faults;
 
 /// Bytes for received packets.
 const CAPACITY: usize = 384 * 1024;
@@ -30,6 +34,7 @@ pub struct Inbox {
     slab: Box<[u8]>,
     end: usize,
     packets: Vec<Received>,
+    damaged: Vec<u8>,
 }
 
 impl Default for Inbox {
@@ -38,6 +43,7 @@ impl Default for Inbox {
             slab: vec![0; CAPACITY].into_boxed_slice(),
             end: 0,
             packets: Vec::with_capacity(MAX_PACKETS),
+            damaged: Vec::new(),
         }
     }
 }
@@ -116,11 +122,57 @@ impl Inbox {
         (&self.packets, &mut self.slab)
     }
 
+    /// The slab.
+    pub fn slab(&self) -> &[u8] {
+        &self.slab
+    }
+
+    /// The slab, to open packets in.
+    pub fn slab_mut(&mut self) -> &mut [u8] {
+        &mut self.slab
+    }
+
+    /// Packet number `index`.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    #[inline]
+    pub fn packet(&self, index: usize) -> Received {
+        self.packets[index]
+    }
+
+    /// Where packet number `index` lies, after the faults that are made on purpose. `None` if they took it.
+    pub(crate) fn with_faults(&mut self, now: Instant, index: usize, faults: &Faults) -> Option<Range<usize>> {
+        let Received { start, len, .. } = *self.packets.get(index)?;
+        let mut damaged = core::mem::take(&mut self.damaged);
+        let left = faults.incoming(now, &mut self.slab[start..start + len], &mut damaged);
+        let left = left.map(|left| (left.as_ptr() as usize, left.len()));
+        let at = left.and_then(|(at, len)| match at.checked_sub(damaged.as_ptr() as usize) {
+            // A damaged packet may have grown into the one behind it, so it lies behind all of them.
+            Some(from) if from + len <= damaged.len() => {
+                let to = self.end..self.end + len;
+                self.slab.get_mut(to.clone())?.copy_from_slice(&damaged[from..from + len]);
+                self.end = to.end;
+                Some(to)
+            }
+            _ => Some(range_in(&self.slab, at, len)),
+        });
+        self.damaged = damaged;
+        at
+    }
+
     /// Forgets them.
     pub fn clear(&mut self) {
         self.packets.clear();
         self.end = 0;
     }
+}
+
+/// The place in `slab` of `len` bytes of it that begin at the address `at`.
+#[inline]
+pub(crate) fn range_in(slab: &[u8], at: usize, len: usize) -> Range<usize> {
+    let start = at - slab.as_ptr() as usize;
+    start..start + len
 }
 
 #[cfg(test)]

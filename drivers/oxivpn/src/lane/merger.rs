@@ -1,11 +1,11 @@
 //! Network to device.
 
 use core::ops::Range;
-use std::io::{self, IoSlice};
+use std::io;
 
-use oxivpn_tun::offload::{Coalescer, Offload, VnetHeader};
+use oxivpn_tun::offload::{Coalescer, Offload};
 
-use crate::turn::{Device, Traffic, is_gone};
+use crate::turn::{Device, Traffic};
 
 /// Opened packets on their way to the device, which stay where they were opened until they are written.
 pub(crate) struct Merger {
@@ -42,30 +42,8 @@ impl Merger {
         device: &mut D,
         traffic: &mut Traffic,
     ) -> io::Result<()> {
-        let mut gone = None;
-        self.coalescer.flush(slab, |parts| {
-            if let Err(error) = device.write(parts) {
-                if is_gone(&error) {
-                    gone = Some(error);
-                } else {
-                    traffic.device_refused += 1;
-                }
-            }
-        });
-        gone.map_or(Ok(()), Err)
-    }
-
-    /// Writes one packet by itself. Fails only if the device is gone.
-    pub(crate) fn write_alone<D: Device>(
-        packet: &[u8],
-        device: &mut D,
-        traffic: &mut Traffic,
-    ) -> io::Result<()> {
-        match device.write(&[IoSlice::new(&VnetHeader::PLAIN.to_bytes()), IoSlice::new(packet)]) {
-            Ok(()) => traffic.device_write += packet.len() as u64,
-            Err(error) if is_gone(&error) => return Err(error),
-            Err(_) => traffic.device_refused += 1,
-        }
-        Ok(())
+        let flushed = self.coalescer.flush(slab, |parts| device.write(parts));
+        traffic.device_refused += flushed.refused as u64;
+        flushed.fatal.map_or(Ok(()), Err)
     }
 }

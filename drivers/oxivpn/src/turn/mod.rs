@@ -21,8 +21,8 @@ use oxivpn_proto::{Deadline, DropReason, Instant, Path, PeerRef, StreamChange};
 use oxivpn_tun::offload::Offload;
 
 use crate::gremlin::Faults;
+use crate::lane::inbox::{Received, range_in};
 use crate::lane::{Inbox, MAX_SUPER, Merger, Outbox, Uplink};
-pub(crate) use traits::drop_reason;
 pub use traits::{Control, Device, Link, Payload, Plane, Sealed};
 
 /// Calls of one kind that a turn makes at most, so that neither direction nor the timers starve.
@@ -108,8 +108,6 @@ pub struct Turn<L, D, P, C> {
     drops: DropCounters,
     traffic: Traffic,
     faults: Option<Arc<Faults>>,
-    /// Packets that were damaged on purpose.
-    damaged: Vec<u8>,
 }
 
 impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
@@ -130,7 +128,6 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
             drops: DropCounters::default(),
             traffic: Traffic::default(),
             faults: None,
-            damaged: Vec::new(),
         }
     }
 
@@ -267,36 +264,33 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
 
     /// Opens what the inbox holds.
     fn open(&mut self, now: Instant) -> Option<Failure> {
-        let (packets, slab) = self.inbox.packets();
-        let mut inward = Inward {
-            control: &mut self.control,
-            plane: &mut self.plane,
-            has_device: self.device.is_some(),
-            drops: &mut self.drops,
-            traffic: &mut self.traffic,
-        };
         let mut result = Ok(());
-        for packet in packets {
-            let bytes = &mut slab[packet.start..packet.start + packet.len];
-            if let Some(faults) = &self.faults {
-                let Some(bytes) = faults.incoming(now, bytes, &mut self.damaged) else { continue };
-                if let Some(inner) = inward.take(now, packet.path, bytes)
-                    && let Some(device) = &mut self.device
-                {
-                    result = result.and(Merger::write_alone(inner, device, inward.traffic));
-                }
-                continue;
-            }
-            let Some(inner) = inward.take(now, packet.path, bytes) else { continue };
+        for index in 0..self.inbox.len() {
+            let Received { path, start, len } = self.inbox.packet(index);
+            let at = match &self.faults {
+                None => start..start + len,
+                Some(faults) => match self.inbox.with_faults(now, index, faults) {
+                    Some(at) => at,
+                    None => continue,
+                },
+            };
+            let mut inward = Inward {
+                control: &mut self.control,
+                plane: &mut self.plane,
+                has_device: self.device.is_some(),
+                drops: &mut self.drops,
+                traffic: &mut self.traffic,
+            };
+            let Some(inner) = inward.take(now, path, &mut self.inbox.slab_mut()[at]) else { continue };
             let (at, len) = (inner.as_ptr() as usize, inner.len());
-            let start = at - slab.as_ptr() as usize;
+            let slab = self.inbox.slab();
             if let Some(device) = &mut self.device {
-                let pushed = self.merger.push(slab, start..start + len, device, inward.traffic);
-                result = result.and(pushed);
+                let at = range_in(slab, at, len);
+                result = result.and(self.merger.push(slab, at, device, &mut self.traffic));
             }
         }
         if let Some(device) = &mut self.device {
-            result = result.and(self.merger.flush(slab, device, inward.traffic));
+            result = result.and(self.merger.flush(self.inbox.slab(), device, &mut self.traffic));
         }
         result.err().map(Failure::Device)
     }

@@ -13,6 +13,7 @@
 //! carried out between batches and answered with [`Report::Applied`].
 
 mod engine;
+mod flow;
 mod mail;
 mod out;
 mod streams;
@@ -113,8 +114,6 @@ pub struct Totals {
     pub drops: DropCounters,
     /// Control packets dropped because the control thread is behind.
     pub control_dropped: u64,
-    /// Data packets dropped because a socket or connection was full.
-    pub full: u64,
 }
 
 /// What both threads share.
