@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
 use oxivpn_net::tcp::{Flush, TcpLink};
-use oxivpn_net::{Ecn, Fault, UdpSocket, classify};
+use oxivpn_net::{Ecn, Fault, Notice, SocketSettings, UdpSocket, classify};
+use oxivpn_profile::profile::SocketOptions;
 use oxivpn_proto::wire::stream::Deframer;
 use oxivpn_proto::{Path, StreamId};
 
@@ -17,6 +18,16 @@ use crate::turn::Link;
 /// Largest frame that is taken from a stream. Nobody sends more than a tunnel packet or a control packet; an
 /// MTU above this needs no OpenVPN.
 const MAX_FRAME: usize = 65_535;
+
+/// The socket options of a profile.
+pub(crate) fn settings(options: &SocketOptions) -> SocketSettings {
+    SocketSettings {
+        mark: options.mark,
+        device: options.bind_device.clone(),
+        rcvbuf: options.receive_buffer.map(|bytes| bytes as usize),
+        sndbuf: options.send_buffer.map(|bytes| bytes as usize),
+    }
+}
 
 /// The outer transport of a client.
 #[derive(Debug)]
@@ -58,8 +69,20 @@ impl Transport {
     }
 
     /// What the network last complained about, once.
-    pub const fn take_complaint(&mut self) -> Option<io::Error> {
-        self.complaint.take()
+    pub fn take_complaint(&mut self) -> Option<io::Error> {
+        let sent = match &self.kind {
+            Kind::Udp { socket, .. } => socket.take_complaint(),
+            Kind::Tcp { .. } => None,
+        };
+        self.complaint.take().or(sent)
+    }
+
+    /// What the user should be told of the socket, once.
+    pub fn take_notice(&self) -> Option<Notice> {
+        match &self.kind {
+            Kind::Udp { socket, .. } => socket.take_notice(),
+            Kind::Tcp { .. } => None,
+        }
     }
 
     /// Our own address.
@@ -113,12 +136,7 @@ impl Link for Transport {
                     match classify(&error) {
                         Fault::WouldBlock => return Ok(0),
                         Fault::Interrupted => {}
-                        Fault::Socket => return Err(error),
-                        _ => {
-                            // The network has something against this packet.
-                            self.complaint = Some(error);
-                            return Ok(run.segment.min(bytes.len()));
-                        }
+                        _ => return Err(error),
                     }
                 }
             }

@@ -19,6 +19,7 @@ use oxivpn_proto::tls::rustls::RustlsFactory;
 use super::worker::stream_limits;
 use super::{ccd, words};
 use crate::client::credentials::{Prompt as _, Terminal};
+use crate::link::settings;
 use crate::log::Log;
 use crate::{clock, say};
 
@@ -83,14 +84,12 @@ fn local(listen: &Listen) -> SocketAddr {
 }
 
 fn udp(profile: &Profile, listen: &Listen, multihome: bool) -> Result<UdpSocket, BindError> {
-    let socket = &profile.socket;
+    let socket = settings(&profile.socket);
     let options = |family, local| UdpOptions {
         local: Some(local),
-        mark: socket.mark,
-        device: socket.bind_device.clone(),
-        rcvbuf: socket.receive_buffer.map(|bytes| bytes as usize),
-        sndbuf: socket.send_buffer.map(|bytes| bytes as usize),
+        socket: socket.clone(),
         packet_info: multihome,
+        offload: true,
         ..UdpOptions::new(family)
     };
     let bound = UdpSocket::bind(&options(family(listen), local(listen)));
@@ -103,14 +102,11 @@ fn udp(profile: &Profile, listen: &Listen, multihome: bool) -> Result<UdpSocket,
 }
 
 fn tcp(profile: &Profile, server: &ServerOptions, listen: &Listen) -> Result<Listener, BindError> {
-    let socket = &profile.socket;
+    let socket = settings(&profile.socket);
     let (_, queue_limit) = stream_limits(server.tcp_queue_limit, server.tun_mtu);
     let options = |family, local| ListenOptions {
         local: Some(local),
-        mark: socket.mark,
-        device: socket.bind_device.clone(),
-        rcvbuf: socket.receive_buffer.map(|bytes| bytes as usize),
-        sndbuf: socket.send_buffer.map(|bytes| bytes as usize),
+        socket: socket.clone(),
         queue_limit,
         ..ListenOptions::new(family)
     };

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use oxivpn_net::tcp::ListenOptions;
-use oxivpn_net::{Family, UdpOptions};
+use oxivpn_net::{Family, SocketSettings, UdpOptions};
 use oxivpn_proto::config::cipher::DataCipher;
 use oxivpn_proto::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
 use oxivpn_proto::data::{HEADROOM, Opened, Payload, Slot, TAILROOM};
@@ -403,7 +403,7 @@ fn listener() -> (Listener, SocketAddr) {
     let (_, queue_limit) = stream_limits(4, 1500);
     let options = ListenOptions {
         local: Some("127.0.0.1:0".parse().unwrap()),
-        sndbuf: Some(4096),
+        socket: SocketSettings { sndbuf: Some(4096), ..SocketSettings::default() },
         queue_limit,
         ..ListenOptions::new(Family::V4)
     };
