@@ -91,7 +91,8 @@ pub(super) fn warning(expected: Framing, found: Misframed) -> String {
                 _ => "write the same on both sides",
             };
             format!(
-                "the other side's compression framing is not the one here, which is {ours} (packets begin with {byte:#04x}); {cure}"
+                "the other side's compression framing is not the one here, which is {ours} (packets begin with \
+                 {byte:#04x}); {cure}"
             )
         }
     }

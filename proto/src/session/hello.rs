@@ -166,7 +166,7 @@ pub(crate) fn options_string(side: &Side, path: &Path, remote: Option<&PeerHello
     };
     let (mtu, auth) = (config.tun_mtu, &config.auth_name);
     format!(
-        "V4,dev-type tun,link-mtu {link_mtu},tun-mtu {mtu},proto {proto}{comp_lzo}{keydir}{cipher},auth {auth},keysize 128\
-         {tls_auth},key-method 2,{role}"
+        "V4,dev-type tun,link-mtu {link_mtu},tun-mtu {mtu},proto {proto}{comp_lzo}{keydir}{cipher},auth {auth},\
+         keysize 128{tls_auth},key-method 2,{role}"
     )
 }
