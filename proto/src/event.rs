@@ -142,6 +142,13 @@ pub enum Event {
         /// The line that OpenVPN prints: `TLS_export=1, DATA_v2=1, peer-id 1234, epoch_data=1, cipher=AES-256-GCM`.
         summary: String,
     },
+    /// The other side's packets are of no use, by its configuration or ours: a line for the user, with the cure.
+    Warning {
+        /// Which session.
+        session: SessionHandle,
+        /// What is wrong.
+        text: String,
+    },
     /// The session is over; its handle is invalid from now on.
     Closed {
         /// Which session.
@@ -164,6 +171,7 @@ impl Event {
             | Self::Unwelcome(_)
             | Self::Pushed { .. }
             | Self::PeerNegotiated { .. }
+            | Self::Warning { .. }
             | Self::Message { .. } => true,
             Self::Reached { .. }
             | Self::AwaitingConfig(_)

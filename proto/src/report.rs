@@ -48,6 +48,13 @@ pub enum Report {
         /// Who.
         peer: PeerRef,
     },
+    /// An authenticated packet was not framed as agreed. Told once for a peer.
+    Misframed {
+        /// Whose.
+        peer: PeerRef,
+        /// What it had instead.
+        found: Misframed,
+    },
     /// The plane itself gave the peer up.
     PeerLost {
         /// Who.
@@ -67,6 +74,15 @@ pub enum Report {
         /// Use of the sending key, for `reneg-bytes` and `reneg-pkts`.
         key_totals: Totals,
     },
+}
+
+/// What stands where compression framing should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misframed {
+    /// The mark of something compressed.
+    Compressed,
+    /// This byte.
+    Other(u8),
 }
 
 /// Why a key should be replaced.

@@ -24,6 +24,7 @@ impl Profile {
             auth_name: self.tunnel.auth_name.clone(),
             timing: self.tunnel.timing,
             keepalive: self.tunnel.keepalive,
+            framing: self.tunnel.compression.framing,
             replay: self.tunnel.replay,
             peer_info: PeerInfo {
                 version: env!("CARGO_PKG_VERSION").into(),
@@ -52,7 +53,12 @@ impl Profile {
     /// crate's, `platform` the system's; a caller with a name of its own changes them.
     pub fn client_config(&self, remote: &Remote, tls: Arc<dyn TlsFactory>) -> ClientConfig {
         let channel = self.channel_to(remote, tls);
-        ClientConfig { channel, pull: self.tunnel.pull.clone(), tun_mtu_max: remote.tun_mtu_max }
+        ClientConfig {
+            channel,
+            pull: self.tunnel.pull.clone(),
+            tun_mtu_max: remote.tun_mtu_max,
+            allow_compression: self.tunnel.compression.allow,
+        }
     }
 
     /// What the core needs to be the server that `server`, of `role`, describes. `drawn` is random and becomes the
@@ -92,6 +98,7 @@ impl Profile {
                 secret: token.secret.clone().unwrap_or_else(|| drawn.clone()),
             }),
             require_tls_ekm: server.require_tls_ekm,
+            migrate_compression: self.tunnel.compression.migrate,
         }
     }
 

@@ -6,7 +6,7 @@ use super::world::PATH;
 use crate::clock::Instant;
 use crate::directive::PeerRef;
 use crate::path::{Path, StreamId};
-use crate::report::{Report, Totals, Wear};
+use crate::report::{Misframed, Report, Totals, Wear};
 use crate::wire::ids::{KeyId, PeerId};
 
 /// Reads a script.
@@ -73,6 +73,7 @@ pub(crate) fn report(
         4 => Report::Floated { peer, to: place(script, key) },
         5 => Report::PeerExit { peer },
         6 => Report::PeerLost { peer },
+        7 => Report::Misframed { peer, found: Misframed::Other(script.byte()) },
         _ => {
             let mut totals = || Totals {
                 rx_packets: script.long(),

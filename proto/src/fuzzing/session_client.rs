@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use super::script::{Script, report, some_path};
 use super::server::{PEER, PUSH, Server};
 use super::world::{Faults, PATH, World, config, inner_packet, secs, wraps};
+use crate::config::params::Framing;
 use crate::config::{ClientConfig, Credentials};
 use crate::directive::{Directive, Order};
 use crate::event::Event;
@@ -124,6 +125,8 @@ impl Setup {
         timing.reneg_bytes = pick(6, [0, 100, 0, 1]);
         config.channel.max_packet_size = [1250, 154, 2048, 400][usize::from(self.flags >> 3 & 3)];
         config.channel.float = self.flags & 0x80 != 0;
+        config.channel.framing = Framing::ALL[usize::from(self.faults >> 6)];
+        config.allow_compression = self.flags & 0x8000 != 0;
         config
     }
 

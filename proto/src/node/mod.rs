@@ -147,6 +147,7 @@ impl Node {
             | Report::KeySpent { peer, .. }
             | Report::Floated { peer, .. }
             | Report::PeerExit { peer }
+            | Report::Misframed { peer, .. }
             | Report::PeerLost { peer }
             | Report::Activity { peer, .. } => peer,
         };

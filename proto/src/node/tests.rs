@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::CloseCause;
-use crate::config::params::DataFormat;
+use crate::config::params::{DataFormat, Framing};
 use crate::deadline::Timer;
 use crate::event::Advance;
 use crate::fuzzing::server::PUSH;
@@ -318,9 +318,12 @@ fn ciphers_and_formats_follow_the_push() {
     assert!(refusal.contains("AES-256-CBC not in AES-256-GCM:AES-128-GCM:CHACHA20-POLY1305"), "{refusal}");
     let refusal = established(&PUSH.replace("cipher AES-256-GCM,", "")).unwrap_err();
     assert!(refusal.contains("data-ciphers-fallback"), "{refusal}");
-    let refusal = established(&format!("{PUSH},comp-lzo no")).unwrap_err();
-    assert!(refusal.contains("pull-filter ignore comp-lzo"), "{refusal}");
-    established(&format!("{PUSH},compress stub-v2")).unwrap();
+    let params = established(&format!("{PUSH},comp-lzo no")).unwrap();
+    assert_eq!((params.framing, params.mss), (Framing::Stub, Some(1399)));
+    let params = established(&format!("{PUSH},compress stub-v2")).unwrap();
+    assert_eq!((params.framing, params.mss), (Framing::StubV2, Some(1400)));
+    let refusal = established(&format!("{PUSH},comp-lzo yes")).unwrap_err();
+    assert!(refusal.contains("allow-compression asym"), "{refusal}");
 }
 
 #[test]

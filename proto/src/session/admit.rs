@@ -18,6 +18,7 @@ use super::push::messages;
 use super::side::{Locked, Question, Renamed, ServerSide, Side, TokenLife};
 use super::slots::Slots;
 use super::{Admitting, Now, Phase, Session};
+use crate::config::params::Framing;
 use crate::config::server::{ClientSettings, LoginPolicy};
 use crate::deadline::{Deadline, Timer};
 use crate::directive::{Directive, PeerRef};
@@ -98,7 +99,7 @@ impl Session {
 
     /// The client's key method 2 message is there: ours follows at once, then its login is looked at.
     pub(super) fn answer_client(&mut self, now: Now) {
-        let options = options_string(&self.side, &self.path);
+        let options = options_string(&self.side, &self.path, self.exchange.hello());
         // A server says only which peer-id it wants, and only to who asked likewise; a peer tells as much as the other.
         let peer_info = match (&self.side, self.own_id) {
             (Side::Peer(_), own_id) => super::negotiate::peer_info(&self.side, self.capabilities, own_id),
@@ -330,13 +331,13 @@ impl Session {
     /// Whether nothing but the application's decision keeps the client out.
     pub(crate) fn is_admissible(&self) -> bool {
         let asked = matches!(self.phase, Phase::Admitting(Admitting { asked: true, .. }));
-        asked && self.offer().is_some_and(|offer| offer.is_ok())
+        asked && self.offer(None).is_some_and(|offer| offer.is_ok())
     }
 
-    /// What is agreed upon with the client, by what it said of itself.
-    fn offer(&self) -> Option<Result<Offer, &'static str>> {
+    /// What is agreed upon with the client, by what it said of itself and the framing that was decided for it.
+    fn offer(&self, framing: Option<Framing>) -> Option<Result<Offer, &'static str>> {
         let (server, hello) = (self.server()?, self.exchange.hello()?);
-        Some(offer(&server.config, self.capabilities, &self.path, self.peer.id, hello))
+        Some(offer(&server.config, self.capabilities, &self.path, self.peer.id, framing, hello))
     }
 
     /// The client bears another user name from now on.
@@ -393,7 +394,7 @@ impl Session {
 
     /// Agrees with the client, installs its first key, and pushes its configuration.
     fn come_up_as_server(&mut self, now: Now, settings: ClientSettings) {
-        let Some(offer) = self.offer() else { return };
+        let Some(offer) = self.offer(settings.framing) else { return };
         let Offer { agreed, options } = match offer {
             Ok(offer) => offer,
             Err(reason) => return self.deny(now, reason),

@@ -1,6 +1,7 @@
 //! What arrives: control packets and reports of the data plane.
 
 use super::exchange::State;
+use super::framing;
 use super::keepalive::Action;
 use super::{Now, Phase, Session};
 use crate::directive::Directive;
@@ -254,6 +255,11 @@ impl Session {
                 self.path = to;
                 self.directives.push_back(Directive::MovePeer { peer: self.peer, path: to });
                 self.events.push_back(Event::Floated { session: self.handle, to });
+            }
+            Report::Misframed { found, .. } => {
+                let expected = self.agreed.map(|agreed| agreed.params.framing).unwrap_or_default();
+                let text = framing::warning(expected, found);
+                self.events.push_back(Event::Warning { session: self.handle, text });
             }
             Report::PeerExit { .. } => self.fail(CloseCause::PeerExit),
             Report::PeerLost { .. } => self.fail(CloseCause::PingRestart),

@@ -14,6 +14,7 @@
 mod admit;
 mod configure;
 mod exchange;
+mod framing;
 mod handover;
 mod hello;
 mod input;

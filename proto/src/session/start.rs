@@ -276,7 +276,7 @@ impl Parts<'_> {
         };
         let greeting = Greeting {
             source: ClientSource::generate(self.source),
-            options: negotiate::options_string(self.side, self.path),
+            options: negotiate::options_string(self.side, self.path, None),
             login,
             peer_info: negotiate::peer_info(self.side, self.capabilities, self.own_id),
         };

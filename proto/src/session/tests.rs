@@ -32,7 +32,7 @@ fn peer_config(role: TlsRole) -> PeerConfig {
 #[test]
 fn a_peer_names_the_cipher_that_it_falls_back_to() {
     let mut config = peer_config(TlsRole::Server);
-    let text = |config: &PeerConfig| options_string(&Side::Peer(Arc::new(config.clone())), &path());
+    let text = |config: &PeerConfig| options_string(&Side::Peer(Arc::new(config.clone())), &path(), None);
     assert!(!text(&config).contains("cipher"));
     config.channel.fallback = Some(DataCipher::Aes192Gcm);
     let named = text(&config);
@@ -227,7 +227,7 @@ fn a_client_without_peer_id_needs_a_plane_that_can_do_without() {
     let served = |data_v1, peer_info: &str| {
         let capabilities = Capabilities { data_v1, ..Capabilities::USERSPACE };
         let hello = PeerHello { options: "V4".into(), peer_info: peer_info.into() };
-        offer(&config, capabilities, &path(), PeerId::from_low_bits(5), &hello).is_ok()
+        offer(&config, capabilities, &path(), PeerId::from_low_bits(5), None, &hello).is_ok()
     };
     assert!(served(true, "") && !served(false, ""));
     assert!(served(true, "IV_PROTO=2\n") && served(false, "IV_PROTO=2\n"));
