@@ -81,6 +81,7 @@ impl KernelQuirks {
             epoch: false,
             data_v1: false,
             asymmetric_ids: false,
+            framing: false,
         },
         order_delay: (Duration::from_micros(20), Duration::from_micros(500)),
         answer_delay: (Duration::from_micros(20), Duration::from_micros(200)),
@@ -122,6 +123,7 @@ impl KernelQuirks {
                 epoch: draws.hit(half),
                 data_v1: draws.hit(half),
                 asymmetric_ids: draws.hit(half),
+                framing: true,
             },
             order_delay,
             answer_delay,
@@ -219,6 +221,7 @@ const fn subject(report: &Report) -> Option<PeerRef> {
         | Report::KeySpent { peer, .. }
         | Report::Floated { peer, .. }
         | Report::PeerExit { peer }
+        | Report::Misframed { peer, .. }
         | Report::PeerLost { peer }
         | Report::Activity { peer, .. } => Some(*peer),
         _ => None,

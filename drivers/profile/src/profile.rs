@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::path::{Path, PathBuf};
 
 use oxivpn_proto::config::cipher::DataCipher;
-use oxivpn_proto::config::params::ReplayWindow;
+use oxivpn_proto::config::params::{Framing, ReplayWindow};
 use oxivpn_proto::config::{Keepalive, Mssfix, PullPolicy, Timing};
 use oxivpn_proto::gremlin::Mask;
 use oxivpn_proto::options::pushed::{RedirectFlags, Route4, Route6, Topology};
@@ -366,6 +366,8 @@ pub struct TunnelOptions {
     pub fallback: Option<DataCipher>,
     /// `auth`, canonical name.
     pub auth_name: String,
+    /// `comp-lzo`, `compress`, `allow-compression`.
+    pub compression: CompressionOptions,
     /// Timers; `server_poll` is the first remote's.
     pub timing: Timing,
     /// Keepalive before anything is pushed.
@@ -378,6 +380,17 @@ pub struct TunnelOptions {
     pub push_peer_info: bool,
     /// `IV_GUI_VER`, `IV_SSO` and, with `push-peer-info`, `UV_*` of `setenv`.
     pub peer_info: Vec<(String, String)>,
+}
+
+/// `comp-lzo`, `compress`, `allow-compression`. Nothing is ever compressed or decompressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompressionOptions {
+    /// How data packets are framed.
+    pub framing: Framing,
+    /// Whether a server may push an algorithm; packets that it compresses are dropped.
+    pub allow: bool,
+    /// `compress migrate`: a server gets its clients off compression.
+    pub migrate: bool,
 }
 
 /// Certificates and key, in DER, and what is demanded of the server.

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use crate::clock::Instant;
     use crate::config::cipher::DataCipher;
-    use crate::config::params::{DataFormat, DataParams, ReplayWindow};
+    use crate::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
     use crate::data::{HEADROOM, SealError, Slot, TAILROOM, Table};
     use crate::drops::DropReason;
     use crate::keys::data_key::{DataKey, KeyLimits, TlsRole};
@@ -127,6 +127,7 @@ mod tests {
         let params = DataParams {
             cipher: DataCipher::Aes256Gcm,
             format,
+            framing: Framing::None,
             replay: ReplayWindow::DEFAULT,
             mss: None,
             by_path: true,

@@ -29,9 +29,12 @@ pub struct Capabilities {
     pub data_v1: bool,
     /// Can take different peer-ids in the two directions (`ID=`).
     pub asymmetric_ids: bool,
+    /// Knows the compression framings that add a byte to each packet.
+    pub framing: bool,
 }
 
 impl Capabilities {
     /// What the plane in this crate can do: everything.
-    pub const USERSPACE: Self = Self { synchronous: true, epoch: true, data_v1: true, asymmetric_ids: true };
+    pub const USERSPACE: Self =
+        Self { synchronous: true, epoch: true, data_v1: true, asymmetric_ids: true, framing: true };
 }

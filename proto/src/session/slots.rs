@@ -1,22 +1,18 @@
 //! Which data keys exist and which one sends.
 //!
 //! A new key is installed for receiving as soon as it is derived. The old one goes on sending until the
-//! peer was seen using the new one, or until the time by which the peer must have it; so no packet is
+//! peer was seen using the new one, or until the time by which the peer must have it ([`Handover`]); so no packet is
 //! ever sealed with a key that the other side doesn't know yet (`openvpn: ssl.c`, `tls_select_encryption_key`).
 
-use core::time::Duration;
 use std::collections::VecDeque;
 
 use super::NEVER;
+use super::handover::Handover;
 use crate::clock::Instant;
 use crate::deadline::{Deadline, Timer};
 use crate::directive::{Directive, PeerRef};
 use crate::keys::data_key::DataKey;
 use crate::wire::ids::KeyId;
-
-/// How long a key is kept at least once its successor sends, however long ago its transition window was over: the
-/// peer sends under it until it sees the new one used, and what it sent before is still on its way.
-const LINGER: Duration = Duration::from_secs(15);
 
 #[derive(Debug)]
 pub(crate) struct Slots {
@@ -26,15 +22,15 @@ pub(crate) struct Slots {
     pending: Option<(KeyId, Instant)>,
     /// Received with only, until then.
     old: Option<(KeyId, Instant)>,
-    /// When the key that sends now will be forgotten, known from the moment its successor is negotiated.
-    sending_ends: Option<Instant>,
+    /// The end of the key that sends now, known from the moment its successor is negotiated.
+    handover: Option<Handover>,
     /// The key that sends can't seal any more.
     spent: bool,
 }
 
 impl Slots {
     pub(crate) const fn new(peer: PeerRef) -> Self {
-        Self { peer, sending: None, pending: None, old: None, sending_ends: None, spent: false }
+        Self { peer, sending: None, pending: None, old: None, handover: None, spent: false }
     }
 
     /// Whether there is a key to send with.
@@ -67,8 +63,8 @@ impl Slots {
         self.pending.map(|(_, at)| at)
     }
 
-    /// A key is derived. The first one sends at once, and so does one after a spent key; others when they are proven,
-    /// or when [`promote_by`](Self::promote_by) says. Gives the key that took over from another.
+    /// A key is derived. The first one sends at once, and so does one after a spent key; gives the key that
+    /// took over from another. Others wait for proof, or for what [`promote_by`](Self::promote_by) says.
     pub(crate) fn install(
         &mut self,
         now: Instant,
@@ -92,11 +88,11 @@ impl Slots {
     pub(crate) fn rotate(
         &mut self,
         now: Instant,
-        tran_window: Duration,
+        handover: Handover,
         out: &mut VecDeque<Directive>,
     ) -> Option<KeyId> {
         let promoted = self.promote(now, out);
-        self.sending_ends = Some(now + tran_window);
+        self.handover = Some(handover);
         promoted
     }
 
@@ -155,13 +151,14 @@ impl Slots {
         Deadline::earliest(promote, retire)
     }
 
+    /// The key that waits sends from now on.
     fn promote(&mut self, now: Instant, out: &mut VecDeque<Directive>) -> Option<KeyId> {
         let (key, _) = self.pending.take()?;
         self.spent = false;
         out.push_back(Directive::PromoteKey { peer: self.peer, key });
-        if let (Some(before), Some(ends)) = (self.sending.replace(key), self.sending_ends.take()) {
+        if let (Some(before), Some(handover)) = (self.sending.replace(key), self.handover.take()) {
             self.retire_old(out);
-            self.old = Some((before, ends.max(now + LINGER)));
+            self.old = Some((before, handover.forgets(now)));
         }
         Some(key)
     }
@@ -180,6 +177,7 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
+    use crate::config::Timing;
     use crate::keys::data_key::{KeyLimits, TlsRole};
     use crate::wire::ids::PeerId;
 
@@ -201,8 +199,17 @@ mod tests {
         DataKey::new(Zeroizing::new([7; 256]), TlsRole::Client, KeyLimits::default())
     }
 
-    fn install(slots: &mut Slots, n: u8, out: &mut VecDeque<Directive>) -> Option<KeyId> {
-        slots.install(at(0), key(n), data(), out)
+    /// A negotiation that begins at `began`, after which the old key is taken until `ends`.
+    fn handover(began: u64, ends: u64) -> Handover {
+        let tran_window = Duration::from_secs(ends - began);
+        Handover::new(at(began), &Timing { tran_window, ..Timing::default() })
+    }
+
+    /// A key is derived at the beginning of time, that sends from `by` on.
+    fn install(slots: &mut Slots, n: u8, by: u64, out: &mut VecDeque<Directive>) -> Option<KeyId> {
+        let promoted = slots.install(at(0), key(n), data(), out);
+        slots.promote_by(key(n), at(by));
+        promoted
     }
 
     fn orders(out: &mut VecDeque<Directive>) -> Vec<String> {
@@ -218,10 +225,10 @@ mod tests {
     #[test]
     fn the_first_key_sends_at_once_and_its_successor_when_proven() {
         let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
-        install(&mut slots, 0, &mut out);
+        install(&mut slots, 0, 60, &mut out);
         assert_eq!(orders(&mut out), ["install 0", "promote 0"]);
-        slots.rotate(at(0), secs(3600), &mut out);
-        install(&mut slots, 1, &mut out);
+        slots.rotate(at(0), handover(0, 3600), &mut out);
+        install(&mut slots, 1, 60, &mut out);
         assert_eq!(orders(&mut out), ["install 1"]);
         assert!(!slots.on_first_receive(at(1), key(0), &mut out));
         assert!(slots.on_first_receive(at(1), key(1), &mut out));
@@ -234,9 +241,9 @@ mod tests {
     #[test]
     fn without_proof_the_new_key_sends_when_its_time_has_come() {
         let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
-        install(&mut slots, 0, &mut out);
-        slots.rotate(at(0), secs(3600), &mut out);
-        install(&mut slots, 1, &mut out);
+        install(&mut slots, 0, 0, &mut out);
+        slots.rotate(at(0), handover(0, 3600), &mut out);
+        slots.install(at(0), key(1), data(), &mut out);
         orders(&mut out);
         assert_eq!(slots.settles_at(), Some(NEVER));
         slots.promote_by(key(0), at(30));
@@ -254,16 +261,15 @@ mod tests {
         type Promotion = fn(&mut Slots, &mut VecDeque<Directive>) -> bool;
         let promotions: [Promotion; 4] = [
             |slots, out| slots.handle_timeout(at(20), out) == Some(key(1)),
-            |slots, out| slots.rotate(at(20), secs(20), out) == Some(key(1)),
+            |slots, out| slots.rotate(at(20), handover(20, 40), out) == Some(key(1)),
             |slots, out| slots.on_first_receive(at(20), key(1), out),
             |slots, out| slots.on_spent(at(20), key(0), out) == Some(key(1)),
         ];
         for promote in promotions {
             let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
-            install(&mut slots, 0, &mut out);
-            slots.rotate(at(0), secs(20), &mut out);
-            install(&mut slots, 1, &mut out);
-            slots.promote_by(key(1), at(20));
+            install(&mut slots, 0, 0, &mut out);
+            slots.rotate(at(0), handover(0, 20), &mut out);
+            install(&mut slots, 1, 20, &mut out);
             orders(&mut out);
             assert!(promote(&mut slots, &mut out));
             // Once more, as the renegotiation comes before it.
@@ -280,9 +286,9 @@ mod tests {
     fn all_keys_can_be_taken_at_once() {
         let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
         for n in 0..3 {
-            install(&mut slots, n, &mut out);
+            install(&mut slots, n, 60, &mut out);
             if n < 2 {
-                slots.rotate(at(0), secs(3600), &mut out);
+                slots.rotate(at(0), handover(0, 3600), &mut out);
             }
         }
         orders(&mut out);
@@ -294,15 +300,15 @@ mod tests {
     #[test]
     fn the_successor_of_a_spent_key_sends_without_proof() {
         let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
-        install(&mut slots, 0, &mut out);
-        assert_eq!(slots.on_spent(at(1), key(0), &mut out), None, "there is no successor yet");
-        slots.rotate(at(0), secs(3600), &mut out);
-        assert_eq!(install(&mut slots, 1, &mut out), Some(key(1)));
+        install(&mut slots, 0, 0, &mut out);
+        assert_eq!(slots.on_spent(at(0), key(0), &mut out), None, "there is no successor yet");
+        slots.rotate(at(0), handover(0, 3600), &mut out);
+        assert_eq!(install(&mut slots, 1, 60, &mut out), Some(key(1)));
         assert_eq!(orders(&mut out), ["install 0", "promote 0", "install 1", "promote 1"]);
-        slots.rotate(at(0), secs(7200), &mut out);
-        assert_eq!(install(&mut slots, 2, &mut out), None);
-        assert_eq!(slots.on_spent(at(1), key(0), &mut out), None, "which doesn't send");
-        assert_eq!(slots.on_spent(at(1), key(1), &mut out), Some(key(2)));
+        slots.rotate(at(0), handover(0, 7200), &mut out);
+        assert_eq!(install(&mut slots, 2, 3660, &mut out), None);
+        assert_eq!(slots.on_spent(at(0), key(0), &mut out), None, "which doesn't send");
+        assert_eq!(slots.on_spent(at(0), key(1), &mut out), Some(key(2)));
         assert_eq!(orders(&mut out), ["retire 0", "install 2", "promote 2"]);
         assert_eq!(slots.deadline(), Some(Deadline { at: at(7200), why: Timer::RetireKey }));
     }
@@ -310,13 +316,13 @@ mod tests {
     #[test]
     fn a_fast_next_negotiation_never_leaves_a_forgotten_key_sending() {
         let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
-        install(&mut slots, 0, &mut out);
-        slots.rotate(at(0), secs(3600), &mut out);
-        install(&mut slots, 1, &mut out);
-        assert_eq!(slots.rotate(at(0), secs(3604), &mut out), Some(key(1)));
+        install(&mut slots, 0, 0, &mut out);
+        slots.rotate(at(0), handover(0, 3600), &mut out);
+        install(&mut slots, 1, 60, &mut out);
+        assert_eq!(slots.rotate(at(0), handover(0, 3604), &mut out), Some(key(1)));
         assert_eq!(orders(&mut out), ["install 0", "promote 0", "install 1", "promote 1"]);
         assert_eq!(slots.sending(), Some(key(1)));
-        install(&mut slots, 2, &mut out);
+        install(&mut slots, 2, 64, &mut out);
         assert!(slots.on_first_receive(at(1), key(2), &mut out));
         assert_eq!(orders(&mut out), ["retire 0", "install 2", "promote 2"]);
     }

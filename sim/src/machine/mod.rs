@@ -231,7 +231,9 @@ impl Machine {
                     self.take_inner(now, peer, inner);
                 }
             }
-            Err(DropReason::NotIp | DropReason::InnerSource) => self.watch.opened(None, path),
+            Err(
+                DropReason::NotIp | DropReason::Framing | DropReason::Compressed | DropReason::InnerSource,
+            ) => self.watch.opened(None, path),
             Err(_) => {}
         }
         self.drain(now);
