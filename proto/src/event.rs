@@ -204,6 +204,8 @@ pub enum CloseCause {
     PingExit,
     /// Less traffic than `inactive` demands.
     Inactive,
+    /// The data plane did not answer, a minute long: there is no telling whether the tunnel works.
+    PlaneSilent,
     /// `session-timeout` is over.
     SessionTimeout,
     /// TLS failed.
@@ -281,6 +283,7 @@ impl fmt::Display for CloseCause {
             Self::PingRestart => f.write_str("ping-restart"),
             Self::PingExit => f.write_str("ping-exit"),
             Self::Inactive => f.write_str("inactive"),
+            Self::PlaneSilent => f.write_str("the data plane does not answer"),
             Self::SessionTimeout => f.write_str("session-timeout"),
             Self::Tls(failure) => write!(f, "TLS failed: {failure}"),
             Self::AuthFailed { reason, .. } => write!(f, "AUTH_FAILED,{reason}"),

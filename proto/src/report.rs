@@ -35,7 +35,8 @@ pub enum Report {
         /// Which key.
         key: KeyId,
     },
-    /// An authenticated packet came from another address.
+    /// An authenticated packet came from another address. The plane may have moved the peer already, as kernels do; the
+    /// last word has [`Directive::MovePeer`](crate::Directive::MovePeer), which follows in either case.
     Floated {
         /// Who.
         peer: PeerRef,
@@ -59,7 +60,8 @@ pub enum Report {
         /// Who.
         peer: PeerRef,
     },
-    /// Answer to [`Directive::AskActivity`](crate::Directive::AskActivity).
+    /// Answer to [`Directive::AskActivity`](crate::Directive::AskActivity). Without one for a minute the session ends
+    /// with [`CloseCause::PlaneSilent`](crate::CloseCause::PlaneSilent).
     Activity {
         /// Whose.
         peer: PeerRef,

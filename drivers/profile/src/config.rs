@@ -69,8 +69,10 @@ impl Profile {
         drawn: &Zeroizing<[u8; 32]>,
         tls: Arc<dyn TlsFactory>,
     ) -> ServerConfig {
+        // What is looked at for each key, whatever it is that lets the client in.
+        let looks =
+            self.scripts.tls_verify.is_some() || server.tls_crypt_v2_verify.is_some() || server.ccd_exclusive;
         let asks = server.auth_verify.is_some()
-            || self.scripts.tls_verify.is_some()
             || self.management.as_ref().is_some_and(|management| management.client_auth);
         ServerConfig {
             channel: ChannelConfig {
@@ -85,8 +87,8 @@ impl Profile {
             initial_rate: server.connect_freq_initial,
             connect_rate: server.connect_freq,
             login: server.login,
-            ask_login: asks || server.tls_crypt_v2_verify.is_some(),
-            ask_with_token: self.scripts.tls_verify.is_some() || server.tls_crypt_v2_verify.is_some(),
+            ask_login: asks || looks,
+            ask_with_token: looks,
             username_as_common_name: server.username_as_common_name,
             duplicate_cn: server.duplicate_cn,
             token: server.token.as_ref().map(|token| TokenConfig {

@@ -343,4 +343,7 @@ fn the_core_gets_the_settings() {
     let fixed = config("auth-gen-token\nauth-gen-token-secret token.key").token.unwrap();
     assert_eq!(*fixed.secret, [5; 32]);
     assert!(config("script-security 2\ntls-verify /bin/hook").ask_login);
+    // For a look at the file with each key.
+    let exclusive = config("client-config-dir ccd\nccd-exclusive");
+    assert!(exclusive.ask_login && exclusive.ask_with_token);
 }

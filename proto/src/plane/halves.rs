@@ -133,7 +133,8 @@ mod tests {
             by_path: true,
             float: false,
         };
-        let data = DataKey::new(Zeroizing::new(core::array::from_fn(|i| i as u8)), role, KeyLimits::default());
+        let data =
+            DataKey::new(Zeroizing::new(core::array::from_fn(|i| i as u8)), role, KeyLimits::default());
         [
             Directive::AddPeer { peer: PEER, path: path(), params },
             Directive::InstallKey { peer: PEER, key: KEY, data },

@@ -5,7 +5,7 @@ use super::framing;
 use super::hello::{PeerHello, iv_proto};
 use super::negotiate::{Agreed, Flags};
 use super::side::Side;
-use super::{NEVER, Now, Phase, Session};
+use super::{Now, Phase, Session};
 use crate::config::PeerConfig;
 use crate::config::cipher::DataCipher;
 use crate::config::params::{DataFormat, DataParams};
@@ -59,7 +59,7 @@ impl Session {
             Ok(data) => {
                 let params = agreed.params;
                 self.directives.push_back(Directive::AddPeer { peer: self.peer, path: self.path, params });
-                self.install(data, NEVER);
+                self.install(now, data);
                 true
             }
             Err(failure) => {

@@ -292,3 +292,12 @@ fn a_short_server_poll_is_told_from_the_hand_window() {
         assert_eq!((deadline.why, deadline.at), (why, NOW.at + Duration::from_secs(at)), "{poll}");
     }
 }
+
+/// A session that takes over the number of the one before it tells that number, should it be asked later.
+#[test]
+fn the_number_that_a_client_is_told_is_the_one_it_has() {
+    let mut session = server(1, |_| {});
+    let peer = PeerRef { id: PeerId::from_low_bits(7), generation: 3 };
+    session.succeed(peer);
+    assert_eq!((session.peer(), session.own_id), (peer, Some(peer.id)));
+}

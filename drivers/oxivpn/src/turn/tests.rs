@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::net::SocketAddr;
 
+use oxivpn_proto::data::Outgoing;
 use oxivpn_proto::deadline::Timer;
 use oxivpn_proto::directive::Directive;
 use oxivpn_proto::plane::{Capabilities, DataPlane};
 use oxivpn_proto::wire::ids::PeerId;
-use oxivpn_proto::data::Outgoing;
 use oxivpn_proto::{Order, Report, StreamId, Transmit};
 use oxivpn_tun::offload::VnetHeader;
 
@@ -39,14 +39,14 @@ struct FakeLink {
 }
 
 impl Link for FakeLink {
-    fn recv(&mut self, inbox: &mut Inbox) -> io::Result<()> {
+    fn recv(&mut self, inbox: &mut Inbox) -> io::Result<bool> {
         if self.broken {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         let packet = self.inbox.pop_front().ok_or(ErrorKind::WouldBlock)?;
         inbox.room()[..packet.len()].copy_from_slice(&packet);
         inbox.push_datagrams(path(), packet.len(), packet.len());
-        Ok(())
+        Ok(false)
     }
 
     fn send(&mut self, run: &Run, bytes: &[u8]) -> io::Result<usize> {

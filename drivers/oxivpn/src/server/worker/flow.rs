@@ -4,8 +4,8 @@ use core::ops::Range;
 use std::io::ErrorKind;
 
 use oxivpn_proto::config::params::{DataFormat, Framing};
-use oxivpn_proto::data::{Forward, Opened, Payload, is_multicast, overhead};
 use oxivpn_proto::data::table::MAX_OWN_PACKET;
+use oxivpn_proto::data::{Forward, Opened, Payload, is_multicast, overhead};
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
 use oxivpn_proto::wire::data::{Peek, peek};
 use oxivpn_proto::wire::ids::PeerId;
@@ -14,8 +14,8 @@ use oxivpn_tun::offload::VnetHeader;
 
 use super::engine::Engine;
 use super::mail::lock;
-use crate::lane::inbox::{Received, range_in};
 use crate::lane::Uplink;
+use crate::lane::inbox::{Received, range_in};
 use crate::turn::{BATCH, Device as _, is_gone, leaves};
 
 /// Bytes that a data packet adds to an inner one, at most, with the length that a stream wants.

@@ -68,14 +68,9 @@ impl Sockets {
         let Some((socket, readable)) = self.sockets.get_mut(place) else { return Ok(()) };
         // Complaints about earlier packets take one call each.
         loop {
-            match socket.recv_many(inbox.room()) {
-                Ok(got) => {
-                    let path = Path::Datagram {
-                        socket: u16::try_from(place).unwrap_or(u16::MAX),
-                        remote: got.remote,
-                        local: got.local,
-                    };
-                    inbox.push_datagrams(path, got.len, got.segment);
+            match inbox.receive(socket, u16::try_from(place).unwrap_or(u16::MAX)) {
+                Ok(drained) => {
+                    *readable = !drained;
                     return Ok(());
                 }
                 Err(error) => match classify(&error) {
@@ -98,7 +93,10 @@ impl Sockets {
         let Path::Datagram { socket, remote, local } = path else { return Sent::Gone(bytes.len()) };
         let Some((socket, _)) = self.sockets.get(usize::from(socket)) else { return Sent::Gone(bytes.len()) };
         loop {
-            match socket.send_many(bytes, segment, remote, local, Ecn::NotEct).map_err(|error| classify(&error)) {
+            match socket
+                .send_many(bytes, segment, remote, local, Ecn::NotEct)
+                .map_err(|error| classify(&error))
+            {
                 Ok(taken) => return Sent::Gone(taken),
                 Err(Fault::Interrupted) => {}
                 Err(Fault::WouldBlock) => return Sent::Full,
