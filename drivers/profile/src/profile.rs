@@ -10,6 +10,7 @@ use oxivpn_proto::config::params::{Framing, ReplayWindow};
 use oxivpn_proto::config::{Keepalive, Mssfix, PullPolicy, Timing};
 use oxivpn_proto::gremlin::Mask;
 use oxivpn_proto::options::pushed::{RedirectFlags, Route4, Route6, Topology};
+use oxivpn_proto::plane::Capabilities;
 use oxivpn_proto::tls::rustls::TlsVersion;
 use oxivpn_proto::tls::verify::PeerRules;
 use oxivpn_proto::wrap::WrapConfig;
@@ -327,6 +328,39 @@ pub struct ProcessOptions {
     pub environment: Vec<(String, String)>,
     /// `gremlin`: faults at random, for tests.
     pub gremlin: Option<GremlinOptions>,
+    /// `data-format`: the newest framing of data packets that is offered to the other side.
+    pub data_format: NewestFormat,
+}
+
+/// `data-format`, an option of our own: for networks that mistake a newer framing, and to compare them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NewestFormat {
+    /// `v1`: P_DATA_V1, without peer-id, so that a client can't change its address.
+    V1,
+    /// `v2`: P_DATA_V2.
+    V2,
+    /// `epoch`: whatever both sides know.
+    #[default]
+    Epoch,
+}
+
+impl NewestFormat {
+    /// What is left of a plane's capabilities.
+    #[must_use]
+    pub const fn narrow(self, capabilities: Capabilities) -> Capabilities {
+        let Capabilities { epoch, data_v2, asymmetric_ids, .. } = capabilities;
+        let (may_v2, may_epoch) = match self {
+            Self::V1 => (false, false),
+            Self::V2 => (true, false),
+            Self::Epoch => (true, true),
+        };
+        Capabilities {
+            epoch: epoch && may_epoch,
+            data_v2: data_v2 && may_v2,
+            asymmetric_ids: asymmetric_ids && may_v2,
+            ..capabilities
+        }
+    }
 }
 
 /// `gremlin`.

@@ -51,6 +51,7 @@ fn values_and_words() {
         ("ifconfig 10.0.0.1 10.0.0.1", PLACE, "addresses must be different"),
         ("pull-filter drop x", PLACE, "Unknown --pull-filter type: drop"),
         ("nice 40", PLACE, "'40' is not a number from -20 to 19"),
+        ("data-format v3", PLACE, "'v3' must be v1, v2 or epoch. Write `data-format v1|v2|epoch`"),
         ("gremlin drop", PLACE, "cannot parse 'drop' as non-negative integer. Write `gremlin MASK [SEED]`"),
         ("gremlin 1632 0x7", PLACE, "cannot parse '0x7' as non-negative integer"),
         ("remap-usr1 SIGINT", PLACE, "--remap-usr1 parm must be 'SIGHUP' or 'SIGTERM'"),

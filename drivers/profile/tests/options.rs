@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{BASE, Memory, PKI, client_key_v2, read, static_key, warnings, with};
 use oxivpn_profile::profile::{
     AuthRetry, Bind, CompressionOptions, CredentialSource, DeviceKind, Family, GremlinOptions, LogFile,
-    PrivateKey, Protocol, RestartAs,
+    NewestFormat, PrivateKey, Protocol, RestartAs,
 };
 use oxivpn_profile::{Command, Profile, parse_args};
 use oxivpn_proto::config::cipher::DataCipher;
@@ -412,6 +412,7 @@ fn process_and_log() {
         ("writepid a.pid", |p| p.process.pid_file == Some("a.pid".into())),
         ("nice -5", |p| p.process.nice == Some(-5)),
         ("remap-usr1 SIGTERM", |p| p.process.remap_usr1 == Some(RestartAs::Term)),
+        ("data-format v2", |p| p.process.data_format == NewestFormat::V2),
         ("gremlin 1632", |p| {
             p.process.gremlin == Some(GremlinOptions { mask: Mask::from(1632), seed: None })
         }),

@@ -98,8 +98,12 @@ pub(crate) fn peer_info(side: &Side, capabilities: Capabilities, own_id: Option<
         line("ID", &format_args!("{:x}", id.get()));
     }
     let names = || config.ciphers.iter().map(|cipher| cipher.name()).collect::<Vec<_>>().join(":");
-    let epoch = if capabilities.epoch { DATA_EPOCH } else { 0 };
-    let common = DATA_V2 | TLS_KEY_EXPORT | CC_EXIT_NOTIFY | DYN_TLS_CRYPT | epoch;
+    let format = match (capabilities.data_v2, capabilities.epoch) {
+        (true, true) => DATA_V2 | DATA_EPOCH,
+        (true, false) => DATA_V2,
+        (false, _) => 0,
+    };
+    let common = format | TLS_KEY_EXPORT | CC_EXIT_NOTIFY | DYN_TLS_CRYPT;
     let client = match side {
         Side::Server(_) => return info,
         Side::Peer(_) => {

@@ -254,7 +254,8 @@ impl Client {
             tls_exit: profile.process.tls_exit,
             remap: profile.process.remap_usr1,
         };
-        let config = Arc::new(NodeConfig { capabilities: Capabilities::USERSPACE });
+        let capabilities = profile.process.data_format.narrow(Capabilities::USERSPACE);
+        let config = Arc::new(NodeConfig { capabilities });
         let node = Node::new(config, entropy::seed()?, clock::anchor());
         let mut path = Turn::new(node, LocalPlane::new());
         path.set_faults(Faults::new(profile.process.gremlin, clock::now(), &log)?);
