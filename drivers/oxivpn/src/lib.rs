@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`turn`] | moves a batch of packets between socket, core, data plane and device; no runtime |
 //! | [`link`] | UDP socket or TCP connection as the outer side of a turn |
+//! | [`lane`] | packets in batches between device, data plane and network |
 //! | [`client`] | the life of a client: servers, retries, credentials, device, addresses and routes |
 //! | [`server`] | a server: a thread for packets, one for everything else |
 //! | [`gremlin`] | faults on purpose between socket and program |
@@ -34,6 +35,7 @@ pub mod demo;
 pub mod entropy;
 pub mod genkey;
 pub mod gremlin;
+pub mod lane;
 pub mod link;
 pub mod load;
 pub mod log;

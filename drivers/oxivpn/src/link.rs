@@ -4,19 +4,19 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
-use oxivpn_net::tcp::{Flush, FrameError, TcpLink};
-use oxivpn_net::{Fault, UdpSocket, classify};
+use oxivpn_net::tcp::{Flush, TcpLink};
+use oxivpn_net::{Ecn, Fault, UdpSocket, classify};
 use oxivpn_proto::wire::stream::Deframer;
 use oxivpn_proto::{Path, StreamId};
 
-use crate::turn::{Link, Packet};
+use crate::lane::Inbox;
+use crate::lane::inbox;
+use crate::lane::outbox::Run;
+use crate::turn::Link;
 
 /// Largest frame that is taken from a stream. Nobody sends more than a tunnel packet or a control packet; an
 /// MTU above this needs no OpenVPN.
 const MAX_FRAME: usize = 65_535;
-
-/// Bytes read from a stream at once.
-const STREAM_BUFFER: usize = 2 * (MAX_FRAME + 2);
 
 /// The outer transport of a client.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub struct Transport {
 #[derive(Debug)]
 enum Kind {
     Udp { socket: UdpSocket, number: u16 },
-    Tcp { link: TcpLink, buffer: Vec<u8>, start: usize, end: usize },
+    Tcp { link: TcpLink, partial: Vec<u8> },
 }
 
 impl Transport {
@@ -43,7 +43,7 @@ impl Transport {
     /// Frames on a connection.
     pub fn tcp(link: TcpLink, id: StreamId) -> Self {
         let remote = link.remote_addr();
-        let kind = Kind::Tcp { link, buffer: vec![0; STREAM_BUFFER], start: 0, end: 0 };
+        let kind = Kind::Tcp { link, partial: Vec::new() };
         Self { kind, path: Path::Stream(id), remote, complaint: None }
     }
 
@@ -81,13 +81,13 @@ impl AsRawFd for Transport {
 }
 
 impl Link for Transport {
-    fn recv<'a>(&'a mut self, buf: &'a mut [u8]) -> io::Result<(&'a mut [u8], Path)> {
+    fn recv(&mut self, inbox: &mut Inbox) -> io::Result<()> {
         match &mut self.kind {
             Kind::Udp { socket, number } => loop {
-                match socket.recv_from(buf) {
-                    Ok((len, remote)) => {
-                        let len = len.min(buf.len());
-                        return Ok((&mut buf[..len], Path::udp(*number, remote)));
+                match socket.recv_many(inbox.room()) {
+                    Ok(got) => {
+                        inbox.push_datagrams(Path::udp(*number, got.remote), got.len, got.segment);
+                        return Ok(());
                     }
                     Err(error) => match classify(&error) {
                         Fault::WouldBlock => return Err(ErrorKind::WouldBlock.into()),
@@ -97,51 +97,32 @@ impl Link for Transport {
                     },
                 }
             },
-            Kind::Tcp { link, buffer, start, end } => {
-                let frame = next_frame(link, buffer, start, end)?;
-                Ok((&mut buffer[frame], self.path))
-            }
+            Kind::Tcp { link, partial } => receive_frames(link, partial, self.path, Deframer::new(MAX_FRAME), inbox),
         }
     }
 
-    fn send(&mut self, packets: &[Packet], slab: &mut [u8]) -> io::Result<usize> {
+    fn send(&mut self, run: &Run, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.kind {
             Kind::Udp { socket, .. } => {
-                let mut taken = 0;
-                while let Some(packet) = packets.get(taken) {
-                    let bytes = slab.get(packet.start..packet.start + packet.len);
-                    if let (Path::Datagram { remote, .. }, Some(bytes)) = (packet.path, bytes)
-                        && let Err(error) = socket.send_to(bytes, remote)
-                    {
-                        match classify(&error) {
-                            Fault::WouldBlock => return Ok(taken),
-                            Fault::Interrupted => continue,
-                            Fault::Socket => return Err(error),
-                            _ => self.complaint = Some(error),
+                let Path::Datagram { remote, local, .. } = run.path else { return Ok(bytes.len()) };
+                loop {
+                    let error = match socket.send_many(bytes, run.segment, remote, local, Ecn::NotEct) {
+                        Ok(taken) => return Ok(taken),
+                        Err(error) => error,
+                    };
+                    match classify(&error) {
+                        Fault::WouldBlock => return Ok(0),
+                        Fault::Interrupted => {}
+                        Fault::Socket => return Err(error),
+                        _ => {
+                            // The network has something against this packet.
+                            self.complaint = Some(error);
+                            return Ok(run.segment.min(bytes.len()));
                         }
                     }
-                    taken += 1;
                 }
-                Ok(taken)
             }
-            Kind::Tcp { link, .. } => {
-                let mut taken = 0;
-                while let Some(packet) = packets.get(taken) {
-                    let bytes = slab.get(packet.start..packet.start + packet.len).unwrap_or_default();
-                    match link.write_frame(bytes) {
-                        Ok(()) => taken += 1,
-                        // Only a kernel that refused bytes tells when it takes more: the answer may be "full" only
-                        // after such a refusal.
-                        Err(FrameError::Full) => match link.flush()? {
-                            Flush::Done => {}
-                            Flush::Blocked => return Ok(taken),
-                        },
-                        Err(error @ FrameError::Length(_)) => return Err(io::Error::other(error)),
-                    }
-                }
-                link.flush()?;
-                Ok(taken)
-            }
+            Kind::Tcp { link, .. } => link.write_frames(bytes),
         }
     }
 
@@ -157,34 +138,43 @@ impl Link for Transport {
     }
 }
 
-/// The place of the next whole frame in `buffer`, whose unread bytes are `start..end`.
-fn next_frame(
+/// Reads a connection once, behind what was left of the time before, and takes the whole frames.
+pub(crate) fn receive_frames(
     link: &mut TcpLink,
-    buffer: &mut [u8],
-    start: &mut usize,
-    end: &mut usize,
-) -> io::Result<core::ops::Range<usize>> {
-    let deframer = Deframer::new(MAX_FRAME);
+    partial: &mut Vec<u8>,
+    path: Path,
+    deframer: Deframer,
+    inbox: &mut Inbox,
+) -> io::Result<()> {
+    let have = partial.len();
+    let room = &mut inbox.room()[..inbox::MOST];
+    room[..have].copy_from_slice(partial);
+    // More frames may have come than the inbox had places for.
+    let is_short = deframer.first(partial).is_ok_and(|frame| frame.is_none());
+    let read = match is_short.then(|| read_some(link, &mut room[have..])) {
+        None => 0,
+        Some(Ok(read)) => read,
+        Some(Err(error)) => {
+            if have == 0 {
+                // An idle connection holds no memory.
+                *partial = Vec::new();
+            }
+            return Err(error);
+        }
+    };
+    let len = have + read;
+    let (taken, result) = inbox.push_frames(path, len, deframer);
+    partial.clear();
+    partial.extend_from_slice(&inbox.room()[..len - taken]);
+    result.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+}
+
+fn read_some(link: &mut TcpLink, buf: &mut [u8]) -> io::Result<usize> {
     loop {
-        let unread = &buffer[*start..*end];
-        if let Some(frame) =
-            deframer.first(unread).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?
-        {
-            let at = *start;
-            *start += frame.end;
-            return Ok(at + frame.start..at + frame.end);
-        }
-        if *start == *end {
-            (*start, *end) = (0, 0);
-        } else if buffer.len() - *start < deframer.buffer_len() {
-            buffer.copy_within(*start..*end, 0);
-            (*start, *end) = (0, *end - *start);
-        }
-        match link.read(&mut buffer[*end..]) {
+        match link.read(buf) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-            Ok(read) => *end += read,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            read => return read,
         }
     }
 }
@@ -195,6 +185,26 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::lane::Outbox;
+
+    /// Takes what there is, waiting for something.
+    fn receive(transport: &mut Transport, inbox: &mut Inbox) -> io::Result<Vec<(Path, Vec<u8>)>> {
+        inbox.clear();
+        let result = loop {
+            match transport.recv(inbox) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
+                result => break result,
+            }
+        };
+        let (packets, slab) = inbox.packets();
+        let got = packets.iter().map(|p| (p.path, slab[p.start..p.start + p.len].to_vec())).collect();
+        result.map(|()| got)
+    }
+
+    fn put(outbox: &mut Outbox, path: Path, packet: &[u8]) {
+        outbox.reserve(2 + packet.len()).unwrap()[2..].copy_from_slice(packet);
+        outbox.commit(path, 2, packet.len());
+    }
 
     #[test]
     fn frames_come_out_of_a_stream_cut_anywhere() {
@@ -205,8 +215,9 @@ mod tests {
         let mut transport = Transport::tcp(link, StreamId(3));
         let mut packets: Vec<Vec<u8>> = Vec::new();
         let mut wire = Vec::new();
-        for len in [1usize, 2, 1400, 65_535, 65_535, 7, 60_000, 1] {
-            let packet: Vec<u8> = (0..len).map(|i| (i * 7 + len) as u8).collect();
+        let many = core::iter::repeat_n(3, 10_000);
+        for len in [1usize, 2, 1400, 65_535, 65_535, 7, 60_000, 1].into_iter().chain(many) {
+            let packet: Vec<u8> = (0..len).map(|i| (i * 7 + len + packets.len()) as u8).collect();
             wire.extend(u16::try_from(len).unwrap().to_be_bytes());
             wire.extend(&packet);
             packets.push(packet);
@@ -216,38 +227,40 @@ mod tests {
                 far.write_all(chunk).unwrap();
             }
         });
+        let mut inbox = Inbox::default();
         let mut got: Vec<Vec<u8>> = Vec::new();
-        loop {
-            match transport.recv(&mut []) {
-                Ok((bytes, path)) => {
-                    assert_eq!(path, Path::Stream(StreamId(3)));
-                    got.push(bytes.to_vec());
+        let error = loop {
+            match receive(&mut transport, &mut inbox) {
+                Ok(some) => {
+                    assert!(some.iter().all(|(path, _)| *path == Path::Stream(StreamId(3))));
+                    got.extend(some.into_iter().map(|(_, packet)| packet));
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
-                Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
-                    break;
-                }
+                Err(error) => break error,
             }
-        }
+        };
+        assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
         writer.join().unwrap();
         assert!(got == packets, "{} of {} packets", got.len(), packets.len());
     }
 
     #[test]
-    fn a_full_queue_that_drains_at_once_takes_on() {
+    fn frames_leave_in_one_piece() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let far = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut far = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (near, _) = listener.accept().unwrap();
-        // Two frames of 100 bytes fill this queue, and the kernel's buffer has room for many more.
         let link = TcpLink::try_from((near, 204)).unwrap();
         let mut transport = Transport::tcp(link, StreamId(0));
-        let mut slab = vec![9; 1000];
-        let packets: Vec<Packet> =
-            (0..9).map(|n| Packet { path: transport.path(), start: 10 + n * 100, len: 100 }).collect();
-        assert_eq!(transport.send(&packets, &mut slab).unwrap(), 9);
+        let mut outbox = Outbox::default();
+        for n in 0..9 {
+            put(&mut outbox, transport.path(), &[n; 100]);
+        }
+        let (run, bytes) = outbox.next().unwrap();
+        assert_eq!(transport.send(&run, bytes).unwrap(), 9 * 102);
         assert!(transport.flush().unwrap());
-        drop(far);
+        drop(transport);
+        let mut got = Vec::new();
+        std::io::Read::read_to_end(&mut far, &mut got).unwrap();
+        assert_eq!(got, bytes);
     }
 
     #[test]
@@ -257,12 +270,7 @@ mod tests {
         let (near, _) = listener.accept().unwrap();
         let mut transport = Transport::tcp(TcpLink::try_from((near, 65_536)).unwrap(), StreamId(0));
         far.write_all(&[0, 0, 1]).unwrap();
-        let error = loop {
-            match transport.recv(&mut []) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
-                other => break other.unwrap_err(),
-            }
-        };
+        let error = receive(&mut transport, &mut Inbox::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidData);
     }
 
@@ -276,9 +284,10 @@ mod tests {
         let (near, far) = (bind(), bind());
         let (here, there) = (near.local_addr().unwrap(), far.local_addr().unwrap());
         let mut transport = Transport::udp(near, 2, there);
-        let mut slab = b"..abc..".to_vec();
-        let packets = [Packet { path: transport.path(), start: 2, len: 3 }];
-        assert_eq!(transport.send(&packets, &mut slab).unwrap(), 1);
+        let mut outbox = Outbox::default();
+        put(&mut outbox, transport.path(), b"abc");
+        let (run, bytes) = outbox.next().unwrap();
+        assert_eq!(transport.send(&run, bytes).unwrap(), 3);
         let mut buf = [0; 16];
         let (len, from) = loop {
             match far.recv_from(&mut buf) {
@@ -288,16 +297,7 @@ mod tests {
         };
         assert_eq!((&buf[..len], from), (&b"abc"[..], here));
         far.send_to(b"xy", here).unwrap();
-        let mut buf = [0; 16];
-        loop {
-            match transport.recv(&mut buf) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
-                other => {
-                    let (bytes, path) = other.unwrap();
-                    assert_eq!((&*bytes, path), (&b"xy"[..], Path::udp(2, there)));
-                    return;
-                }
-            }
-        }
+        let got = receive(&mut transport, &mut Inbox::default()).unwrap();
+        assert_eq!(got, [(Path::udp(2, there), b"xy".to_vec())]);
     }
 }

@@ -26,11 +26,21 @@ pub enum OpenError {
         /// The kernel's error.
         source: io::Error,
     },
+    /// The kernel refused to open an interface of this name as what was asked for: it is no TUN interface, or has one
+    /// queue where several were asked for ([`Options::multi_queue`](crate::Options::multi_queue)), or the reverse.
+    Queues {
+        /// The name that was asked for.
+        name: String,
+        /// Whether several queues were asked for.
+        multi_queue: bool,
+        /// The kernel's error.
+        source: io::Error,
+    },
     /// The interface is open but a setting was refused.
     Setting {
         /// The interface's name.
         name: String,
-        /// The setting: `mtu`, `txqueuelen`, `persist`, `owner`, `group`, `non-blocking`.
+        /// The setting: `mtu`, `txqueuelen`, `persist`, `owner`, `group`, `non-blocking`, `offload`.
         setting: &'static str,
         /// The kernel's error.
         source: io::Error,
@@ -56,6 +66,17 @@ impl fmt::Display for OpenError {
             Self::Open { name, source } => {
                 write!(f, "cannot open tun device {name:?}: {source}{}", cure(source))
             }
+            Self::Queues { name, multi_queue: true, source } => write!(
+                f,
+                "cannot open tun device {name:?} with several queues: {source}; an interface of this name exists that \
+                 is no multi-queue tun device: make it anew (ip link del {name}; ip tuntap add dev {name} mode tun \
+                 multi_queue), open it with one queue, or choose another name"
+            ),
+            Self::Queues { name, multi_queue: false, source } => write!(
+                f,
+                "cannot open tun device {name:?}: {source}; an interface of this name exists that is no single-queue \
+                 tun device: open it with several queues if it was made for that, or choose another name"
+            ),
             Self::Setting { name, setting, source } => {
                 write!(f, "cannot set {setting} of tun device {name:?}: {source}{}", cure(source))
             }
@@ -71,9 +92,10 @@ impl fmt::Display for OpenError {
 impl error::Error for OpenError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
-            Self::NoDriver { source } | Self::Open { source, .. } | Self::Setting { source, .. } => {
-                Some(source)
-            }
+            Self::NoDriver { source }
+            | Self::Open { source, .. }
+            | Self::Queues { source, .. }
+            | Self::Setting { source, .. } => Some(source),
             Self::Name { .. } | Self::Descriptor { .. } => None,
         }
     }
@@ -86,10 +108,7 @@ fn cure(error: &io::Error) -> &'static str {
              mode tun user USER)"
         }
         Some(libc::EBUSY) => "; another process has this interface open: stop it or choose another name",
-        Some(libc::EINVAL) => {
-            "; an interface of this name exists that is no single-queue tun device, or the value is out of range: \
-             choose another"
-        }
+        Some(libc::EINVAL) => "; the value is out of range: choose another",
         _ => "",
     }
 }

@@ -56,6 +56,7 @@ compile_error!("oxivpn-tun supports Linux only so far: no device driver for this
 mod error;
 #[cfg(target_os = "linux")]
 mod linux;
+pub mod offload;
 mod options;
 
 pub use error::OpenError;

@@ -15,6 +15,8 @@ pub struct Options {
     pub(crate) persist: Option<bool>,
     pub(crate) owner: Option<u32>,
     pub(crate) group: Option<u32>,
+    pub(crate) offload: bool,
+    pub(crate) multi_queue: bool,
 }
 
 /// `IFNAMSIZ` of Linux less the terminating zero, in bytes.
@@ -23,7 +25,16 @@ pub(crate) const MAX_NAME: usize = 15;
 impl Options {
     /// Options for the interface `name`, with the kernel's defaults for everything else.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), mtu: None, txqueuelen: None, persist: None, owner: None, group: None }
+        Self {
+            name: name.into(),
+            mtu: None,
+            txqueuelen: None,
+            persist: None,
+            owner: None,
+            group: None,
+            offload: false,
+            multi_queue: false,
+        }
     }
 
     /// Sets the interface MTU in bytes. Unset: the kernel's default, 1,500 for a new interface.
@@ -59,6 +70,26 @@ impl Options {
     #[must_use]
     pub fn group(mut self, gid: u32) -> Self {
         self.group = Some(gid);
+        self
+    }
+
+    /// Asks for super-packets (`IFF_VNET_HDR`, `TUNSETOFFLOAD`): many packets in one read and one write. See
+    /// [`offload`](crate::offload), and [`Device::offload`](crate::Device::offload) for what the kernel grants.
+    ///
+    /// Such a device is read and written with [`Device::read`](crate::Device::read) and
+    /// [`Device::write`](crate::Device::write).
+    #[must_use]
+    pub fn offload(mut self, offload: bool) -> Self {
+        self.offload = offload;
+        self
+    }
+
+    /// Makes the interface one that can have more queues than one
+    /// ([`Device::add_queue`](crate::Device::add_queue)). A persistent interface that exists must have been made for
+    /// that, and one that was made for it cannot be opened without.
+    #[must_use]
+    pub fn multi_queue(mut self, multi_queue: bool) -> Self {
+        self.multi_queue = multi_queue;
         self
     }
 

@@ -19,7 +19,7 @@ pub use inner::is_multicast;
 pub use recv::RecvKey;
 pub use send::{KeySpent, SealError, SendKey, SendPermit};
 pub use slot::{HEADROOM, Sealed, Slot, TAILROOM};
-pub use table::{Forward, Opened, Payload, Table};
+pub use table::{Forward, Opened, Outgoing, Payload, Table};
 
 use core::ops::Range;
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use super::routes::Routes;
 use super::send::SealError;
 use super::slot::{Sealed, Slot};
 use super::usage::Bounds;
-use super::{Span, mss};
+use super::{Span, front_overhead, mss, tail_overhead};
 use crate::clock::Instant;
 use crate::config::cipher::DataCipher;
 use crate::config::params::DataParams;
@@ -89,6 +89,17 @@ pub enum Forward {
     Peer(PeerRef),
     /// Multicast: to the device and to all other peers.
     All,
+}
+
+/// What the next packet for a peer will be like, see [`Table::outgoing`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Where it goes.
+    pub path: Path,
+    /// Bytes that sealing puts in front of the payload.
+    pub front: usize,
+    /// Bytes that it puts behind, at most.
+    pub tail: usize,
 }
 
 /// What was in a packet.
@@ -167,25 +178,49 @@ impl Table {
         to.filter(|entry| entry.peer != from).map_or(Forward::Device, |entry| Forward::Peer(entry.peer))
     }
 
+    /// Where the next packet for `peer` will go and what is put around it, so that its payload can be written to its
+    /// final place. `None` if there is no such peer.
+    #[inline]
+    pub fn outgoing(&mut self, peer: PeerRef) -> Option<Outgoing> {
+        let at = self.find_out(peer)?;
+        let entry = self.entries.get(at)?;
+        let format = entry.params.format;
+        Some(Outgoing { path: entry.path, front: front_overhead(format), tail: tail_overhead(format) })
+    }
+
+    #[inline]
+    fn find_out(&mut self, peer: PeerRef) -> Option<usize> {
+        match self.last_out {
+            Some((last, at)) if last == peer => Some(at),
+            _ => {
+                let at = self.find(peer)?;
+                self.last_out = Some((peer, at));
+                Some(at)
+            }
+        }
+    }
+
     /// Encrypts the slot's payload in place for `peer`, with its MSS clamped.
     ///
     /// # Errors
     /// [`SealError`]; the payload may be lost then.
     #[inline]
     pub fn seal(&mut self, now: Instant, peer: PeerRef, slot: &mut Slot<'_>) -> Result<Sealed, SealError> {
-        let at = match self.last_out {
-            Some((last, at)) if last == peer => at,
-            _ => {
-                let at = self.find(peer).ok_or(SealError::NoPeer)?;
-                self.last_out = Some((peer, at));
-                at
-            }
-        };
+        let at = self.find_out(peer).ok_or(SealError::NoPeer)?;
         let entry = self.entries.get_mut(at).ok_or(SealError::NoPeer)?;
         if let Some(max) = entry.params.mss {
             mss::clamp(slot.payload_mut(), max);
         }
         entry.seal(now, slot, &mut self.reports)
+    }
+
+    /// Whose a data packet seems to be, by its header and path alone: nothing of it is authenticated. `None` if it is
+    /// nobody's, or no data packet.
+    #[inline]
+    pub fn sender(&mut self, from: Path, datagram: &[u8]) -> Option<PeerRef> {
+        let Peek::Data(header) = peek(datagram) else { return None };
+        let at = self.demux(from, header).ok()?;
+        self.entries.get(at).map(|entry| entry.peer)
     }
 
     /// Authenticates and decrypts a data packet in place.

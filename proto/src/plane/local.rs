@@ -4,7 +4,7 @@ use core::net::IpAddr;
 
 use super::{Capabilities, DataPlane};
 use crate::clock::Instant;
-use crate::data::{Forward, Opened, SealError, Sealed, Slot, Table};
+use crate::data::{Forward, Opened, Outgoing, SealError, Sealed, Slot, Table};
 use crate::directive::{Order, PeerRef};
 use crate::drops::{DropCounters, DropReason};
 use crate::path::Path;
@@ -52,6 +52,12 @@ impl LocalPlane {
         self.table.peer_path(peer)
     }
 
+    /// Where a peer's next packet goes and what is put around it, see [`Table::outgoing`].
+    #[inline]
+    pub fn outgoing(&mut self, peer: PeerRef) -> Option<Outgoing> {
+        self.table.outgoing(peer)
+    }
+
     /// Encrypts a payload in place, see [`Table::seal`].
     ///
     /// # Errors
@@ -59,6 +65,12 @@ impl LocalPlane {
     #[inline]
     pub fn seal(&mut self, now: Instant, peer: PeerRef, slot: &mut Slot<'_>) -> Result<Sealed, SealError> {
         self.table.seal(now, peer, slot)
+    }
+
+    /// Whose a data packet seems to be, see [`Table::sender`].
+    #[inline]
+    pub fn sender(&mut self, from: Path, datagram: &[u8]) -> Option<PeerRef> {
+        self.table.sender(from, datagram)
     }
 
     /// Decrypts a data packet in place, see [`Table::open`].

@@ -68,7 +68,6 @@ impl Client {
     /// The data channel is ready: opens the device and sets the host up.
     pub(super) fn rise(&mut self, now: Instant, news: Established) -> Result<()> {
         let Some(address) = self.address() else { return Ok(()) };
-        self.path.size_for(news.tun_mtu);
         self.tell_tunnel(now, State::AssignIp, "");
         let device = self.host.open(&self.profile, self.path.device())?;
         let Some(present) = device.as_ref().or_else(|| self.path.device()) else { return Ok(()) };
@@ -97,7 +96,7 @@ impl Client {
         }
         if let Some(device) = device {
             self.serial += 1;
-            self.path.set_device(device, news.tun_mtu);
+            self.path.set_device(device);
         }
         let up = self.around.has(Hook::Up) && (fresh || self.around.on_restarts());
         if up && fresh {

@@ -24,7 +24,8 @@ use oxivpn_proto::{Event, Instant, Node, Path, SessionHandle, StreamId};
 use super::options::Options;
 use super::report::Report;
 use crate::link::Transport;
-use crate::turn::{Link as _, Packet};
+use crate::lane::{Inbox, Outbox};
+use crate::turn::Link as _;
 use crate::{clock, entropy};
 
 /// Clients that begin in one go, so that those which are under way get their turn.
@@ -81,7 +82,8 @@ pub(super) struct Fleet {
     stage: Stage,
     /// Sessions that have not begun their second key.
     to_renegotiate: Vec<SessionHandle>,
-    inbound: Vec<u8>,
+    inbox: Inbox,
+    outbox: Outbox,
 }
 
 impl Fleet {
@@ -114,7 +116,8 @@ impl Fleet {
             report: Report::default(),
             stage: Stage::Connecting,
             to_renegotiate: Vec::new(),
-            inbound: vec![0; 65_536],
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
             options,
         })
     }
@@ -212,12 +215,19 @@ impl Fleet {
         }
         for _ in 0..BATCH {
             let Slot::Taken(member) = &mut self.slots[index] else { return };
-            match member.transport.recv(&mut self.inbound) {
-                Ok((bytes, path)) => match peek(bytes) {
-                    Peek::Data(_) => drop(self.plane.open(now, path, bytes)),
-                    Peek::Control => self.node.handle_datagram(now, path, bytes),
+            self.inbox.clear();
+            let received = member.transport.recv(&mut self.inbox);
+            let (packets, slab) = self.inbox.packets();
+            for packet in packets {
+                let bytes = &mut slab[packet.start..packet.start + packet.len];
+                match peek(bytes) {
+                    Peek::Data(_) => drop(self.plane.open(now, packet.path, bytes)),
+                    Peek::Control => self.node.handle_datagram(now, packet.path, bytes),
                     Peek::Unknown => {}
-                },
+                }
+            }
+            match received {
+                Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => {
                     if let Path::Stream(id) = member.transport.path() {
@@ -257,7 +267,7 @@ impl Fleet {
 
     /// Orders, packets and news, until there are none.
     fn drain(&mut self, now: Instant) {
-        let mut out = [0; MAX_CONTROL_DATAGRAM];
+        const FRONT: usize = 2;
         loop {
             while let Some(order) = self.node.poll_directive() {
                 self.plane.apply(now, order);
@@ -265,19 +275,23 @@ impl Fleet {
             let Some(report) = self.plane.poll_report() else { break };
             self.node.handle_report(now, report);
         }
-        while let Some(transmit) =
-            self.node.poll_transmit(now, &mut out).or_else(|| self.plane.poll_transmit(now, &mut out))
-        {
+        while let Some(cell) = self.outbox.reserve(FRONT + MAX_CONTROL_DATAGRAM) {
+            let room = &mut cell[FRONT..];
+            let transmit = self.node.poll_transmit(now, room).or_else(|| self.plane.poll_transmit(now, room));
+            let Some(transmit) = transmit else { break };
+            self.outbox.commit(transmit.path, FRONT, transmit.len);
             let index = match transmit.path {
                 Path::Datagram { socket, .. } => usize::from(socket),
                 Path::Stream(StreamId(id)) => (id & 0xffff) as usize,
             };
-            if let Some(Slot::Taken(member)) = self.slots.get_mut(index) {
-                let packet = Packet { path: transmit.path, start: 0, len: transmit.len };
+            if let Some(Slot::Taken(member)) = self.slots.get_mut(index)
+                && let Some((run, bytes)) = self.outbox.next()
+            {
                 // What doesn't leave is repeated, as after any loss.
-                let _ = member.transport.send(&[packet], &mut out);
+                let _ = member.transport.send(&run, bytes);
                 let _ = member.transport.flush();
             }
+            self.outbox.clear();
         }
         while let Some(event) = self.node.poll_event() {
             self.on_event(now, event);

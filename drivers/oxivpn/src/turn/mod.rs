@@ -4,9 +4,10 @@
 //! [`Turn::turn`] when a descriptor is ready or a deadline is due, then drains the events of the control
 //! machine, and sleeps as [`Turned`] says. Readiness is remembered, so edge-triggered notices are enough.
 //!
-//! A packet from the device is read at its final place in a slab and sealed there; a packet from the link is
-//! opened where it was received. Nothing is allocated or copied for a packet. When the link is full, the
-//! device is not read any more: a packet is dropped by the device's queue before it is sealed, never after.
+//! Both sides give and take many packets with one call, see [`lane`](crate::lane). A packet from the device is copied
+//! once, to its final place, and sealed there; a packet from the link is opened where it was received. Nothing is
+//! allocated for a packet. When the link is full, the device is not read any more: a packet is dropped by the device's
+//! queue before it is sealed.
 
 mod traits;
 
@@ -17,12 +18,15 @@ use oxivpn_proto::drops::DropCounters;
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
 use oxivpn_proto::wire::data::{Peek, peek};
 use oxivpn_proto::{Deadline, DropReason, Instant, Path, PeerRef, StreamChange};
+use oxivpn_tun::offload::Offload;
 
 use crate::gremlin::Faults;
+use crate::lane::inbox::{Received, range_in};
+use crate::lane::{Inbox, MAX_SUPER, Merger, Outbox, Uplink};
 pub(crate) use traits::drop_reason;
-pub use traits::{Control, Device, Link, Packet, Payload, Plane, Sealed};
+pub use traits::{Control, Device, Link, Payload, Plane, Sealed};
 
-/// Packets of one kind that a turn moves at most, so that neither direction nor the timers starve.
+/// Calls of one kind that a turn makes at most, so that neither direction nor the timers starve.
 pub const BATCH: usize = 64;
 
 /// Free bytes in front of a packet in the slab.
@@ -82,6 +86,8 @@ pub struct Traffic {
     pub authentic: u64,
     /// Packets that the device refused.
     pub device_refused: u64,
+    /// Packets, or the rest of a super-packet, that found no room on their way to the link.
+    pub full: u64,
 }
 
 /// The packet path with all that it owns.
@@ -94,49 +100,41 @@ pub struct Turn<L, D, P, C> {
     device: Option<D>,
     peer: Option<PeerRef>,
     ready: Ready,
-    inbound: Vec<u8>,
-    outbound: Vec<u8>,
-    cell: usize,
-    /// Packets in `outbound`, one per cell; those before `sent` are gone.
-    queue: Vec<Packet>,
-    sent: usize,
+    inbox: Inbox,
+    outbox: Outbox,
+    merger: Merger,
+    /// Where the device is read to.
+    staging: Box<[u8]>,
     blocked: bool,
     drops: DropCounters,
     traffic: Traffic,
     faults: Option<Arc<Faults>>,
-    /// Packets that were damaged on purpose.
-    damaged: Vec<u8>,
 }
 
 impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
     /// A path without link and device.
     pub fn new(control: C, plane: P) -> Self {
-        let mut turn = Self {
+        Self {
             control,
             plane,
             link: None,
             device: None,
             peer: None,
             ready: Ready::default(),
-            inbound: Vec::new(),
-            outbound: Vec::new(),
-            cell: 0,
-            queue: Vec::with_capacity(BATCH),
-            sent: 0,
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
+            merger: Merger::new(Offload::NONE),
+            staging: vec![0; MAX_SUPER].into_boxed_slice(),
             blocked: false,
             drops: DropCounters::default(),
             traffic: Traffic::default(),
             faults: None,
-            damaged: Vec::new(),
-        };
-        turn.size_for(1500);
-        turn
+        }
     }
 
     /// Takes a link; what waited for the one before is forgotten.
     pub fn set_link(&mut self, link: L) -> Option<L> {
-        self.queue.clear();
-        self.sent = 0;
+        self.outbox.clear();
         self.blocked = false;
         (self.ready.link_read, self.ready.link_write) = (true, true);
         self.link.replace(link)
@@ -154,8 +152,7 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
 
     /// Gives the link up.
     pub fn take_link(&mut self) -> Option<L> {
-        self.queue.clear();
-        self.sent = 0;
+        self.outbox.clear();
         self.link.take()
     }
 
@@ -169,23 +166,11 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
         self.link.as_mut()
     }
 
-    /// Takes a device whose packets have up to `mtu` bytes.
-    pub fn set_device(&mut self, device: D, mtu: u16) -> Option<D> {
-        self.size_for(mtu);
+    /// Takes a device.
+    pub fn set_device(&mut self, device: D) -> Option<D> {
         self.ready.device_read = true;
+        self.merger = Merger::new(device.offload());
         self.device.replace(device)
-    }
-
-    /// Makes room for packets of `mtu` bytes from the device.
-    pub fn size_for(&mut self, mtu: u16) {
-        let cell = HEADROOM + usize::from(mtu).max(MAX_CONTROL_DATAGRAM) + TAILROOM;
-        if cell > self.cell {
-            self.queue.clear();
-            self.sent = 0;
-            self.cell = cell;
-            self.outbound = vec![0; cell * BATCH];
-            self.inbound = vec![0; cell];
-        }
     }
 
     /// Gives the device up.
@@ -239,7 +224,7 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
     fn outcome(&self, now: Instant, settled: bool, failure: Option<Failure>) -> Turned {
         let deadline = self.control.deadline();
         let may_read_device = self.device.is_some() && self.peer.is_some() && self.link.is_some();
-        let has_room = !self.blocked && self.queue.len() < BATCH;
+        let has_room = !self.blocked && self.outbox.has_room();
         Turned {
             interests: Ready {
                 link_read: self.link.is_some(),
@@ -257,34 +242,58 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
 
     /// Link to control machine or device.
     fn receive(&mut self, now: Instant) -> Option<Failure> {
+        let mut failure = None;
+        self.inbox.clear();
         for _ in 0..BATCH {
-            if !self.ready.link_read {
-                return None;
+            if !self.ready.link_read || !self.inbox.has_room() {
+                break;
             }
-            let link = self.link.as_mut()?;
-            match link.recv(&mut self.inbound) {
-                Ok((bytes, path)) => {
-                    let delivered = match &self.faults {
-                        None => Some(bytes),
-                        Some(faults) => faults.incoming(now, bytes, &mut self.damaged),
-                    };
-                    let Some(bytes) = delivered else { continue };
-                    let mut inward = Inward {
-                        control: &mut self.control,
-                        plane: &mut self.plane,
-                        device: self.device.as_mut(),
-                        drops: &mut self.drops,
-                        traffic: &mut self.traffic,
-                    };
-                    if let Err(error) = inward.take(now, path, bytes) {
-                        return Some(Failure::Device(error));
-                    }
-                }
+            let Some(link) = self.link.as_mut() else { break };
+            match link.recv(&mut self.inbox) {
+                Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.ready.link_read = false,
-                Err(error) => return Some(self.lose_link(now, error)),
+                Err(error) => failure = Some(error),
+            }
+            if failure.is_some() {
+                break;
             }
         }
-        None
+        let opened = self.open(now);
+        // What came before the end of a link is taken before the end is told.
+        failure.map(|error| self.lose_link(now, error)).or(opened)
+    }
+
+    /// Opens what the inbox holds.
+    fn open(&mut self, now: Instant) -> Option<Failure> {
+        let mut result = Ok(());
+        for index in 0..self.inbox.len() {
+            let Received { path, start, len } = self.inbox.packet(index);
+            let at = match &self.faults {
+                None => start..start + len,
+                Some(faults) => match self.inbox.with_faults(now, index, faults) {
+                    Some(at) => at,
+                    None => continue,
+                },
+            };
+            let mut inward = Inward {
+                control: &mut self.control,
+                plane: &mut self.plane,
+                has_device: self.device.is_some(),
+                drops: &mut self.drops,
+                traffic: &mut self.traffic,
+            };
+            let Some(inner) = inward.take(now, path, &mut self.inbox.slab_mut()[at]) else { continue };
+            let (at, len) = (inner.as_ptr() as usize, inner.len());
+            let slab = self.inbox.slab();
+            if let Some(device) = &mut self.device {
+                let at = range_in(slab, at, len);
+                result = result.and(self.merger.push(slab, at, device, &mut self.traffic));
+            }
+        }
+        if let Some(device) = &mut self.device {
+            result = result.and(self.merger.flush(self.inbox.slab(), device, &mut self.traffic));
+        }
+        result.err().map(Failure::Device)
     }
 
     /// Orders to the plane, its news to the control machine, until both are silent.
@@ -308,13 +317,19 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
 
     /// Packets of the control machine and those that the plane makes itself.
     fn collect_transmits(&mut self, now: Instant) {
-        while let Some((at, cell)) = self.free_cell() {
-            let Some(room) = self.outbound.get_mut(at + HEADROOM..at + cell) else { return };
+        // In front of each there is room for the length that a stream wants.
+        const FRONT: usize = 2;
+        while self.link.is_some()
+            && !self.blocked
+            && let Some(cell) = self.outbox.reserve(FRONT + MAX_CONTROL_DATAGRAM)
+        {
+            let room = &mut cell[FRONT..];
             let transmit =
                 self.control.poll_transmit(now, room).or_else(|| self.plane.poll_transmit(now, room));
             let Some(transmit) = transmit else { return };
             if leaves(self.faults.as_deref(), now) {
-                self.queue.push(Packet { path: transmit.path, start: at + HEADROOM, len: transmit.len });
+                self.traffic.link_write += transmit.len as u64;
+                self.outbox.commit(transmit.path, FRONT, transmit.len);
             }
         }
     }
@@ -322,26 +337,23 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
     /// Device to link.
     fn forward(&mut self, now: Instant) -> Option<Failure> {
         let (Some(peer), Some(_)) = (self.peer, &self.link) else { return None };
-        // Bounded by reads as well as by packets queued: one that is not sealed takes no cell.
+        // Bounded by reads as well as by packets queued: one that is not sealed takes no room.
         for _ in 0..BATCH {
-            if !self.ready.device_read || self.blocked {
+            if !self.ready.device_read || self.blocked || !self.outbox.has_room() {
                 return None;
             }
-            let (at, cell) = self.free_cell()?;
-            let device = self.device.as_mut()?;
-            let cell = self.outbound.get_mut(at..at + cell)?;
-            let room = cell.len() - TAILROOM;
-            match device.recv(&mut cell[HEADROOM..room]) {
-                Ok(0) => {}
-                Ok(len) => {
+            match self.device.as_mut()?.read(&mut self.staging) {
+                Ok((_, 0)) => {}
+                Ok((header, len)) => {
                     self.traffic.device_read += len as u64;
-                    match self.plane.seal(now, peer, cell, HEADROOM, len) {
-                        Ok(Sealed { path, start, len }) if leaves(self.faults.as_deref(), now) => {
-                            self.queue.push(Packet { path, start: at + start, len });
-                        }
-                        Ok(_) => {}
-                        Err(reason) => self.drops.count(reason),
-                    }
+                    let mut uplink = Uplink {
+                        plane: &mut self.plane,
+                        out: &mut self.outbox,
+                        drops: &mut self.drops,
+                        traffic: &mut self.traffic,
+                        faults: self.faults.as_deref(),
+                    };
+                    uplink.take(now, peer, &header, &self.staging[..len]);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.ready.device_read = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -353,38 +365,26 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
         None
     }
 
-    fn free_cell(&self) -> Option<(usize, usize)> {
-        (self.queue.len() < BATCH && self.link.is_some() && !self.blocked)
-            .then_some((self.queue.len() * self.cell, self.cell))
-    }
-
     /// Slab to link.
     fn flush(&mut self, now: Instant) -> Option<Failure> {
         while !self.blocked {
             let link = self.link.as_mut()?;
-            let waiting = self.queue.get(self.sent..).unwrap_or_default();
-            let result = match waiting {
-                [] => link.flush().map(|done| {
+            let result = match self.outbox.next() {
+                None => link.flush().map(|done| {
                     self.blocked = !done;
                     None
                 }),
-                packets => link.send(packets, &mut self.outbound).map(Some),
+                Some((run, bytes)) => link.send(&run, bytes).map(Some),
             };
             match result {
                 Ok(Some(taken)) => {
-                    let gone = waiting.iter().take(taken);
-                    self.traffic.link_write += gone.map(|packet| packet.len as u64).sum::<u64>();
-                    self.sent += taken;
+                    self.outbox.sent(taken);
                     self.blocked = taken == 0;
                 }
                 Ok(None) => break,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.blocked = true,
                 Err(error) => return Some(self.lose_link(now, error)),
             }
-        }
-        if self.sent == self.queue.len() {
-            self.queue.clear();
-            self.sent = 0;
         }
         None
     }
@@ -405,17 +405,18 @@ pub(crate) fn leaves(faults: Option<&Faults>, now: Instant) -> bool {
 }
 
 /// Where a received packet may go.
-struct Inward<'a, D, P, C> {
+struct Inward<'a, P, C> {
     control: &'a mut C,
     plane: &'a mut P,
-    device: Option<&'a mut D>,
+    has_device: bool,
     drops: &'a mut DropCounters,
     traffic: &'a mut Traffic,
 }
 
-impl<D: Device, P: Plane, C: Control> Inward<'_, D, P, C> {
-    /// Fails only if the device is gone.
-    fn take(&mut self, now: Instant, path: Path, bytes: &mut [u8]) -> io::Result<()> {
+impl<P: Plane, C: Control> Inward<'_, P, C> {
+    /// Takes one packet from the link; what is in it for the device.
+    #[inline]
+    fn take<'b>(&mut self, now: Instant, path: Path, bytes: &'b mut [u8]) -> Option<&'b mut [u8]> {
         let len = bytes.len() as u64;
         self.traffic.link_read += len;
         match peek(bytes) {
@@ -424,27 +425,16 @@ impl<D: Device, P: Plane, C: Control> Inward<'_, D, P, C> {
             Peek::Data(_) => match self.plane.open(now, path, bytes) {
                 Ok(payload) => {
                     self.traffic.authentic += len;
-                    if let Payload::Packet(packet) = payload {
-                        return self.deliver(packet);
+                    match payload {
+                        Payload::Packet(packet) if self.has_device => return Some(packet),
+                        Payload::Packet(_) => self.drops.count(DropReason::NotUp),
+                        Payload::Handled => {}
                     }
                 }
                 Err(reason) => self.drops.count(reason),
             },
         }
-        Ok(())
-    }
-
-    fn deliver(&mut self, packet: &[u8]) -> io::Result<()> {
-        let Some(device) = &mut self.device else {
-            self.drops.count(DropReason::NotUp);
-            return Ok(());
-        };
-        match device.send(packet) {
-            Ok(()) => self.traffic.device_write += packet.len() as u64,
-            Err(error) if is_gone(&error) => return Err(error),
-            Err(_) => self.traffic.device_refused += 1,
-        }
-        Ok(())
+        None
     }
 }
 

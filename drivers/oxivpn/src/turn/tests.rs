@@ -1,13 +1,18 @@
 //! The packet path over fakes: bounded work, order of the drain, backpressure, readiness.
 
 use std::collections::VecDeque;
+use std::io::IoSlice;
 use std::net::SocketAddr;
 
 use oxivpn_proto::deadline::Timer;
 use oxivpn_proto::directive::Directive;
 use oxivpn_proto::plane::{Capabilities, DataPlane};
 use oxivpn_proto::wire::ids::PeerId;
+use oxivpn_proto::data::Outgoing;
 use oxivpn_proto::{Order, Report, StreamId, Transmit};
+use oxivpn_tun::offload::VnetHeader;
+
+use crate::lane::outbox::Run;
 
 use super::*;
 
@@ -34,23 +39,23 @@ struct FakeLink {
 }
 
 impl Link for FakeLink {
-    fn recv<'a>(&'a mut self, buf: &'a mut [u8]) -> io::Result<(&'a mut [u8], Path)> {
+    fn recv(&mut self, inbox: &mut Inbox) -> io::Result<()> {
         if self.broken {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         let packet = self.inbox.pop_front().ok_or(ErrorKind::WouldBlock)?;
-        let buf = &mut buf[..packet.len()];
-        buf.copy_from_slice(&packet);
-        Ok((buf, path()))
+        inbox.room()[..packet.len()].copy_from_slice(&packet);
+        inbox.push_datagrams(path(), packet.len(), packet.len());
+        Ok(())
     }
 
-    fn send(&mut self, packets: &[Packet], slab: &mut [u8]) -> io::Result<usize> {
-        let taken = packets.len().min(self.room);
-        for packet in &packets[..taken] {
-            assert!(packet.start >= 2, "room for a length in front");
-            self.outbox.push(slab[packet.start..packet.start + packet.len].to_vec());
+    fn send(&mut self, run: &Run, bytes: &[u8]) -> io::Result<usize> {
+        let mut taken = 0;
+        for packet in bytes.chunks(run.segment).take(self.room) {
+            self.outbox.push(packet.to_vec());
+            taken += packet.len();
+            self.room -= 1;
         }
-        self.room -= taken;
         Ok(taken)
     }
 
@@ -72,19 +77,24 @@ struct FakeDevice {
 }
 
 impl Device for FakeDevice {
-    fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<(VnetHeader, usize)> {
         self.reads += 1;
         if let Some(error) = self.gone {
             return Err(error());
         }
         let packet = self.inbox.pop_front().ok_or(ErrorKind::WouldBlock)?;
         buf[..packet.len()].copy_from_slice(&packet);
-        Ok(packet.len())
+        Ok((VnetHeader::PLAIN, packet.len()))
     }
 
-    fn send(&mut self, packet: &[u8]) -> io::Result<()> {
-        self.outbox.push(packet.to_vec());
+    fn write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        assert_eq!(*parts[0], VnetHeader::PLAIN.to_bytes());
+        self.outbox.push(parts[1..].concat());
         Ok(())
+    }
+
+    fn offload(&self) -> Offload {
+        Offload::NONE
     }
 }
 
@@ -114,6 +124,11 @@ impl DataPlane for FakePlane {
 }
 
 impl Plane for FakePlane {
+    fn outgoing(&mut self, peer: PeerRef) -> Option<Outgoing> {
+        assert_eq!(peer, PEER);
+        Some(Outgoing { path: path(), front: 4, tail: 1 })
+    }
+
     fn seal(
         &mut self,
         _: Instant,
@@ -122,8 +137,7 @@ impl Plane for FakePlane {
         start: usize,
         len: usize,
     ) -> Result<Sealed, DropReason> {
-        assert_eq!((peer, start), (PEER, HEADROOM));
-        assert!(cell.len() >= start + len + TAILROOM);
+        assert_eq!((peer, start, cell.len()), (PEER, 4, start + len + 1));
         if cell[start] == 0 {
             return Err(DropReason::NoKey);
         }
@@ -201,7 +215,7 @@ fn now() -> Instant {
 fn fake() -> Fake {
     let mut turn = Turn::new(FakeControl::default(), FakePlane::default());
     turn.set_link(FakeLink { room: usize::MAX, ..FakeLink::default() });
-    turn.set_device(FakeDevice::default(), 1500);
+    turn.set_device(FakeDevice::default());
     turn.set_peer(Some(PEER));
     turn
 }
@@ -379,7 +393,7 @@ fn a_vanished_device_is_a_failure() {
 #[test]
 fn a_large_mtu_gets_room() {
     let mut turn = fake();
-    turn.set_device(FakeDevice::default(), 9000);
+    turn.set_device(FakeDevice::default());
     device(&mut turn).inbox.push_back(vec![7; 9000]);
     turn.turn(now(), NONE);
     assert_eq!(link(&mut turn).outbox[0].len(), 9004);

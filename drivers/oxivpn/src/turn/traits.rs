@@ -1,35 +1,28 @@
 //! The small traits between the packet path and what is outside of it.
 
-use std::io;
+use std::io::{self, IoSlice};
 
-use oxivpn_proto::data::{self, SealError, Slot};
+use oxivpn_proto::data::{self, Outgoing, SealError, Slot};
 use oxivpn_proto::plane::DataPlane;
 use oxivpn_proto::plane::local::LocalPlane;
 use oxivpn_proto::{
     Deadline, DropReason, Instant, Order, Path, PeerRef, Report, StreamChange, StreamId, Transmit,
 };
+use oxivpn_tun::offload::{Offload, VnetHeader};
 
-/// A packet in a slab.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Packet {
-    /// Where to send it.
-    pub path: Path,
-    /// First byte in the slab. At least two bytes in front of it are free.
-    pub start: usize,
-    /// Number of bytes.
-    pub len: usize,
-}
+use crate::lane::Inbox;
+use crate::lane::outbox::Run;
 
 /// The outer transport: one UDP socket or one TCP connection.
 pub trait Link {
-    /// Receives one packet, into `buf` or a buffer of its own. Answers
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none; any other error means that the link is of
+    /// Receives what one call brings, into `inbox`, which has room for it. Answers
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing; any other error means that the link is of
     /// no more use, complaints about single packets are swallowed.
-    fn recv<'a>(&'a mut self, buf: &'a mut [u8]) -> io::Result<(&'a mut [u8], Path)>;
+    fn recv(&mut self, inbox: &mut Inbox) -> io::Result<()>;
 
-    /// Takes packets from the front of `packets`, in order, and says how many; 0 if it is full. A packet that
-    /// the network refuses counts as taken. Errors as for [`recv`](Self::recv).
-    fn send(&mut self, packets: &[Packet], slab: &mut [u8]) -> io::Result<usize>;
+    /// Takes packets from the front of a run, whose bytes are `bytes`, and says how many bytes those are; 0 if it is
+    /// full. A packet that the network refuses counts as taken. Errors as for [`recv`](Self::recv).
+    fn send(&mut self, run: &Run, bytes: &[u8]) -> io::Result<usize>;
 
     /// Pushes out what a stream holds back; whether nothing is left. Errors as for [`recv`](Self::recv).
     fn flush(&mut self) -> io::Result<bool>;
@@ -40,16 +33,23 @@ pub trait Link {
 
 /// Where inner packets come from and go to.
 pub trait Device {
-    /// Reads one packet; [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none, and
+    /// Reads one packet or super-packet; [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none, and
     /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if none will ever come.
-    fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize>;
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<(VnetHeader, usize)>;
 
-    /// Writes one packet. An error loses this packet only, unless the device is gone.
-    fn send(&mut self, packet: &[u8]) -> io::Result<()>;
+    /// Writes one packet or super-packet in parts, the first of which is its header's bytes. An error loses this
+    /// packet only, unless the device is gone.
+    fn write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<()>;
+
+    /// Which packets it takes in one.
+    fn offload(&self) -> Offload;
 }
 
 /// A data plane in this thread.
 pub trait Plane: DataPlane {
+    /// Where the next packet for `peer` goes and how much sealing puts around it.
+    fn outgoing(&mut self, peer: PeerRef) -> Option<Outgoing>;
+
     /// Seals the packet of `len` bytes at `start` of `cell`, in place.
     fn seal(
         &mut self,
@@ -151,6 +151,11 @@ pub(crate) const fn drop_reason(error: &SealError) -> DropReason {
 }
 
 impl Plane for LocalPlane {
+    #[inline]
+    fn outgoing(&mut self, peer: PeerRef) -> Option<Outgoing> {
+        self.outgoing(peer)
+    }
+
     #[inline]
     fn seal(
         &mut self,

@@ -1,9 +1,11 @@
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use tun_rs::{DeviceBuilder, SyncDevice};
 
+use super::queues::SuperPackets;
 use super::sys;
 use crate::{OpenError, Options};
 
@@ -14,11 +16,13 @@ const NODE: &str = "/dev/net/tun";
 /// All methods take `&self`, and the kernel serializes reads and writes of one descriptor packet by packet, so a
 /// device may be shared between threads.
 pub struct Device {
-    kind: Kind,
-    name: String,
+    pub(super) kind: Kind,
+    pub(super) name: String,
+    /// Set for each device that was opened with offload, and shared by all queues of its interface.
+    pub(super) super_packets: Option<Arc<SuperPackets>>,
 }
 
-enum Kind {
+pub(super) enum Kind {
     Named(SyncDevice),
     /// A descriptor from outside. `File` reads and writes it without asking what it is, so that the end of a
     /// datagram socket pair serves as well as a TUN queue.
@@ -29,8 +33,9 @@ enum Kind {
 impl Device {
     /// Opens the interface that `options` name, making it if there is none.
     ///
-    /// The interface is not brought up, and is set up for plain packets: no packet information header, no
-    /// virtio-net header, one queue.
+    /// The interface is not brought up. It has no packet information header. Unless the options ask for more, it has no
+    /// virtio-net header and one queue; an offload mask that another program left on a persistent interface is
+    /// cleared.
     ///
     /// # Errors
     ///
@@ -45,14 +50,24 @@ impl Device {
         if let Some(name) = wanted {
             builder = builder.name(name);
         }
+        builder = builder.with(|linux| {
+            linux.offload(options.offload).multi_queue(options.multi_queue);
+        });
+        let multi_queue = options.multi_queue;
         let device = builder.build_sync().map_err(|source| match source.raw_os_error() {
             Some(libc::ENODEV | libc::ENXIO | libc::ENOENT) => OpenError::NoDriver { source },
+            Some(libc::EINVAL) if wanted.is_some() => {
+                OpenError::Queues { name: wanted.unwrap_or("tun").to_owned(), multi_queue, source }
+            }
             _ => OpenError::Open { name: wanted.unwrap_or("tun").to_owned(), source },
         })?;
         let name = device
             .name()
             .map_err(|source| OpenError::Open { name: wanted.unwrap_or("tun").to_owned(), source })?;
-        let device = Self { kind: Kind::Named(device), name };
+        let mut device = Self { kind: Kind::Named(device), name, super_packets: None };
+        if options.offload {
+            device.start_offload()?;
+        }
         device.configure(options)?;
         Ok(device)
     }
@@ -118,47 +133,12 @@ impl Device {
             setting: "non-blocking",
             source,
         })?;
-        Ok(Self { kind: Kind::Given(File::from(fd)), name })
+        Ok(Self { kind: Kind::Given(File::from(fd)), name, super_packets: None })
     }
 
     /// A device that is never readable and swallows every packet written to it.
     pub fn null() -> Self {
-        Self { kind: Kind::Null, name: "null".to_owned() }
-    }
-
-    /// Reads one packet into `buf` and returns its length in bytes. A packet longer than `buf` is cut.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::WouldBlock`] if no packet waits; always so for a null device. `EBADFD` once the interface was
-    /// deleted under the descriptor, [`ErrorKind::UnexpectedEof`] once the other end of a `SOCK_SEQPACKET` pair is
-    /// closed; both are final. An empty datagram from the other end of a `SOCK_DGRAM` pair has length 0.
-    pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        match &self.kind {
-            Kind::Named(device) => device.recv(buf),
-            Kind::Given(file) => match (&*file).read(buf) {
-                // Of a datagram socket this is an empty packet and not the end.
-                Ok(0) if !buf.is_empty() && sys::socket_type(file.as_fd()) != Some(libc::SOCK_DGRAM) => {
-                    Err(ErrorKind::UnexpectedEof.into())
-                }
-                read => read,
-            },
-            Kind::Null => Err(ErrorKind::WouldBlock.into()),
-        }
-    }
-
-    /// Writes one packet and returns its length in bytes.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::WouldBlock`] if the queue is full, `EIO` while the interface is down, `EINVAL` if `packet` is
-    /// neither IPv4 nor IPv6, `EBADFD` once the interface was deleted. None but the last is final.
-    pub fn send(&self, packet: &[u8]) -> io::Result<usize> {
-        match &self.kind {
-            Kind::Named(device) => device.send(packet),
-            Kind::Given(file) => (&*file).write(packet),
-            Kind::Null => Ok(packet.len()),
-        }
+        Self { kind: Kind::Null, name: "null".to_owned(), super_packets: None }
     }
 
     /// The interface's name as the kernel gave it when the device was opened; `null` for a null device, `fdN` for a
@@ -238,7 +218,7 @@ impl Device {
         }
     }
 
-    fn named(&self, what: &str) -> io::Result<&SyncDevice> {
+    pub(super) fn named(&self, what: &str) -> io::Result<&SyncDevice> {
         match &self.kind {
             Kind::Named(device) => Ok(device),
             Kind::Given(_) | Kind::Null => Err(unsupported(what)),
@@ -252,7 +232,7 @@ impl std::fmt::Debug for Device {
     }
 }
 
-fn unsupported(what: &str) -> io::Error {
+pub(super) fn unsupported(what: &str) -> io::Error {
     io::Error::new(
         ErrorKind::Unsupported,
         format!(

@@ -64,6 +64,36 @@ pub(super) fn set_group(fd: BorrowedFd<'_>, gid: u32) -> io::Result<()> {
     set_number(fd, libc::TUNSETGROUP as _, gid.into())
 }
 
+/// Sets which super-packets the interface gives (`TUNSETOFFLOAD`, `TUN_F_*`).
+///
+/// # Errors
+///
+/// `EINVAL` if the kernel does not know one of the flags; then nothing is changed.
+pub(super) fn set_offload(fd: BorrowedFd<'_>, mask: libc::c_uint) -> io::Result<()> {
+    set_number(fd, libc::TUNSETOFFLOAD as _, mask.into())
+}
+
+/// Has the kernel put the ten-byte header before packets, in the host's byte order. Both are what a new interface has,
+/// but a program that had a persistent one before may have left others.
+pub(super) fn set_plain_vnet_header(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let size: libc::c_int = 10;
+    let off: libc::c_int = 0;
+    // SAFETY: the descriptor is open for the borrow's lifetime and both requests read one int from the pointer.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETVNETHDRSZ as _, &raw const size) })?;
+    // SAFETY: as above.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETVNETLE as _, &raw const off) })
+}
+
+/// Attaches a queue of a multi-queue interface, or detaches it (`TUNSETQUEUE`).
+pub(super) fn set_attached(fd: BorrowedFd<'_>, attached: bool) -> io::Result<()> {
+    // SAFETY: an all-zero ifreq is a valid value of this plain C struct.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let flags = if attached { libc::IFF_ATTACH_QUEUE } else { libc::IFF_DETACH_QUEUE };
+    request.ifr_ifru.ifru_flags = flags as libc::c_short;
+    // SAFETY: the descriptor is open for the borrow's lifetime and TUNSETQUEUE reads one ifreq from the pointer.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETQUEUE as _, &raw const request) })
+}
+
 /// A TUN ioctl whose argument is a number and not a pointer.
 fn set_number(fd: BorrowedFd<'_>, request: libc::Ioctl, value: libc::c_ulong) -> io::Result<()> {
     // SAFETY: the descriptor is open for the borrow's lifetime, and the callers' requests take the argument by value.

@@ -23,7 +23,9 @@ use oxivpn_proto::{Directive, DropReason, Instant, Order, Path, PeerRef, Report,
 use super::mail::lock;
 use super::out::{Outbound, Sent, Sockets};
 use super::streams::Streams;
-use super::{Command, News, Setup, Shared, Totals};
+use super::handover::Handover;
+use super::share::{Directory, Share};
+use super::{Among, Command, News, Passed, Setup, Shared, Totals};
 use crate::client::Tun;
 use crate::clock;
 use crate::gremlin::Faults;
@@ -48,30 +50,36 @@ const MAX_NEWS: usize = 4096;
 
 /// Everything the thread owns.
 pub(super) struct Engine {
-    shared: Arc<Shared>,
-    poll: Poll,
-    sockets: Sockets,
-    listeners: Vec<(Listener, bool)>,
-    streams: Streams,
-    device: Option<Tun>,
-    device_readable: bool,
-    plane: LocalPlane,
-    peers: HashSet<PeerRef>,
-    client_to_client: bool,
-    max_streams: usize,
-    out: Outbound,
-    inbound: Vec<u8>,
-    /// Where packets from one client to another are sealed.
-    relay: Vec<u8>,
-    totals: Totals,
-    commands: Vec<Command>,
-    news: Vec<News>,
-    places: Vec<usize>,
-    mtu: usize,
-    faults: Option<Arc<Faults>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) share: Share,
+    pub(super) directory: Directory,
+    pub(super) handover: Handover,
+    pub(super) passed: Passed,
+    pub(super) poll: Poll,
+    pub(super) sockets: Sockets,
+    pub(super) listeners: Vec<(Listener, bool)>,
+    pub(super) streams: Streams,
+    pub(super) device: Option<Tun>,
+    pub(super) device_readable: bool,
+    pub(super) plane: LocalPlane,
+    /// Those of this worker; the table knows of all.
+    pub(super) peers: HashSet<PeerRef>,
+    pub(super) client_to_client: bool,
+    pub(super) max_streams: usize,
+    pub(super) out: Outward,
+    pub(super) inbox: Inbox,
+    pub(super) merger: Merger,
+    /// Where the device is read to.
+    pub(super) staging: Box<[u8]>,
+    pub(super) totals: Totals,
+    pub(super) commands: Vec<Command>,
+    pub(super) news: Vec<News>,
+    pub(super) places: Vec<usize>,
+    pub(super) mtu: usize,
+    pub(super) faults: Option<Arc<Faults>>,
     /// A packet that was damaged or made up on purpose.
-    faulty: Vec<u8>,
-    stopped: bool,
+    pub(super) faulty: Vec<u8>,
+    pub(super) stopped: bool,
 }
 
 /// Bytes that may wait for a connection whose queue is to hold `packets` packets from a device with this MTU: those
@@ -82,8 +90,9 @@ pub(in crate::server) fn stream_limits(packets: usize, mtu: u16) -> (usize, usiz
 }
 
 impl Engine {
-    pub(super) fn new(setup: Setup, poll: Poll, shared: Arc<Shared>) -> io::Result<Self> {
-        let sockets = Sockets::new(setup.sockets, poll.registry(), FIRST_SOCKET)?;
+    pub(super) fn new(setup: Setup, poll: Poll, shared: Arc<Shared>, among: Among) -> io::Result<Self> {
+        let Among { share, handover, streams } = among;
+        let sockets = Sockets::new(setup.sockets, share, poll.registry(), FIRST_SOCKET)?;
         for (place, listener) in setup.listeners.iter().enumerate() {
             poll.registry().register(
                 &mut SourceFd(&listener.as_raw_fd()),
@@ -97,9 +106,13 @@ impl Engine {
         let (data_limit, _) = stream_limits(setup.stream_queue, setup.mtu);
         Ok(Self {
             shared,
+            share,
+            directory: Directory::new(share.count),
+            handover,
+            passed: Passed::default(),
             sockets,
             listeners: setup.listeners.into_iter().map(|listener| (listener, true)).collect(),
-            streams: Streams::new(max_frame, data_limit, FIRST_STREAM),
+            streams: Streams::new(max_frame, data_limit, FIRST_STREAM, share, streams),
             poll,
             device: None,
             device_readable: false,
@@ -107,9 +120,10 @@ impl Engine {
             peers: HashSet::new(),
             client_to_client: setup.client_to_client,
             max_streams: setup.max_streams,
-            out: Outbound::new(setup.mtu),
-            inbound: vec![0; MAX_DATAGRAM.max(2 * (max_frame + 2))],
-            relay: vec![0; HEADROOM + MAX_DATAGRAM + TAILROOM],
+            out: Outward::default(),
+            inbox: Inbox::default(),
+            merger: Merger::new(Offload::NONE),
+            staging: vec![0; MAX_SUPER].into_boxed_slice(),
             totals: Totals::default(),
             commands: Vec::new(),
             news: Vec::new(),
@@ -154,7 +168,8 @@ impl Engine {
         self.sockets.any_readable()
             || self.streams.has_readable()
             || (!self.waits() && self.listeners.iter().any(|(_, ready)| *ready))
-            || (self.device_readable && self.device.is_some() && self.out.has_room())
+            || (self.out.has_room()
+                && (self.handover.has_parcels() || self.device_readable && self.device.is_some()))
     }
 
     /// Whether the control thread is behind with its news; it wakes us when it has taken them.
@@ -205,10 +220,12 @@ impl Engine {
         self.receive_datagrams(now);
         self.accept();
         self.receive_streams(now);
+        self.take_handed(now);
         self.forward(now);
         self.send_own(now);
         self.flood(now);
-        self.totals.traffic.link_write += self.out.flush(&self.sockets, self.poll.registry());
+        self.handover.send();
+        self.flush();
         self.flush_streams();
         self.collect_reports();
         self.shared.news.send_all(&mut self.news);
@@ -245,6 +262,7 @@ impl Engine {
                 Command::AskTotals => {
                     let mut totals = self.totals.clone();
                     totals.drops.merge(self.plane.drops());
+                    totals.shares = vec![self.passed];
                     self.news.push(News::Totals(Box::new(totals)));
                 }
                 Command::Stop => self.stopped = true,
@@ -260,12 +278,12 @@ impl Engine {
     }
 
     fn apply(&mut self, now: Instant, order: Order) {
+        self.directory.note(&order.directive);
         match &order.directive {
-            Directive::AddPeer { peer, .. } => {
+            Directive::AddPeer { peer, .. } if self.elsewhere(*peer).is_none() => {
                 self.peers.insert(*peer);
             }
-            Directive::RemovePeer { peer } => {
-                self.peers.remove(peer);
+            Directive::RemovePeer { peer } if self.peers.remove(peer) => {
                 self.news.extend(self.plane.usage(*peer).map(|totals| News::Usage(*peer, totals)));
             }
             _ => {}
@@ -278,8 +296,9 @@ impl Engine {
             // Fails if it is closed already, which is as good.
             let _ = self.poll.registry().deregister(&mut SourceFd(&old));
         }
+        self.merger = Merger::new(device.as_ref().map_or(Offload::NONE, Device::offload));
+        self.device_readable = device.as_ref().is_some_and(Tun::reads);
         self.device = device;
-        self.device_readable = true;
         if let Some(fd) = self.device.as_ref().and_then(Tun::as_raw_fd)
             && let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), DEVICE, Interest::READABLE)
         {
@@ -287,28 +306,9 @@ impl Engine {
         }
     }
 
-    fn broken(&mut self, text: String) {
+    pub(super) fn broken(&mut self, text: String) {
         self.news.push(News::Broken(text));
         self.shared.news.send_all(&mut self.news);
-    }
-
-    // From the network.
-
-    fn receive_datagrams(&mut self, now: Instant) {
-        let mut inbound = core::mem::take(&mut self.inbound);
-        for place in 0..self.sockets.len() {
-            for _ in 0..BATCH {
-                if !self.sockets.is_readable(place) {
-                    break;
-                }
-                match self.sockets.recv(place, &mut inbound) {
-                    Ok(Some((len, path))) => self.receive(now, path, &mut inbound[..len]),
-                    Ok(None) => {}
-                    Err(error) => self.broken(format!("a UDP socket failed: {error}")),
-                }
-            }
-        }
-        self.inbound = inbound;
     }
 
     fn accept(&mut self) {
@@ -331,10 +331,10 @@ impl Engine {
                     }
                 };
                 let remote = link.remote_addr();
-                if self.streams.len() >= self.max_streams {
-                    self.news.push(News::Refused(remote));
-                } else if let Ok((id, remote)) = self.streams.insert(self.poll.registry(), link) {
-                    self.news.push(News::Accepted { id, remote });
+                match self.streams.insert(self.poll.registry(), link, self.max_streams) {
+                    Ok(Some((id, remote))) => self.news.push(News::Accepted { id, remote }),
+                    Ok(None) => self.news.push(News::Refused(remote)),
+                    Err(_) => {}
                 }
             }
         }
@@ -342,38 +342,7 @@ impl Engine {
         self.shared.news.send_all(&mut self.news);
     }
 
-    fn receive_streams(&mut self, now: Instant) {
-        if !self.streams.has_readable() {
-            return;
-        }
-        let mut places = core::mem::take(&mut self.places);
-        let mut inbound = core::mem::take(&mut self.inbound);
-        self.streams.take_readable(&mut places);
-        for place in places.drain(..) {
-            let Some(id) = self.streams.id(place) else { continue };
-            let filled = self.streams.fill(place, &mut inbound);
-            let mut ended = filled.ended;
-            // Whoever was told to go has nothing more to say.
-            let len = if self.streams.is_closing(place) { 0 } else { filled.len };
-            let mut frames = self.streams.deframer().frames(&mut inbound[..len]);
-            for frame in &mut frames {
-                match frame {
-                    Ok(packet) => self.receive(now, Path::Stream(id), packet),
-                    Err(_) => ended = true,
-                }
-            }
-            let consumed = frames.consumed();
-            if ended {
-                self.lose_stream(place);
-            } else {
-                self.streams.keep(place, &inbound[consumed..len]);
-            }
-        }
-        self.inbound = inbound;
-        self.places = places;
-    }
-
-    fn lose_stream(&mut self, place: usize) {
+    pub(super) fn lose_stream(&mut self, place: usize) {
         let wanted = self.streams.is_closing(place);
         if let Some(id) = self.streams.remove(place)
             && !wanted
@@ -384,191 +353,16 @@ impl Engine {
         self.listeners.iter_mut().for_each(|(_, ready)| *ready = true);
     }
 
-    /// Takes a packet, or what faults on purpose leave of it.
-    fn receive(&mut self, now: Instant, path: Path, bytes: &mut [u8]) {
-        let Some(faults) = self.faults.clone() else { return self.take_packet(now, path, bytes) };
-        let mut faulty = core::mem::take(&mut self.faulty);
-        if let Some(bytes) = faults.incoming(now, bytes, &mut faulty) {
-            self.take_packet(now, path, bytes);
-        }
-        self.faulty = faulty;
-    }
-
-    /// Opens a data packet and passes on what is in it; leaves a control packet to the control thread.
-    fn take_packet(&mut self, now: Instant, path: Path, bytes: &mut [u8]) {
-        let len = bytes.len() as u64;
-        self.totals.traffic.link_read += len;
-        match peek(bytes) {
-            Peek::Control => self.hand_over(path, bytes),
-            Peek::Unknown => self.totals.drops.count(DropReason::UnknownOpcode),
-            // What is refused has been counted.
-            Peek::Data(_) => {
-                if let Ok(Opened { peer, payload }) = self.plane.open(now, path, bytes) {
-                    self.totals.traffic.authentic += len;
-                    if let Payload::Packet(packet) = payload {
-                        self.deliver(now, peer, packet);
-                    }
-                }
-            }
-        }
-    }
-
-    fn hand_over(&mut self, path: Path, bytes: &[u8]) {
-        if bytes.len() <= MAX_CONTROL_DATAGRAM && lock(&self.shared.packets).push(path, bytes) {
-            self.shared.news.wake();
-        } else {
-            self.totals.control_dropped += 1;
-        }
-    }
-
-    fn deliver(&mut self, now: Instant, from: PeerRef, packet: &[u8]) {
-        if self.client_to_client {
-            match self.plane.forward(from, packet) {
-                Forward::Device => {}
-                Forward::Peer(peer) => return self.relay(now, peer, packet),
-                Forward::All => self.spread(now, Some(from), packet),
-            }
-        }
-        let Some(device) = &mut self.device else {
-            self.totals.drops.count(DropReason::NotUp);
-            return;
-        };
-        match device.send(packet) {
-            Ok(()) => self.totals.traffic.device_write += packet.len() as u64,
-            Err(error) if is_gone(&error) => self.lose_device(&error),
-            Err(_) => self.totals.traffic.device_refused += 1,
-        }
-    }
-
-    fn lose_device(&mut self, error: &io::Error) {
+    pub(super) fn lose_device(&mut self, error: &io::Error) {
         self.device = None;
         self.broken(format!(
             "the tunnel device is gone ({error}): another program deleted it. Start again to make a new one"
         ));
     }
 
-    /// From one client to another. The packet is copied, because what follows it on a connection must stay whole.
-    fn relay(&mut self, now: Instant, peer: PeerRef, packet: &[u8]) {
-        if !self.has_room(peer, packet.len()) {
-            self.totals.full += 1;
-            return;
-        }
-        let len = packet.len();
-        self.relay[HEADROOM..HEADROOM + len].copy_from_slice(packet);
-        match self.plane.seal(now, peer, &mut Slot::new(&mut self.relay, HEADROOM, len)) {
-            Ok(sealed) => {
-                let relay = core::mem::take(&mut self.relay);
-                self.transmit(now, sealed.path, &relay[sealed.start..sealed.start + sealed.len]);
-                self.relay = relay;
-            }
-            Err(error) => self.totals.drops.count(crate::turn::drop_reason(&error)),
-        }
-    }
-
-    /// A multicast goes to all clients but the one it came from (`openvpn: multi.c`, `multi_bcast`).
-    fn spread(&mut self, now: Instant, from: Option<PeerRef>, packet: &[u8]) {
-        let peers = core::mem::take(&mut self.peers);
-        for &peer in peers.iter().filter(|peer| Some(**peer) != from) {
-            self.relay(now, peer, packet);
-        }
-        self.peers = peers;
-    }
-
-    /// Whether a packet for this peer need not be dropped; asked before it is sealed, because a packet id that is
-    /// used up and never seen looks like loss.
-    fn has_room(&self, peer: PeerRef, len: usize) -> bool {
-        self.streams.is_empty()
-            || match self.plane.peer_path(peer) {
-                Some(Path::Stream(id)) => self.streams.has_room(id, len + OVERHEAD + 2),
-                _ => true,
-            }
-    }
-
-    // To the network.
-
-    /// Device to clients.
-    fn forward(&mut self, now: Instant) {
-        for _ in 0..BATCH {
-            if !self.device_readable {
-                return;
-            }
-            let (Some(device), Some(cell)) = (&mut self.device, self.out.free()) else { return };
-            let room = cell.len() - TAILROOM;
-            let len = match device.recv(&mut cell[HEADROOM..room]) {
-                Ok(0) => continue,
-                Ok(len) => len,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if is_gone(&error) => return self.lose_device(&error),
-                // Nothing there, or EIO while the interface is down: more comes with a notice.
-                Err(_) => {
-                    self.device_readable = false;
-                    return;
-                }
-            };
-            self.totals.traffic.device_read += len as u64;
-            let Some(peer) = self.plane.lookup(&cell[HEADROOM..HEADROOM + len]) else {
-                if is_multicast(&cell[HEADROOM..HEADROOM + len]) {
-                    let packet = cell[HEADROOM..HEADROOM + len].to_vec();
-                    self.spread(now, None, &packet);
-                } else {
-                    self.totals.drops.count(DropReason::NoRoute);
-                }
-                continue;
-            };
-            if !self.streams.is_empty()
-                && let Some(Path::Stream(id)) = self.plane.peer_path(peer)
-                && !self.streams.has_room(id, len + OVERHEAD + 2)
-            {
-                self.totals.full += 1;
-                continue;
-            }
-            match self.plane.seal(now, peer, &mut Slot::new(cell, HEADROOM, len)) {
-                Ok(_) if !leaves(self.faults.as_deref(), now) => {}
-                Ok(sealed) => match sealed.path {
-                    Path::Stream(id) => {
-                        let packet = &cell[sealed.start..sealed.start + sealed.len];
-                        self.totals.traffic.link_write += packet.len() as u64;
-                        self.streams.write(id, packet);
-                    }
-                    path => self.out.push(path, sealed.start, sealed.len),
-                },
-                Err(error) => self.totals.drops.count(crate::turn::drop_reason(&error)),
-            }
-        }
-    }
-
-    /// Pings and exit notices.
-    fn send_own(&mut self, now: Instant) {
-        let mut own = [0; MAX_OWN_PACKET];
-        while let Some(transmit) = self.plane.poll_transmit(now, &mut own) {
-            self.transmit(now, transmit.path, &own[..transmit.len]);
-        }
-    }
-
-    /// Random packets for all, if that is wanted and due.
-    fn flood(&mut self, now: Instant) {
-        let Some(faults) = &self.faults else { return };
-        let mut packet = core::mem::take(&mut self.faulty);
-        let copies = faults.packet_flood(now, self.mtu, &mut packet);
-        if copies > 0 {
-            let mut peers: Vec<PeerRef> = self.peers.iter().copied().collect();
-            peers.sort_unstable_by_key(|peer| (peer.id, peer.generation));
-            for peer in (0..copies).flat_map(|_| &peers) {
-                self.relay(now, *peer, &packet);
-            }
-        }
-        self.faulty = packet;
-    }
-
-    fn transmit(&mut self, now: Instant, path: Path, bytes: &[u8]) {
-        match path {
-            Path::Stream(id) => self.write_stream(now, id, bytes),
-            Path::Datagram { .. } if !leaves(self.faults.as_deref(), now) => {}
-            Path::Datagram { .. } => match self.sockets.send(path, bytes) {
-                Sent::Gone => self.totals.traffic.link_write += bytes.len() as u64,
-                Sent::Full => self.totals.full += 1,
-            },
-        }
+    /// To the network, as much as it takes.
+    pub(super) fn flush(&mut self) {
+        self.totals.traffic.full += self.out.flush(&self.sockets, &mut self.streams, self.poll.registry());
     }
 
     fn write_stream(&mut self, now: Instant, id: StreamId, bytes: &[u8]) {
@@ -578,7 +372,7 @@ impl Engine {
         if self.streams.write(id, bytes) {
             self.totals.traffic.link_write += bytes.len() as u64;
         } else {
-            self.totals.full += 1;
+            self.totals.traffic.full += 1;
         }
     }
 

@@ -173,9 +173,9 @@ impl Handover {
         }
     }
 
-    /// Whether [`take`](Self::take) would find a parcel.
+    /// Whether there is something to take, once it was looked for.
     pub(super) fn has_parcels(&self) -> bool {
-        self.from.iter().any(|from| !from.parcels.is_empty())
+        self.from.iter().any(|from| !from.parcels.is_empty() || from.hatch.waiting.load(Ordering::SeqCst) > 0)
     }
 
     /// The next parcel from the worker `from`, which is to be given [`back`](Self::back).
@@ -192,11 +192,6 @@ impl Handover {
         } else {
             from.parcels.push_front(parcel);
         }
-    }
-
-    /// How many workers there are, this one included.
-    pub(super) const fn count(&self) -> usize {
-        self.to.len()
     }
 }
 

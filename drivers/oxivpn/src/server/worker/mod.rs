@@ -18,6 +18,8 @@
 
 mod crew;
 mod engine;
+mod flow;
+mod foreign;
 mod handover;
 mod mail;
 mod out;
@@ -123,8 +125,6 @@ pub struct Totals {
     pub drops: DropCounters,
     /// Control packets dropped because the control thread is behind.
     pub control_dropped: u64,
-    /// Data packets dropped because a socket or connection was full.
-    pub full: u64,
     /// What went through each worker.
     pub shares: Vec<Passed>,
 }
@@ -132,7 +132,7 @@ pub struct Totals {
 /// What went through one worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Passed {
-    /// Packets read from the network and from the device. What the kernel has joined is one packet.
+    /// Packets read from the network and from the device. A super-packet of the device is one packet.
     pub packets: u64,
     /// Packets handed over to other workers, because their peers are there.
     pub handed: u64,
@@ -148,7 +148,6 @@ impl Totals {
             sum.traffic.add(&one.traffic);
             sum.drops.merge(&one.drops);
             sum.control_dropped += one.control_dropped;
-            sum.full += one.full;
             sum.shares.extend_from_slice(&one.shares);
         }
         sum

@@ -5,28 +5,27 @@ use std::os::fd::AsRawFd;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use oxivpn_net::{Fault, UdpSocket, classify};
+use oxivpn_net::{Ecn, Fault, UdpSocket, classify};
 use oxivpn_proto::Path;
 
-use crate::turn::{BATCH, HEADROOM, Packet, TAILROOM};
+use super::share::Share;
+use super::streams::Streams;
+use crate::lane::{Inbox, Outbox};
 
 /// The datagram sockets.
 pub(super) struct Sockets {
     sockets: Vec<(UdpSocket, bool)>,
     first_token: usize,
-}
-
-/// What became of a datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sent {
-    /// It left, or the network refused it for good.
-    Gone,
-    /// The socket is full; it says so when it is not any more.
-    Full,
+    share: Share,
 }
 
 impl Sockets {
-    pub(super) fn new(sockets: Vec<UdpSocket>, registry: &Registry, first_token: usize) -> io::Result<Self> {
+    pub(super) fn new(
+        sockets: Vec<UdpSocket>,
+        share: Share,
+        registry: &Registry,
+        first_token: usize,
+    ) -> io::Result<Self> {
         for (place, socket) in sockets.iter().enumerate() {
             registry.register(
                 &mut SourceFd(&socket.as_raw_fd()),
@@ -34,7 +33,8 @@ impl Sockets {
                 Interest::READABLE,
             )?;
         }
-        Ok(Self { sockets: sockets.into_iter().map(|socket| (socket, true)).collect(), first_token })
+        let sockets = sockets.into_iter().map(|socket| (socket, true)).collect();
+        Ok(Self { sockets, first_token, share })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -71,24 +71,25 @@ impl Sockets {
         }
     }
 
-    /// Receives one datagram. `Ok(None)` if there is none; an error is the end of the socket.
-    pub(super) fn recv(&mut self, place: usize, buf: &mut [u8]) -> io::Result<Option<(usize, Path)>> {
-        let Some((socket, readable)) = self.sockets.get_mut(place) else { return Ok(None) };
+    /// Receives what one call brings, into `inbox`, which has room for it. An error is the end of the socket.
+    pub(super) fn recv(&mut self, place: usize, inbox: &mut Inbox) -> io::Result<()> {
+        let Some((socket, readable)) = self.sockets.get_mut(place) else { return Ok(()) };
         // Complaints about earlier packets take one call each.
         loop {
-            match socket.recv_msg(buf) {
+            match socket.recv_many(inbox.room()) {
                 Ok(got) => {
                     let path = Path::Datagram {
-                        socket: u16::try_from(place).unwrap_or(u16::MAX),
+                        socket: self.share.socket(place),
                         remote: got.remote,
                         local: got.local,
                     };
-                    return Ok(Some((got.len.min(buf.len()), path)));
+                    inbox.push_datagrams(path, got.len, got.segment);
+                    return Ok(());
                 }
                 Err(error) => match classify(&error) {
                     Fault::WouldBlock => {
                         *readable = false;
-                        return Ok(None);
+                        return Ok(());
                     }
                     Fault::Socket => {
                         *readable = false;
@@ -100,58 +101,45 @@ impl Sockets {
         }
     }
 
-    /// Sends one datagram.
-    pub(super) fn send(&self, path: Path, bytes: &[u8]) -> Sent {
-        send(self.sockets.iter().map(|(socket, _)| socket), path, bytes)
-    }
-}
-
-/// Sends a datagram on the socket that `path` names.
-fn send<'a>(mut sockets: impl Iterator<Item = &'a UdpSocket>, path: Path, bytes: &[u8]) -> Sent {
-    let Path::Datagram { socket, remote, local } = path else { return Sent::Gone };
-    let Some(socket) = sockets.nth(usize::from(socket)) else { return Sent::Gone };
-    loop {
-        match socket.send_msg(bytes, remote, local).map_err(|error| classify(&error)) {
-            Err(Fault::Interrupted) => {}
-            Err(Fault::WouldBlock) => return Sent::Full,
-            // What the network has against one packet concerns nobody else.
-            Ok(_) | Err(_) => return Sent::Gone,
+    /// Sends datagrams of `segment` bytes on the socket that `path` names; the bytes that are done with.
+    fn send(&self, path: Path, bytes: &[u8], segment: usize) -> Sent {
+        let Path::Datagram { socket, remote, local } = path else { return Sent::Gone(bytes.len()) };
+        let Some((socket, _)) = self.sockets.get(self.share.address(socket)) else {
+            return Sent::Gone(bytes.len());
+        };
+        loop {
+            match socket.send_many(bytes, segment, remote, local, Ecn::NotEct).map_err(|error| classify(&error)) {
+                Ok(taken) => return Sent::Gone(taken),
+                Err(Fault::Interrupted) => {}
+                Err(Fault::WouldBlock) => return Sent::Full,
+                // What the network has against one packet concerns nobody else.
+                Err(_) => return Sent::Gone(segment.min(bytes.len())),
+            }
         }
     }
 }
 
-/// Sealed datagrams, each in the cell it was read into.
-pub(super) struct Outbound {
-    slab: Vec<u8>,
-    cell: usize,
-    queue: Vec<Packet>,
-    sent: usize,
+/// What became of datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    /// So many bytes left, or the network refused them for good.
+    Gone(usize),
+    /// The socket is full; it says so when it is not any more.
+    Full,
+}
+
+/// Sealed packets on their way out.
+#[derive(Default)]
+pub(super) struct Outward {
+    pub(super) packets: Outbox,
     /// The socket that is full.
     blocked: Option<usize>,
 }
 
-impl Outbound {
-    /// Room for a batch of packets of up to `mtu` bytes.
-    pub(super) fn new(mtu: u16) -> Self {
-        let cell = HEADROOM + usize::from(mtu) + TAILROOM;
-        Self { slab: vec![0; cell * BATCH], cell, queue: Vec::with_capacity(BATCH), sent: 0, blocked: None }
-    }
-
-    /// The next free cell, unless a socket is full.
-    pub(super) fn free(&mut self) -> Option<&mut [u8]> {
-        let at = self.queue.len() * self.cell;
-        (self.blocked.is_none() && self.queue.len() < BATCH).then(|| &mut self.slab[at..at + self.cell])
-    }
-
-    /// Whether there is room to read into.
+impl Outward {
+    /// Whether the device may be read.
     pub(super) const fn has_room(&self) -> bool {
-        self.blocked.is_none() && self.queue.len() < BATCH
-    }
-
-    /// Queues what was sealed in the free cell.
-    pub(super) fn push(&mut self, path: Path, start: usize, len: usize) {
-        let at = self.queue.len() * self.cell;
-        self.queue.push(Packet { path, start: at + start, len });
+        self.blocked.is_none() && self.packets.has_room()
     }
 
     /// The socket that was full may take more.
@@ -161,27 +149,29 @@ impl Outbound {
         }
     }
 
-    /// Sends until the queue is empty or a socket full; the bytes that left.
-    pub(super) fn flush(&mut self, sockets: &Sockets, registry: &Registry) -> u64 {
-        let mut bytes = 0;
-        while let Some(packet) = self.queue.get(self.sent).filter(|_| self.blocked.is_none()) {
-            match sockets.send(packet.path, &self.slab[packet.start..packet.start + packet.len]) {
-                Sent::Gone => {
-                    bytes += packet.len as u64;
-                    self.sent += 1;
+    /// Sends until nothing is left or a socket is full; how many packets found no room on their connection.
+    pub(super) fn flush(&mut self, sockets: &Sockets, streams: &mut Streams, registry: &Registry) -> u64 {
+        let mut full = 0;
+        while let Some((run, bytes)) = self.packets.next().filter(|_| self.blocked.is_none()) {
+            let done = match run.path {
+                Path::Stream(id) => {
+                    // Room was there before they were sealed, so this is a connection that is ending.
+                    full += u64::from(!streams.write_run(id, bytes));
+                    bytes.len()
                 }
-                Sent::Full => {
-                    let Path::Datagram { socket, .. } = packet.path else { continue };
-                    // From here on a notice comes, even if there is room by now.
-                    sockets.watch_writes(registry, usize::from(socket), true);
-                    self.blocked = Some(usize::from(socket));
-                }
-            }
+                Path::Datagram { socket, .. } => match sockets.send(run.path, bytes, run.segment) {
+                    Sent::Gone(taken) => taken,
+                    Sent::Full => {
+                        // From here on a notice comes, even if there is room by now.
+                        let place = sockets.share.address(socket);
+                        sockets.watch_writes(registry, place, true);
+                        self.blocked = Some(place);
+                        return full;
+                    }
+                },
+            };
+            self.packets.sent(done);
         }
-        if self.sent == self.queue.len() {
-            self.queue.clear();
-            self.sent = 0;
-        }
-        bytes
+        full
     }
 }

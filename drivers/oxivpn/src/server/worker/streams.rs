@@ -3,16 +3,38 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use oxivpn_net::tcp::{Flush, FrameError, TcpLink};
-use oxivpn_proto::StreamId;
 use oxivpn_proto::wire::stream::Deframer;
+use oxivpn_proto::{Path, StreamId};
 use slab::Slab;
+
+use super::share::Share;
+use crate::lane::Inbox;
+use crate::link::receive_frames;
 
 /// Bits of a [`StreamId`] that are the place in the slab; the rest counts connections.
 const PLACE_BITS: u32 = 24;
+
+/// A connection as it is counted.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(count: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let more = |open| (open < most).then_some(open + 1);
+        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Self(count.clone()))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// The connections, and what has to be done about them.
 pub(super) struct Streams {
@@ -26,10 +48,14 @@ pub(super) struct Streams {
     /// Bytes of data packets that wait for a slow client.
     data_limit: usize,
     first_token: usize,
+    share: Share,
+    /// Connections of all workers.
+    count: Arc<AtomicUsize>,
 }
 
 struct Stream {
     id: StreamId,
+    _counted: Counted,
     link: TcpLink,
     /// Start of a frame whose end has not come yet.
     partial: Vec<u8>,
@@ -39,18 +65,16 @@ struct Stream {
     closing: bool,
 }
 
-/// What came of reading.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Filled {
-    /// Bytes in the buffer.
-    pub(super) len: usize,
-    /// The connection is at its end.
-    pub(super) ended: bool,
-}
-
 impl Streams {
     /// None yet. `max_frame` is the largest packet that is taken; tokens are `first_token` and above.
-    pub(super) fn new(max_frame: usize, data_limit: usize, first_token: usize) -> Self {
+    /// `count` is of all workers.
+    pub(super) fn new(
+        max_frame: usize,
+        data_limit: usize,
+        first_token: usize,
+        share: Share,
+        count: Arc<AtomicUsize>,
+    ) -> Self {
         Self {
             slab: Slab::new(),
             serial: 0,
@@ -59,27 +83,23 @@ impl Streams {
             deframer: Deframer::new(max_frame),
             data_limit,
             first_token,
+            share,
+            count,
         }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.slab.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.slab.is_empty()
     }
 
-    pub(super) const fn deframer(&self) -> Deframer {
-        self.deframer
-    }
-
-    /// Takes a connection.
+    /// Takes a connection, unless all workers together have `most` already.
     pub(super) fn insert(
         &mut self,
         registry: &Registry,
         link: TcpLink,
-    ) -> io::Result<(StreamId, SocketAddr)> {
+        most: usize,
+    ) -> io::Result<Option<(StreamId, SocketAddr)>> {
+        let Some(counted) = Counted::new(&self.count, most) else { return Ok(None) };
         let remote = link.remote_addr();
         let entry = self.slab.vacant_entry();
         let place = entry.key();
@@ -89,11 +109,11 @@ impl Streams {
             Interest::READABLE | Interest::WRITABLE,
         )?;
         self.serial += 1;
-        let id = StreamId(self.serial << PLACE_BITS | place as u64);
+        let id = self.share.stream(self.serial << PLACE_BITS | place as u64);
         let partial = Vec::new();
-        entry.insert(Stream { id, link, partial, readable: true, dirty: false, closing: false });
+        entry.insert(Stream { id, _counted: counted, link, partial, readable: true, dirty: false, closing: false });
         self.readable.push(place);
-        Ok((id, remote))
+        Ok(Some((id, remote)))
     }
 
     fn place(&self, id: StreamId) -> Option<usize> {
@@ -130,39 +150,18 @@ impl Streams {
         core::mem::swap(&mut self.readable, into);
     }
 
-    /// Reads once into `buffer`, behind what was left of the time before. `buffer` must hold two frames.
-    pub(super) fn fill(&mut self, place: usize, buffer: &mut [u8]) -> Filled {
-        let Some(stream) = self.slab.get_mut(place) else { return Filled { len: 0, ended: false } };
+    /// Reads once, into `inbox`, which is empty. Whether the connection is at its end.
+    pub(super) fn recv(&mut self, place: usize, inbox: &mut Inbox) -> bool {
+        let Some(stream) = self.slab.get_mut(place) else { return false };
         stream.readable = false;
-        let start = stream.partial.len();
-        buffer[..start].copy_from_slice(&stream.partial);
-        let read = loop {
-            match stream.link.read(&mut buffer[start..]) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                read => break read,
-            }
-        };
-        match read {
-            Ok(0) => Filled { len: start, ended: true },
-            Ok(read) => {
+        let path = Path::Stream(stream.id);
+        match receive_frames(&mut stream.link, &mut stream.partial, path, self.deframer, inbox) {
+            Ok(()) => {
                 stream.readable = true;
                 self.readable.push(place);
-                Filled { len: start + read, ended: false }
+                false
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Filled { len: start, ended: false },
-            Err(_) => Filled { len: start, ended: true },
-        }
-    }
-
-    /// Keeps the start of an unfinished frame.
-    pub(super) fn keep(&mut self, place: usize, rest: &[u8]) {
-        let Some(stream) = self.slab.get_mut(place) else { return };
-        if rest.is_empty() {
-            // An idle connection holds no memory.
-            stream.partial = Vec::new();
-        } else {
-            stream.partial.clear();
-            stream.partial.extend_from_slice(rest);
+            Err(error) => error.kind() != ErrorKind::WouldBlock,
         }
     }
 
@@ -171,6 +170,18 @@ impl Streams {
         self.place(id).and_then(|place| self.slab.get(place)).is_some_and(|stream| {
             !stream.closing && (stream.link.queued() == 0 || stream.link.queued() + len <= self.data_limit)
         })
+    }
+
+    /// Writes whole frames; whether they were taken.
+    pub(super) fn write_run(&mut self, id: StreamId, frames: &[u8]) -> bool {
+        let Some(place) = self.place(id) else { return false };
+        let Some(stream) = self.slab.get_mut(place) else { return false };
+        // An error comes back with the next read.
+        let taken = stream.link.write_frames(frames).unwrap_or(0);
+        if !core::mem::replace(&mut stream.dirty, true) {
+            self.dirty.push(place);
+        }
+        taken == frames.len()
     }
 
     /// Queues a packet; whether it was taken.

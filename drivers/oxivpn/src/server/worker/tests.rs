@@ -474,7 +474,7 @@ fn a_slow_connection_loses_packets_before_they_are_sealed_and_never_frames() {
     lab.add(0, Path::Stream(id), DataFormat::V2);
     // The client reads nothing until packets are dropped.
     let mut sent = 0;
-    while lab.totals().full == 0 {
+    while lab.totals().traffic.full == 0 {
         for _ in 0..16 {
             lab.device.send(&packet(1, 2, 1400)).unwrap();
             sent += 1;

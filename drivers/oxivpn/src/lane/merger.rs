@@ -1,0 +1,57 @@
+//! Network to device.
+
+use core::ops::Range;
+use std::io;
+
+use oxivpn_tun::offload::{Coalescer, Offload};
+
+use crate::turn::{Device, Traffic, is_gone};
+
+/// Opened packets on their way to the device, which stay where they were opened until they are written.
+pub(crate) struct Merger {
+    coalescer: Coalescer,
+}
+
+impl Merger {
+    /// For a device that takes what `offload` says.
+    pub(crate) fn new(offload: Offload) -> Self {
+        Self { coalescer: Coalescer::new(offload) }
+    }
+
+    /// Takes the packet at `at` of `slab`; writes to `device` what must go before. Fails only if the device is gone.
+    #[inline]
+    pub(crate) fn push<D: Device>(
+        &mut self,
+        slab: &[u8],
+        at: Range<usize>,
+        device: &mut D,
+        traffic: &mut Traffic,
+    ) -> io::Result<()> {
+        traffic.device_write += at.len() as u64;
+        if !self.coalescer.push(slab, at.clone()) {
+            self.flush(slab, device, traffic)?;
+            self.coalescer.push(slab, at);
+        }
+        Ok(())
+    }
+
+    /// Writes everything. Fails only if the device is gone.
+    pub(crate) fn flush<D: Device>(
+        &mut self,
+        slab: &[u8],
+        device: &mut D,
+        traffic: &mut Traffic,
+    ) -> io::Result<()> {
+        let mut gone = None;
+        self.coalescer.flush(slab, |parts| {
+            if let Err(error) = device.write(parts) {
+                if is_gone(&error) {
+                    gone = Some(error);
+                } else {
+                    traffic.device_refused += 1;
+                }
+            }
+        });
+        gone.map_or(Ok(()), Err)
+    }
+}
