@@ -181,7 +181,7 @@ fn read_some(link: &mut TcpLink, buf: &mut [u8]) -> io::Result<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Read as _, Write};
     use std::net::TcpListener;
 
     use super::*;
@@ -259,7 +259,7 @@ mod tests {
         assert!(transport.flush().unwrap());
         drop(transport);
         let mut got = Vec::new();
-        std::io::Read::read_to_end(&mut far, &mut got).unwrap();
+        far.read_to_end(&mut got).unwrap();
         assert_eq!(got, bytes);
     }
 

@@ -1,5 +1,6 @@
 //! One key id of a peer: both directions, their use and what was said about it.
 
+use core::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -13,7 +14,7 @@ use super::{NONCE_LEN, Span, TAG_LEN};
 use crate::clock::Instant;
 use crate::config::params::{DataFormat, DataParams};
 use crate::drops::DropReason;
-use crate::keys::data_key::{DataKey, KeyHalf, KeyLimits};
+use crate::keys::data_key::{DataKey, KeyHalf, KeyLimits, Part};
 use crate::report::{Totals, Wear};
 use crate::wire::ids::KeyId;
 
@@ -26,6 +27,7 @@ pub(super) struct KeySlot {
     /// `None` when another key has taken over.
     send: Option<SendSide>,
     recv: RecvSide,
+    part: Part,
     bounds: Bounds,
     limits: KeyLimits,
     totals: Totals,
@@ -137,10 +139,12 @@ impl RecvSide {
 impl KeySlot {
     pub(super) fn new(data: DataKey, key: KeyId, params: &DataParams, bounds: Bounds) -> Self {
         let limits = data.limits();
+        let part = data.part().clone();
         let (send, recv) = split(data, key, params, &bounds);
         Self {
-            send: Some(send),
+            send: Some(send).filter(|_| !matches!(part, Part::Opening(_))),
             recv,
+            part,
             bounds,
             limits,
             totals: Totals::default(),
@@ -179,6 +183,9 @@ impl KeySlot {
         header_len: usize,
         packet: &mut [u8],
     ) -> Result<Span, DropReason> {
+        if matches!(self.part, Part::Sealing(_)) {
+            return Err(DropReason::NoKey);
+        }
         let span = match &mut self.recv {
             RecvSide::Classic(key) => key.open(now, header_len, packet)?,
             RecvSide::Epoch(_) if header_len != 4 => return Err(DropReason::UnexpectedOpcode),
@@ -189,12 +196,24 @@ impl KeySlot {
                 if let Some(send) = &mut self.send {
                     send.raise(epoch);
                 }
+                if let Part::Opening(seen) = &self.part {
+                    // Relaxed: the number orders no other memory.
+                    seen.store(epoch, Ordering::Relaxed);
+                }
                 span
             }
         };
         self.totals.rx_packets += 1;
         self.totals.rx_bytes += packet.len() as u64;
         Ok(span)
+    }
+
+    /// The epoch that the peer was seen in.
+    fn seen(&self, receiver: &EpochReceiver) -> u16 {
+        match &self.part {
+            Part::Sealing(other) => other.load(Ordering::Relaxed).max(receiver.epoch()),
+            Part::Whole | Part::Opening(_) => receiver.epoch(),
+        }
     }
 
     const fn is_epoch(&self) -> bool {
@@ -209,10 +228,14 @@ impl KeySlot {
     /// Steps to the next epoch if the present one is used up (`openvpn: crypto_epoch.c`,
     /// `epoch_check_send_iterate`).
     fn roll_if_due(&mut self) {
-        if let (RecvSide::Epoch(receiver), Some(send)) = (&self.recv, &mut self.send)
-            && epoch_is_used_up(receiver, send, &self.bounds)
-            && may_roll(receiver, send, &self.bounds)
-        {
+        let (RecvSide::Epoch(receiver), Some(send)) = (&self.recv, &mut self.send) else { return };
+        let mut seen = receiver.epoch();
+        if let Part::Sealing(other) = &self.part {
+            seen = other.load(Ordering::Relaxed).max(seen);
+            // The peer went ahead, as in `open`.
+            send.raise(seen);
+        }
+        if epoch_is_used_up(receiver, send, &self.bounds) && may_roll(seen, send, &self.bounds) {
             send.raise(send.permit.key().epoch() + 1);
         }
     }
@@ -257,7 +280,7 @@ impl KeySlot {
                 if send.permit.key().epoch() >= bounds.epoch_soft {
                     found |= EPOCH;
                 }
-                if bounds.usage_over(send.used()) && !may_roll(receiver, send, bounds) {
+                if bounds.usage_over(send.used()) && !may_roll(self.seen(receiver), send, bounds) {
                     found |= USAGE;
                 }
             }
@@ -309,11 +332,9 @@ fn epoch_is_used_up(receiver: &EpochReceiver, send: &SendSide, bounds: &Bounds) 
 /// A peer holds [`FUTURE`] keys beyond the newest epoch it has seen from us, and what it has seen it doesn't tell. As
 /// it follows us, the epoch it sends with is the measure for that; and an epoch in which we sent nothing is not left,
 /// since following the peer there may have been a leap already.
-fn may_roll(receiver: &EpochReceiver, send: &SendSide, bounds: &Bounds) -> bool {
+fn may_roll(seen: u16, send: &SendSide, bounds: &Bounds) -> bool {
     let epoch = send.permit.key().epoch();
-    send.permit.last_used() > 0
-        && epoch < bounds.epoch_last
-        && epoch < receiver.epoch().saturating_add(FUTURE)
+    send.permit.last_used() > 0 && epoch < bounds.epoch_last && epoch < seen.saturating_add(FUTURE)
 }
 
 const PACKET_ID: u8 = 1;

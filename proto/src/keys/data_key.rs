@@ -1,6 +1,8 @@
 //! Data channel key material on its one way from the key exchange to a data plane.
 
 use core::fmt;
+use core::sync::atomic::AtomicU16;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -16,12 +18,25 @@ pub enum TlsRole {
 /// The 256-byte key block of one key negotiation ("key2") with our role in it.
 ///
 /// It is neither `Clone` nor printable, and ends in exactly one data plane: if each worker built its own
-/// cipher from shared key bytes, each would start its packet counter at the same value and repeat nonces.
+/// cipher from shared key bytes, each would start its packet counter at the same value and repeat nonces. Two planes
+/// of which one seals and the other opens share it by [`DataKey::split`].
 pub struct DataKey {
     /// Boxed, so that moving the key doesn't leave copies of it on the stack.
     block: Box<Zeroizing<[u8; 256]>>,
     role: TlsRole,
     limits: KeyLimits,
+    part: Part,
+}
+
+/// Which directions a key is for.
+#[derive(Clone)]
+pub(crate) enum Part {
+    /// Both.
+    Whole,
+    /// Sealing alone. The number is the epoch that the other part has seen the peer in.
+    Sealing(Arc<AtomicU16>),
+    /// Opening alone.
+    Opening(Arc<AtomicU16>),
 }
 
 /// Configured limits of one key (`reneg-bytes`, `reneg-pkts`); 0 means none.
@@ -36,7 +51,35 @@ pub struct KeyLimits {
 impl DataKey {
     /// Takes a derived key block over. Layout: `cipher0[64] hmac0[64] cipher1[64] hmac1[64]`.
     pub fn new(block: Zeroizing<[u8; 256]>, role: TlsRole, limits: KeyLimits) -> Self {
-        Self { block: Box::new(block), role, limits }
+        Self { block: Box::new(block), role, limits, part: Part::Whole }
+    }
+
+    /// Parts the key: the first part seals only, the second opens only. Neither has the bytes of the other, so that
+    /// no packet id can be used twice. What is sealed follows the epochs that the other part sees. Each part holds
+    /// [`limits`](Self::limits) against what it does itself.
+    #[must_use]
+    pub fn split(self) -> (Self, Self) {
+        let (send, recv) = self.halves();
+        let seen = Arc::new(AtomicU16::new(0));
+        let part = |other: usize, part| {
+            let mut block = self.block.clone();
+            block[other..other + 128].fill(0);
+            Self { block, role: self.role, limits: self.limits, part }
+        };
+        (part(recv, Part::Sealing(seen.clone())), part(send, Part::Opening(seen)))
+    }
+
+    /// Which directions it is for.
+    pub(crate) const fn part(&self) -> &Part {
+        &self.part
+    }
+
+    /// Where the bytes of the sending and of the receiving direction begin.
+    const fn halves(&self) -> (usize, usize) {
+        match self.role {
+            TlsRole::Client => (0, 128),
+            TlsRole::Server => (128, 0),
+        }
     }
 
     /// Configured limits.
@@ -47,10 +90,7 @@ impl DataKey {
     /// Gives the key bytes out, for a plane outside of this process (a kernel). Whoever calls this takes
     /// over the duty to never seal two packets under one packet id.
     pub fn expose(self) -> RawDataKey {
-        let (send, recv) = match self.role {
-            TlsRole::Client => (0, 128),
-            TlsRole::Server => (128, 0),
-        };
+        let (send, recv) = self.halves();
         RawDataKey { send: self.half(send), recv: self.half(recv) }
     }
 

@@ -1,5 +1,6 @@
 //! The seam between the control machine and whatever moves the packets.
 
+pub mod halves;
 pub mod local;
 
 use crate::directive::Order;

@@ -5,7 +5,7 @@ use std::io;
 
 use oxivpn_tun::offload::{Coalescer, Offload};
 
-use crate::turn::{Device, Traffic, is_gone};
+use crate::turn::{Device, Traffic};
 
 /// Opened packets on their way to the device, which stay where they were opened until they are written.
 pub(crate) struct Merger {
@@ -42,16 +42,8 @@ impl Merger {
         device: &mut D,
         traffic: &mut Traffic,
     ) -> io::Result<()> {
-        let mut gone = None;
-        self.coalescer.flush(slab, |parts| {
-            if let Err(error) = device.write(parts) {
-                if is_gone(&error) {
-                    gone = Some(error);
-                } else {
-                    traffic.device_refused += 1;
-                }
-            }
-        });
-        gone.map_or(Ok(()), Err)
+        let flushed = self.coalescer.flush(slab, |parts| device.write(parts));
+        traffic.device_refused += flushed.refused as u64;
+        flushed.fatal.map_or(Ok(()), Err)
     }
 }

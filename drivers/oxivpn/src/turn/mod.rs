@@ -23,7 +23,6 @@ use oxivpn_tun::offload::Offload;
 use crate::gremlin::Faults;
 use crate::lane::inbox::{Received, range_in};
 use crate::lane::{Inbox, MAX_SUPER, Merger, Outbox, Uplink};
-pub(crate) use traits::drop_reason;
 pub use traits::{Control, Device, Link, Payload, Plane, Sealed};
 
 /// Calls of one kind that a turn makes at most, so that neither direction nor the timers starve.
@@ -88,6 +87,19 @@ pub struct Traffic {
     pub device_refused: u64,
     /// Packets, or the rest of a super-packet, that found no room on their way to the link.
     pub full: u64,
+}
+
+impl core::ops::AddAssign for Traffic {
+    fn add_assign(&mut self, other: Self) {
+        let Self { device_read, device_write, link_read, link_write, authentic, device_refused, full } = other;
+        self.device_read += device_read;
+        self.device_write += device_write;
+        self.link_read += link_read;
+        self.link_write += link_write;
+        self.authentic += authentic;
+        self.device_refused += device_refused;
+        self.full += full;
+    }
 }
 
 /// The packet path with all that it owns.

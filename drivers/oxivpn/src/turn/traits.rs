@@ -141,7 +141,7 @@ impl Control for oxivpn_proto::Node {
 }
 
 /// As what a packet counts that was not sealed.
-pub(crate) const fn drop_reason(error: &SealError) -> DropReason {
+const fn drop_reason(error: &SealError) -> DropReason {
     match error {
         SealError::NoPeer => DropReason::UnknownPeer,
         SealError::NoKey => DropReason::NoKey,

@@ -10,7 +10,7 @@ use oxivpn_proto::{Order, Report, StreamId};
 use super::handover::{Handover, hatches};
 use super::mail::Packets;
 use super::share::{Directory, Share, for_all, peer_of, worker_of_stream};
-use super::{Command, Draft, News, Setup, Shared, Totals, Worker};
+use super::{Command, Common, Draft, Endpoints, News, Shared, Totals, Worker};
 use crate::client::Tun;
 
 /// The control thread's handle of the workers. It gives each order to whom it is for, and tells of all of them as if
@@ -36,11 +36,16 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// Starts one thread for each of `setups`. `wake` is called from all of them when there is news.
-    pub fn start(setups: Vec<Setup>, wake: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
-        let count = setups.len();
+    /// Starts one thread for each of `endpoints`, all of which have the same local addresses in the same order. `wake` is
+    /// called from all threads when there is news.
+    pub fn start(
+        common: &Common,
+        endpoints: Vec<Endpoints>,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let count = endpoints.len();
         let wake = Arc::new(wake);
-        let drafts = setups.iter().map(|_| {
+        let drafts = endpoints.iter().map(|_| {
             let wake = wake.clone();
             Draft::new(Box::new(move || wake()))
         });
@@ -49,13 +54,13 @@ impl Crew {
         let ways = hatches(count);
         let streams = Arc::new(AtomicUsize::new(0));
         let mut workers = Vec::with_capacity(count);
-        for (me, (setup, draft)) in setups.into_iter().zip(drafts).enumerate() {
+        for (me, (endpoints, draft)) in endpoints.into_iter().zip(drafts).enumerate() {
             let wake = |shared: &Arc<Shared>| -> Box<dyn Fn() + Send> {
                 let shared = shared.clone();
                 Box::new(move || shared.commands.wake())
             };
             let handover = Handover::new(&ways, me, shared.iter().map(wake).collect());
-            workers.push(draft.start(setup, Share { me, count }, handover, streams.clone())?);
+            workers.push(draft.start(common, endpoints, Share { me, count }, handover, streams.clone())?);
         }
         Ok(Self {
             directory: Directory::new(count),

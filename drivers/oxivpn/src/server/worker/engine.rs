@@ -10,37 +10,28 @@ use std::sync::atomic::Ordering;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use oxivpn_net::tcp::Listener;
-use oxivpn_proto::config::params::DataFormat;
-use oxivpn_proto::data::table::MAX_OWN_PACKET;
-use oxivpn_proto::data::{Forward, Opened, Payload, Slot, is_multicast, overhead};
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
 use oxivpn_proto::plane::DataPlane;
 use oxivpn_proto::plane::local::LocalPlane;
-use oxivpn_proto::wire::data::{Peek, peek};
-use oxivpn_proto::wire::ids::PeerId;
-use oxivpn_proto::{Directive, DropReason, Instant, Order, Path, PeerRef, Report, StreamId};
+use oxivpn_proto::{Directive, Instant, Order, PeerRef, Report, StreamId};
+use oxivpn_tun::offload::Offload;
 
-use super::mail::lock;
-use super::out::{Outbound, Sent, Sockets};
+use super::flow::OVERHEAD;
+use super::out::{Outward, Sockets};
 use super::streams::Streams;
 use super::handover::Handover;
 use super::share::{Directory, Share};
-use super::{Among, Command, News, Passed, Setup, Shared, Totals};
+use super::{Among, Command, Common, Endpoints, News, Passed, Shared, Totals};
 use crate::client::Tun;
 use crate::clock;
 use crate::gremlin::Faults;
-use crate::turn::{BATCH, Device as _, HEADROOM, TAILROOM, is_gone, leaves};
+use crate::lane::{Inbox, MAX_SUPER, Merger};
+use crate::turn::{BATCH, Device as _, leaves};
 
 pub(super) const WAKER: Token = Token(0);
 const DEVICE: Token = Token(1);
 const FIRST_SOCKET: usize = 2;
 const FIRST_STREAM: usize = 1 << 17;
-
-/// Largest datagram.
-const MAX_DATAGRAM: usize = 65_535;
-
-/// Bytes that a data packet adds to an inner one, at most.
-const OVERHEAD: usize = overhead(DataFormat::Epoch(PeerId::UNDEFINED));
 
 /// Bytes of control packets that fit into a connection's queue when data has filled its part.
 const CONTROL_QUEUE: usize = 64 * 1024;
@@ -85,25 +76,31 @@ pub(super) struct Engine {
 /// Bytes that may wait for a connection whose queue is to hold `packets` packets from a device with this MTU: those
 /// of data packets, and all.
 pub(in crate::server) fn stream_limits(packets: usize, mtu: u16) -> (usize, usize) {
-    let data = packets.max(1) * (usize::from(mtu) + OVERHEAD + 2);
+    let data = packets.max(1) * (usize::from(mtu) + OVERHEAD);
     (data, data + CONTROL_QUEUE)
 }
 
 impl Engine {
-    pub(super) fn new(setup: Setup, poll: Poll, shared: Arc<Shared>, among: Among) -> io::Result<Self> {
+    pub(super) fn new(
+        common: &Common,
+        endpoints: Endpoints,
+        poll: Poll,
+        shared: Arc<Shared>,
+        among: Among,
+    ) -> io::Result<Self> {
         let Among { share, handover, streams } = among;
-        let sockets = Sockets::new(setup.sockets, share, poll.registry(), FIRST_SOCKET)?;
-        for (place, listener) in setup.listeners.iter().enumerate() {
+        let sockets = Sockets::new(endpoints.sockets, share, poll.registry(), FIRST_SOCKET)?;
+        for (place, listener) in endpoints.listeners.iter().enumerate() {
             poll.registry().register(
                 &mut SourceFd(&listener.as_raw_fd()),
                 Token(FIRST_SOCKET + sockets.len() + place),
                 Interest::READABLE,
             )?;
         }
-        let max_frame = (usize::from(setup.mtu) + OVERHEAD).max(MAX_CONTROL_DATAGRAM);
+        let max_frame = (usize::from(common.mtu) + OVERHEAD).max(MAX_CONTROL_DATAGRAM);
         let mut plane = LocalPlane::new();
-        plane.serve(&setup.own);
-        let (data_limit, _) = stream_limits(setup.stream_queue, setup.mtu);
+        plane.serve(&common.own);
+        let (data_limit, _) = stream_limits(common.stream_queue, common.mtu);
         Ok(Self {
             shared,
             share,
@@ -111,15 +108,15 @@ impl Engine {
             handover,
             passed: Passed::default(),
             sockets,
-            listeners: setup.listeners.into_iter().map(|listener| (listener, true)).collect(),
+            listeners: endpoints.listeners.into_iter().map(|listener| (listener, true)).collect(),
             streams: Streams::new(max_frame, data_limit, FIRST_STREAM, share, streams),
             poll,
             device: None,
             device_readable: false,
             plane,
             peers: HashSet::new(),
-            client_to_client: setup.client_to_client,
-            max_streams: setup.max_streams,
+            client_to_client: common.client_to_client,
+            max_streams: common.max_streams,
             out: Outward::default(),
             inbox: Inbox::default(),
             merger: Merger::new(Offload::NONE),
@@ -128,8 +125,8 @@ impl Engine {
             commands: Vec::new(),
             news: Vec::new(),
             places: Vec::new(),
-            mtu: setup.mtu.into(),
-            faults: setup.faults,
+            mtu: common.mtu.into(),
+            faults: common.faults.clone(),
             faulty: Vec::new(),
             stopped: false,
         })
@@ -296,7 +293,7 @@ impl Engine {
             // Fails if it is closed already, which is as good.
             let _ = self.poll.registry().deregister(&mut SourceFd(&old));
         }
-        self.merger = Merger::new(device.as_ref().map_or(Offload::NONE, Device::offload));
+        self.merger = Merger::new(device.as_ref().map_or(Offload::NONE, |device| device.offload()));
         self.device_readable = device.as_ref().is_some_and(Tun::reads);
         self.device = device;
         if let Some(fd) = self.device.as_ref().and_then(Tun::as_raw_fd)

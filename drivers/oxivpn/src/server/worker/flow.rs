@@ -21,7 +21,7 @@ use crate::lane::Uplink;
 use crate::turn::{BATCH, Device as _, is_gone, leaves};
 
 /// Bytes that a data packet adds to an inner one, at most, with the length that a stream wants.
-const OVERHEAD: usize = overhead(DataFormat::Epoch(PeerId::UNDEFINED)) + 2;
+pub(super) const OVERHEAD: usize = overhead(DataFormat::Epoch(PeerId::UNDEFINED)) + 2;
 
 impl Engine {
     // From the network.

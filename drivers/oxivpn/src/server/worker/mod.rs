@@ -50,13 +50,18 @@ use handover::Handover;
 use mail::{Mailbox, lock};
 pub use share::Share;
 
-/// What a worker begins with.
-#[derive(Debug)]
-pub struct Setup {
+/// Where packets of one worker come from.
+#[derive(Debug, Default)]
+pub struct Endpoints {
     /// Datagram sockets, one for each local address; see [`Share`] for their numbers in paths.
     pub sockets: Vec<UdpSocket>,
     /// Listeners for connections.
     pub listeners: Vec<Listener>,
+}
+
+/// What all workers begin with.
+#[derive(Clone, Debug)]
+pub struct Common {
     /// Largest packet of the device, in bytes.
     pub mtu: u16,
     /// Our own inner addresses: no client's packets come from there.
@@ -145,7 +150,7 @@ impl Totals {
     fn sum<'a>(all: impl Iterator<Item = &'a Self>) -> Self {
         let mut sum = Self::default();
         for one in all {
-            sum.traffic.add(&one.traffic);
+            sum.traffic += one.traffic;
             sum.drops.merge(&one.drops);
             sum.control_dropped += one.control_dropped;
             sum.shares.extend_from_slice(&one.shares);
@@ -187,13 +192,15 @@ impl Draft {
     /// Starts the thread. `streams` counts the connections of all workers.
     fn start(
         self,
-        setup: Setup,
+        common: &Common,
+        endpoints: Endpoints,
         share: Share,
         handover: Handover,
         streams: Arc<AtomicUsize>,
     ) -> io::Result<Worker> {
         let Self { poll, shared } = self;
-        let engine = Engine::new(setup, poll, shared.clone(), Among { share, handover, streams })?;
+        let among = Among { share, handover, streams };
+        let engine = Engine::new(common, endpoints, poll, shared.clone(), among)?;
         let name = if share.is_alone() { "packets".into() } else { format!("packets{}", share.me) };
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             let _ending = Ending(engine.shared());
