@@ -43,6 +43,7 @@
 compile_error!("oxivpn-net supports Linux only so far: no transports for this operating system");
 
 mod addr;
+pub mod ecn;
 mod error;
 mod resolve;
 mod settings;
@@ -55,6 +56,8 @@ pub mod tcp;
 mod udp;
 
 pub use addr::{Family, fold};
+pub use ecn::Ecn;
 pub use error::{BindError, Fault, classify};
 pub use resolve::{ResolveError, Resolved, Resolver, Ticket};
-pub use udp::{Received, UdpOptions, UdpSocket};
+pub use settings::SocketSettings;
+pub use udp::{Notice, Received, ReceivedMany, UdpOptions, UdpSocket};

@@ -1,42 +1,62 @@
-//! Datagrams with the local address they were sent to (`IP_PKTINFO`); the only file with `unsafe` code.
+//! System calls that have no safe wrapper without allocation: messages with control data, and a few socket options.
+//! The only file with `unsafe` code.
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use libc::{c_int, c_uint};
 use socket2::{SockAddr, SockAddrStorage};
 
-/// Room for one `IP_PKTINFO` and one `IPV6_PKTINFO`, aligned as the kernel's macros want it.
+use crate::ecn::Ecn;
+
+/// Bytes of control data: more than all messages take that may come together, which are `UDP_GRO` (24),
+/// `IP_PKTINFO` (32), `IPV6_PKTINFO` (40), `IP_TOS` (24) and `IPV6_TCLASS` (24).
+const CONTROL: usize = 192;
+
+/// Control data, aligned as the kernel's macros want it.
 #[repr(C, align(8))]
-struct Control([u8; 96]);
+struct Control([u8; CONTROL]);
 
 const _: () = assert!(align_of::<libc::cmsghdr>() <= align_of::<Control>());
 
-/// Asks for the local address of each datagram.
-pub(crate) fn want_packet_info(fd: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
-    let (level, name) =
-        if v6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) } else { (libc::IPPROTO_IP, libc::IP_PKTINFO) };
-    let on: libc::c_int = 1;
+/// Sets an option whose value is an int.
+pub(crate) fn set_int(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+    let size = size_of::<c_int>() as libc::socklen_t;
     // SAFETY: the value is an int that lives over the call, and its size is given.
-    let code = unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            level,
-            name,
-            (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
+    let code = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), size) };
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Receives a datagram: its length, its sender, and the local address it was sent to if the kernel tells.
-pub(crate) fn recv(
-    fd: BorrowedFd<'_>,
-    buf: &mut [u8],
-) -> io::Result<(usize, Option<SocketAddr>, Option<IpAddr>)> {
-    let mut control = Control([0; 96]);
+/// Reads an option whose value is an int.
+pub(crate) fn get_int(fd: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Result<c_int> {
+    let mut value: c_int = 0;
+    let mut size = size_of::<c_int>() as libc::socklen_t;
+    // SAFETY: both pointers are valid for writes over the call, and `size` is that of the value.
+    let code =
+        unsafe { libc::getsockopt(fd.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut size) };
+    if code == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
+}
+
+/// What `recvmsg` gave.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    /// Bytes in the buffer.
+    pub(crate) len: usize,
+    /// The sender, not folded.
+    pub(crate) remote: Option<SocketAddr>,
+    /// The local address it was sent to, folded.
+    pub(crate) local: Option<IpAddr>,
+    /// Length of the datagrams that the kernel merged.
+    pub(crate) segment: Option<usize>,
+    /// The ECN bits; [`Ecn::NotEct`] if the kernel was not asked.
+    pub(crate) ecn: Ecn,
+}
+
+/// Receives a datagram, or several that were merged.
+pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<Incoming> {
+    let mut control = Control([0; CONTROL]);
     let mut storage = SockAddrStorage::zeroed();
     let mut io = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
     // SAFETY: `msghdr` is plain data, for which all zeroes is a valid value.
@@ -46,88 +66,162 @@ pub(crate) fn recv(
     message.msg_iov = &raw mut io;
     message.msg_iovlen = 1;
     message.msg_control = control.0.as_mut_ptr().cast();
-    message.msg_controllen = control.0.len() as _;
+    message.msg_controllen = CONTROL as _;
     // SAFETY: every pointer in `message` is valid for writes of the length beside it, over the call.
     let len = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, 0) };
     let Ok(len) = usize::try_from(len) else { return Err(io::Error::last_os_error()) };
     // SAFETY: the kernel wrote an address of this length.
     let from = unsafe { SockAddr::new(storage, message.msg_namelen) };
-    Ok((len, from.as_socket(), local(&message)))
+    let mut incoming =
+        Incoming { len, remote: from.as_socket(), local: None, segment: None, ecn: Ecn::NotEct };
+    // SAFETY: `message` and the control data it names are as recvmsg left them; the macro stays within.
+    let mut header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    while !header.is_null() {
+        // SAFETY: the macros give a header that lies in the control data as a whole.
+        unsafe { incoming.note(header) };
+        // SAFETY: as above; the macro answers null at the end.
+        header = unsafe { libc::CMSG_NXTHDR(&raw const message, header) };
+    }
+    Ok(incoming)
 }
 
-/// The local address among the control messages.
-fn local(message: &libc::msghdr) -> Option<IpAddr> {
-    // SAFETY: `message` and the control buffer it names are as recvmsg left them; the macro stays within it.
-    let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
-    // SAFETY: not null means that a whole header lies there, aligned like the buffer.
-    while let Some(header) = unsafe { next.as_ref() } {
-        match (header.cmsg_level, header.cmsg_type) {
+impl Incoming {
+    /// Takes one control message to heart.
+    ///
+    /// # Safety
+    ///
+    /// `header` points at a message that the kernel wrote.
+    unsafe fn note(&mut self, header: *const libc::cmsghdr) {
+        // SAFETY: the caller's promise.
+        let kind = unsafe { ((*header).cmsg_level, (*header).cmsg_type) };
+        match kind {
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                // SAFETY: a message of this type carries an `in_pktinfo`, at no particular alignment.
-                let info: libc::in_pktinfo =
-                    unsafe { libc::CMSG_DATA(header).cast::<libc::in_pktinfo>().read_unaligned() };
-                return Some(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)).into());
+                // SAFETY: the caller's promise; the structure is plain data.
+                let info: Option<libc::in_pktinfo> = unsafe { payload(header) };
+                self.local = info.map(|info| Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)).into());
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                // SAFETY: a message of this type carries an `in6_pktinfo`, at no particular alignment.
-                let info: libc::in6_pktinfo =
-                    unsafe { libc::CMSG_DATA(header).cast::<libc::in6_pktinfo>().read_unaligned() };
-                return Some(IpAddr::from(Ipv6Addr::from(info.ipi6_addr.s6_addr)).to_canonical());
+                // SAFETY: the caller's promise; the structure is plain data.
+                let info: Option<libc::in6_pktinfo> = unsafe { payload(header) };
+                self.local =
+                    info.map(|info| IpAddr::from(Ipv6Addr::from(info.ipi6_addr.s6_addr)).to_canonical());
+            }
+            (libc::IPPROTO_IP, libc::IP_TOS) => {
+                // SAFETY: the caller's promise.
+                let tos: Option<u8> = unsafe { payload(header) };
+                self.ecn = Ecn::from_bits(tos.unwrap_or_default());
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+                // SAFETY: the caller's promise.
+                let class: Option<c_int> = unsafe { payload(header) };
+                self.ecn = Ecn::from_bits(class.unwrap_or_default() as u8);
+            }
+            (libc::SOL_UDP, libc::UDP_GRO) => {
+                // SAFETY: the caller's promise.
+                let segment: Option<c_int> = unsafe { payload(header) };
+                self.segment = segment.and_then(|segment| usize::try_from(segment).ok());
             }
             _ => {}
         }
-        // SAFETY: as above; the macro answers null at the end.
-        next = unsafe { libc::CMSG_NXTHDR(message, next) };
     }
-    None
 }
 
-/// Sends a datagram from the local address `from`. On an IPv6 socket all addresses are IPv6 already.
-pub(crate) fn send(fd: BorrowedFd<'_>, datagram: &[u8], to: SocketAddr, from: IpAddr) -> io::Result<usize> {
-    let to = SockAddr::from(to);
-    let mut control = Control([0; 96]);
-    let mut io = libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: datagram.len() };
+/// What a control message carries, if it is as long as a `T`.
+///
+/// # Safety
+///
+/// `header` points at a message that the kernel wrote, and every bit pattern is a valid `T`.
+unsafe fn payload<T>(header: *const libc::cmsghdr) -> Option<T> {
+    // SAFETY: takes a number only.
+    let needed = unsafe { libc::CMSG_LEN(size_of::<T>() as c_uint) } as usize;
+    // SAFETY: the caller's promise.
+    let len = unsafe { (*header).cmsg_len } as usize;
+    // SAFETY: the kernel wrote `len` bytes from the header on, which are enough; they have no particular alignment.
+    (len >= needed).then(|| unsafe { libc::CMSG_DATA(header).cast::<T>().read_unaligned() })
+}
+
+/// What `sendmsg` gets. The addresses are of the socket's IP version, mapped or folded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outgoing<'a> {
+    /// One datagram, or several back to back.
+    pub(crate) bytes: &'a [u8],
+    /// Length of each datagram but the last, if there are several.
+    pub(crate) segment: Option<u16>,
+    /// Receiver.
+    pub(crate) to: SocketAddr,
+    /// Local address to send from.
+    pub(crate) from: Option<IpAddr>,
+    /// ECN bits.
+    pub(crate) ecn: Ecn,
+}
+
+/// Sends a datagram, or several in one call.
+pub(crate) fn send(fd: BorrowedFd<'_>, out: &Outgoing<'_>) -> io::Result<()> {
+    let to = SockAddr::from(out.to);
+    let mut control = Writer { control: Control([0; CONTROL]), used: 0 };
+    if let Some(segment) = out.segment {
+        control.put(libc::SOL_UDP, libc::UDP_SEGMENT, segment);
+    }
+    match out.from {
+        None => {}
+        Some(IpAddr::V4(ip)) => {
+            let address = libc::in_addr { s_addr: u32::from(ip).to_be() };
+            let any = libc::in_addr { s_addr: 0 };
+            let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: address, ipi_addr: any };
+            control.put(libc::IPPROTO_IP, libc::IP_PKTINFO, info);
+        }
+        Some(IpAddr::V6(ip)) => {
+            let address = libc::in6_addr { s6_addr: ip.octets() };
+            let info = libc::in6_pktinfo { ipi6_addr: address, ipi6_ifindex: 0 };
+            control.put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
+        }
+    }
+    if out.ecn != Ecn::NotEct {
+        // A mapped address makes an IPv4 packet, whatever the socket is.
+        let (level, name) = match out.to.ip().to_canonical() {
+            IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_TOS),
+            IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
+        };
+        control.put(level, name, c_int::from(out.ecn.bits()));
+    }
+    let mut io = libc::iovec { iov_base: out.bytes.as_ptr().cast_mut().cast(), iov_len: out.bytes.len() };
     // SAFETY: `msghdr` is plain data, for which all zeroes is a valid value.
     let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
     message.msg_name = to.as_ptr().cast_mut().cast();
     message.msg_namelen = to.len();
     message.msg_iov = &raw mut io;
     message.msg_iovlen = 1;
-    message.msg_control = control.0.as_mut_ptr().cast();
-    message.msg_controllen = control.0.len() as _;
-    let used = match from {
-        IpAddr::V4(ip) => {
-            let address = libc::in_addr { s_addr: u32::from(ip).to_be() };
-            let any = libc::in_addr { s_addr: 0 };
-            let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: address, ipi_addr: any };
-            put(&message, libc::IPPROTO_IP, libc::IP_PKTINFO, info)
-        }
-        IpAddr::V6(ip) => {
-            let info =
-                libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: ip.octets() }, ipi6_ifindex: 0 };
-            put(&message, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info)
-        }
-    };
-    message.msg_controllen = used as _;
+    if control.used > 0 {
+        message.msg_control = control.control.0.as_mut_ptr().cast();
+        message.msg_controllen = control.used as _;
+    }
     // SAFETY: every pointer in `message` is valid for reads of the length beside it, over the call; the kernel writes
     // through none of them.
     let sent = unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const message, 0) };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Writes one control message to the start of the buffer of `message` and returns the bytes it takes.
-fn put<T>(message: &libc::msghdr, level: libc::c_int, kind: libc::c_int, value: T) -> usize {
-    let size = size_of::<T>() as libc::c_uint;
-    // SAFETY: takes a number only.
-    let space = unsafe { libc::CMSG_SPACE(size) } as usize;
-    assert!(space <= size_of::<Control>(), "the buffer holds either structure");
-    // SAFETY: the buffer has room for `space` bytes, so the header and the data lie inside of it.
-    unsafe {
-        let header = libc::CMSG_FIRSTHDR(message);
-        (*header).cmsg_level = level;
-        (*header).cmsg_type = kind;
-        (*header).cmsg_len = libc::CMSG_LEN(size) as _;
-        libc::CMSG_DATA(header).cast::<T>().write_unaligned(value);
+/// Control messages one behind the other.
+struct Writer {
+    control: Control,
+    used: usize,
+}
+
+impl Writer {
+    fn put<T>(&mut self, level: c_int, kind: c_int, value: T) {
+        let size = size_of::<T>() as c_uint;
+        // SAFETY: takes a number only.
+        let (space, len) = unsafe { (libc::CMSG_SPACE(size) as usize, libc::CMSG_LEN(size)) };
+        let place = &mut self.control.0[self.used..self.used + space];
+        let header: *mut libc::cmsghdr = place.as_mut_ptr().cast();
+        // SAFETY: `place` has room for the header and the value, as the macro says, and it is aligned: the buffer is,
+        // and every message takes a multiple of the alignment.
+        unsafe {
+            (*header).cmsg_level = level;
+            (*header).cmsg_type = kind;
+            (*header).cmsg_len = len as _;
+            libc::CMSG_DATA(header).cast::<T>().write_unaligned(value);
+        }
+        self.used += space;
     }
-    space
 }

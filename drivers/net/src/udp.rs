@@ -1,15 +1,24 @@
 //! Unconnected UDP sockets.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+use std::{fmt, io};
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Type};
 
 use crate::addr::{Family, fold, unfold};
-use crate::error::{BindError, Step};
-use crate::settings::Settings;
+use crate::ecn::Ecn;
+use crate::error::BindError;
+use crate::settings::{SocketSettings, Unbound, open, option};
 use crate::sys;
+
+mod buffers;
+mod segments;
+#[cfg(test)]
+mod tests;
+
+use segments::Segments;
 
 /// How to make a [`UdpSocket`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,33 +27,39 @@ pub struct UdpOptions {
     pub family: Family,
     /// Local address and port; port 0 is an ephemeral one, `None` any address and an ephemeral port.
     pub local: Option<SocketAddr>,
-    /// `SO_MARK`, for policy routing and packet filters. Needs `CAP_NET_ADMIN`.
-    pub mark: Option<u32>,
-    /// `SO_BINDTODEVICE`: use this interface only.
-    pub device: Option<String>,
-    /// `SO_RCVBUF` in bytes; the kernel doubles it and caps it at `net.core.rmem_max`.
-    pub rcvbuf: Option<usize>,
-    /// `SO_SNDBUF` in bytes; the kernel doubles it and caps it at `net.core.wmem_max`.
-    pub sndbuf: Option<usize>,
+    /// Mark, interface, buffers. Without buffer sizes of the user's, `offload` widens them: see
+    /// [`UdpOptions::offload`].
+    pub socket: SocketSettings,
     /// `SO_REUSEADDR`: share the port with sockets that also set it.
     pub reuse_address: bool,
     /// `IP_PKTINFO`, `IPV6_RECVPKTINFO`: learn to which local address each datagram was sent, so that the answer can
     /// leave from there. See [`UdpSocket::recv_msg`].
     pub packet_info: bool,
+    /// `SO_REUSEPORT`: several sockets of one address, all with this option and of one user, among which the kernel
+    /// spreads the peers. Unlike with `SO_REUSEADDR`, each gets its share.
+    pub reuse_port: bool,
+    /// `IP_RECVTOS`, `IPV6_RECVTCLASS`: learn the ECN bits of each datagram. See [`ReceivedMany::ecn`].
+    pub ecn: bool,
+    /// Many datagrams per system call: the kernel merges those that come (`UDP_GRO`) and splits those that go
+    /// (`UDP_SEGMENT`), where it can.
+    ///
+    /// Such a socket is to be read with [`UdpSocket::recv_many`] only. Buffers that the user gave no size get larger.
+    pub offload: bool,
 }
 
 impl UdpOptions {
-    /// An ephemeral port on any address of `family`, the kernel's buffers, no mark, any interface.
+    /// An ephemeral port on any address of `family`, the kernel's buffers, no mark, any interface, one datagram per
+    /// call.
     pub fn new(family: Family) -> Self {
         Self {
             family,
             local: None,
-            mark: None,
-            device: None,
-            rcvbuf: None,
-            sndbuf: None,
+            socket: SocketSettings::default(),
             reuse_address: false,
             packet_info: false,
+            reuse_port: false,
+            ecn: false,
+            offload: false,
         }
     }
 }
@@ -58,6 +73,9 @@ pub struct UdpSocket {
     socket: std::net::UdpSocket,
     v6: bool,
     packet_info: bool,
+    /// Whether the kernel merges what comes.
+    merges: bool,
+    segments: Arc<Segments>,
 }
 
 /// A datagram that was received.
@@ -71,56 +89,96 @@ pub struct Received {
     pub local: Option<IpAddr>,
 }
 
+/// Datagrams of one sender that [`UdpSocket::recv_many`] received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReceivedMany {
+    /// Bytes in the buffer: datagrams back to back. 0 is one empty datagram.
+    pub len: usize,
+    /// Length of each datagram but the last, which may be shorter. As `len` if there is one only.
+    pub segment: usize,
+    /// The sender of all of them, IPv4-mapped folded to IPv4.
+    pub remote: SocketAddr,
+    /// The local address they were sent to, folded as well; `None` if the socket was not asked to tell.
+    pub local: Option<IpAddr>,
+    /// The ECN bits of all of them; [`Ecn::NotEct`] if the socket was not asked to tell.
+    pub ecn: Ecn,
+}
+
+impl ReceivedMany {
+    /// The datagrams in `buf`, the buffer they were received into. None if it was an empty one.
+    pub fn datagrams<'b>(&self, buf: &'b mut [u8]) -> impl Iterator<Item = &'b mut [u8]> + use<'b> {
+        let len = self.len.min(buf.len());
+        buf[..len].chunks_mut(self.segment.max(1))
+    }
+}
+
+/// Something about a socket that its user should be told, once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// The kernel refuses many datagrams in one call. They go one by one from now on, which is slower.
+    NoSegmentation {
+        /// The kernel's error number.
+        errno: i32,
+    },
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::NoSegmentation { errno } = self;
+        let error = io::Error::from_raw_os_error(*errno);
+        write!(f, "UDP segmentation offload refused, datagrams are sent one by one: {error}")
+    }
+}
+
 impl UdpSocket {
     /// Makes and binds a socket.
     ///
     /// With [`Family::Any`] and no IPv6 in the kernel the socket serves IPv4 alone. A local IPv4 address makes an
-    /// IPv4 socket whatever the family.
+    /// IPv4 socket whatever the family. A kernel that can't do [`UdpOptions::offload`] is no error: see
+    /// [`UdpSocket::take_notice`].
     ///
     /// # Errors
     ///
     /// [`BindError`], which names the option or address that was refused. A local address that is not of the family
     /// is refused with `EAFNOSUPPORT`.
     pub fn bind(options: &UdpOptions) -> Result<Self, BindError> {
-        let family = match options.local.map(fold) {
-            Some(local) if !options.family.accepts(local.ip()) => {
-                let source = io::Error::from_raw_os_error(libc::EAFNOSUPPORT);
-                return Err(BindError { step: Step::Bind(local), source });
-            }
-            Some(local) if local.is_ipv4() => Family::V4,
-            _ => options.family,
-        };
-        let (socket, family) = match open(family) {
-            Err(error) if family == Family::Any && error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
-                (open(Family::V4), Family::V4)
-            }
-            result => (result, family),
-        };
-        let socket = socket.map_err(BindError::at(Step::Socket("UDP")))?;
-        let v6 = family != Family::V4;
-        if v6 {
-            let only = family == Family::V6;
-            socket.set_only_v6(only).map_err(BindError::at(Step::Option("IPV6_V6ONLY", only.to_string())))?;
-        }
-        let settings = Settings {
-            mark: options.mark,
-            device: options.device.as_deref(),
-            rcvbuf: options.rcvbuf,
-            sndbuf: options.sndbuf,
-        };
-        settings.apply(&socket)?;
+        let unbound = Unbound::open(Type::DGRAM, options.family, options.local, &options.socket)?;
+        let (socket, v6) = (&unbound.socket, unbound.v6);
         if options.reuse_address {
-            let step = Step::Option("SO_REUSEADDR", "1".to_owned());
-            socket.set_reuse_address(true).map_err(BindError::at(step))?;
+            option("SO_REUSEADDR", 1, socket.set_reuse_address(true))?;
         }
+        if options.reuse_port {
+            option("SO_REUSEPORT", 1, socket.set_reuse_port(true))?;
+        }
+        let set = |level, name| sys::set_int(socket.as_fd(), level, name, 1);
         if options.packet_info {
-            let name = if v6 { "IPV6_RECVPKTINFO" } else { "IP_PKTINFO" };
-            let step = Step::Option(name, "1".to_owned());
-            sys::want_packet_info(socket.as_fd(), v6).map_err(BindError::at(step))?;
+            if v6 {
+                option("IPV6_RECVPKTINFO", 1, set(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO))?;
+            } else {
+                option("IP_PKTINFO", 1, set(libc::IPPROTO_IP, libc::IP_PKTINFO))?;
+            }
         }
-        let local = options.local.map_or_else(|| SocketAddr::new(family.unspecified(), 0), fold);
-        socket.bind(&SockAddr::from(local)).map_err(BindError::at(Step::Bind(local)))?;
-        Ok(Self { socket: socket.into(), v6, packet_info: options.packet_info })
+        if options.ecn {
+            // IPv4 packets on an IPv6 socket keep to the IPv4 option.
+            option("IP_RECVTOS", 1, set(libc::IPPROTO_IP, libc::IP_RECVTOS))?;
+            if v6 {
+                option("IPV6_RECVTCLASS", 1, set(libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS))?;
+            }
+        }
+        let mut merges = false;
+        let mut usable = Err(0);
+        if options.offload {
+            buffers::widen(socket, options.socket.rcvbuf.is_some(), options.socket.sndbuf.is_some());
+            merges = set(libc::SOL_UDP, libc::UDP_GRO).is_ok();
+            // A kernel that doesn't know the option would send a batch as one datagram.
+            usable = sys::get_int(socket.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT)
+                .map(drop)
+                .map_err(|error| error.raw_os_error().unwrap_or(libc::ENOPROTOOPT));
+        }
+        let socket = unbound.bind(|_| Ok(()))?.into();
+        let segments = Arc::new(Segments::new(usable));
+        Ok(Self { socket, v6, packet_info: options.packet_info, merges, segments })
     }
 
     /// A second handle to the same socket, for another thread: the kernel sends and receives whole datagrams, so both
@@ -130,7 +188,98 @@ impl UdpSocket {
     ///
     /// The kernel's, if the process has no descriptor left.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { socket: self.socket.try_clone()?, v6: self.v6, packet_info: self.packet_info })
+        let (socket, segments) = (self.socket.try_clone()?, Arc::clone(&self.segments));
+        Ok(Self { socket, v6: self.v6, packet_info: self.packet_info, merges: self.merges, segments })
+    }
+
+    /// Receives one datagram, or several of one sender that the kernel merged ([`UdpOptions::offload`]), in one system
+    /// call.
+    ///
+    /// `buf` must hold 65,535 bytes. What does not fit is lost without a word: the end of a datagram, and all
+    /// datagrams behind it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`UdpSocket::send_to`]; [`io::ErrorKind::WouldBlock`] if none waits.
+    pub fn recv_many(&self, buf: &mut [u8]) -> io::Result<ReceivedMany> {
+        let sys::Incoming { len, remote, local, segment, ecn } = sys::recv(self.socket.as_fd(), buf)?;
+        let remote = fold(remote.ok_or(io::ErrorKind::InvalidData)?);
+        let segment = segment.map_or(len, |segment| segment.min(len));
+        Ok(ReceivedMany { len, segment, remote, local, ecn })
+    }
+
+    /// Sends `bytes` to `to` as datagrams of `segment` bytes, the last of which may be shorter, in as few system calls
+    /// as the kernel allows. Returns the bytes that were taken, whole datagrams from the front; fewer than all means
+    /// that the socket is full.
+    ///
+    /// `from` is the local address to send from, if it matters; `ecn` the mark of all of them. A `segment` of 0 or of
+    /// `bytes.len()` and above means one datagram; no bytes are none.
+    ///
+    /// A datagram that the network refuses counts as taken, and those behind it are sent: see
+    /// [`UdpSocket::take_complaint`]. One above the path's MTU is fragmented. When the kernel refuses to split a
+    /// batch, its datagrams go one by one in the same call: see [`UdpSocket::take_notice`].
+    ///
+    /// # Errors
+    ///
+    /// If nothing was taken: [`io::ErrorKind::WouldBlock`] from a socket that is full, else an error that is
+    /// [`Fault::Socket`](crate::Fault::Socket).
+    pub fn send_many(
+        &self,
+        bytes: &[u8],
+        segment: usize,
+        to: SocketAddr,
+        from: Option<IpAddr>,
+        ecn: Ecn,
+    ) -> io::Result<usize> {
+        let (fd, unfolded) = (self.socket.as_fd(), self.unfolded(to, from));
+        let send = |bytes: &[u8], segment| {
+            let (to, from) = unfolded;
+            sys::send(fd, &sys::Outgoing { bytes, segment, to, from, ecn })
+        };
+        let to = fold(to);
+        self.segments.run(to.ip(), bytes, segment, send, || self.path_mtu(to, from))
+    }
+
+    /// What has happened to the socket that its user should be told; each thing once for all its clones.
+    pub fn take_notice(&self) -> Option<Notice> {
+        self.segments.take_notice()
+    }
+
+    /// The last error for which [`UdpSocket::send_many`] on this socket or a clone gave up a datagram, once.
+    pub fn take_complaint(&self) -> Option<io::Error> {
+        self.segments.take_complaint()
+    }
+
+    /// Most bytes of a datagram to `to`, which is folded, that needs no fragmentation.
+    fn path_mtu(&self, to: SocketAddr, from: Option<IpAddr>) -> io::Result<usize> {
+        // Only a connected socket tells. This one takes the same way.
+        let own = SockRef::from(&self.socket);
+        let probe = open(Domain::for_address(to), Type::DGRAM, &SocketSettings::default())?;
+        if let Ok(mark @ 1..) = own.mark() {
+            probe.set_mark(mark)?;
+        }
+        if let Ok(device @ Some(_)) = own.device() {
+            probe.bind_device(device.as_deref())?;
+        }
+        if let Some(from) = from {
+            probe.bind(&SockAddr::from(fold(SocketAddr::new(from, 0))))?;
+        }
+        probe.connect(&SockAddr::from(to))?;
+        let (level, name, headers) = match to {
+            SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU, 20 + 8),
+            SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU, 40 + 8),
+        };
+        let mtu = sys::get_int(probe.as_fd(), level, name)?;
+        Ok(usize::try_from(mtu).unwrap_or_default().saturating_sub(headers))
+    }
+
+    /// Addresses as this socket's IP version writes them.
+    fn unfolded(&self, to: SocketAddr, from: Option<IpAddr>) -> (SocketAddr, Option<IpAddr>) {
+        if self.v6 {
+            (unfold(to), from.map(|from| unfold(SocketAddr::new(from, 0)).ip()))
+        } else {
+            (fold(to), from)
+        }
     }
 
     /// As [`UdpSocket::recv_from`], with the local address that the datagram was sent to if the socket was made with
@@ -144,9 +293,8 @@ impl UdpSocket {
             let (len, remote) = self.recv_from(buf)?;
             return Ok(Received { len, remote, local: None });
         }
-        let (len, remote, local) = sys::recv(self.socket.as_fd(), buf)?;
-        let remote = remote.ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Received { len, remote: fold(remote), local })
+        let ReceivedMany { len, remote, local, .. } = self.recv_many(buf)?;
+        Ok(Received { len, remote, local })
     }
 
     /// As [`UdpSocket::send_to`], from the local address `from` if there is one.
@@ -155,13 +303,12 @@ impl UdpSocket {
     ///
     /// As for [`UdpSocket::send_to`]. An address that this host has no more is unreachable.
     pub fn send_msg(&self, datagram: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<usize> {
-        let Some(from) = from else { return self.send_to(datagram, to) };
-        if self.v6 {
-            let from = unfold(SocketAddr::new(from, 0)).ip();
-            sys::send(self.socket.as_fd(), datagram, unfold(to), from)
-        } else {
-            sys::send(self.socket.as_fd(), datagram, fold(to), from)
-        }
+        let (to, from) = self.unfolded(to, from);
+        sys::send(
+            self.socket.as_fd(),
+            &sys::Outgoing { bytes: datagram, segment: None, to, from, ecn: Ecn::NotEct },
+        )?;
+        Ok(datagram.len())
     }
 
     /// Sends one datagram and returns its length in bytes.
@@ -208,13 +355,3 @@ impl AsRawFd for UdpSocket {
         self.socket.as_raw_fd()
     }
 }
-
-fn open(family: Family) -> io::Result<Socket> {
-    let domain = if family == Family::V4 { Domain::IPV4 } else { Domain::IPV6 };
-    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
-}
-
-#[cfg(test)]
-mod tests;

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
 use oxivpn_net::tcp::{Flush, TcpLink};
-use oxivpn_net::{Ecn, Fault, UdpSocket, classify};
+use oxivpn_net::{Ecn, Fault, SocketSettings, UdpSocket, classify};
+use oxivpn_profile::profile::SocketOptions;
 use oxivpn_proto::wire::stream::Deframer;
 use oxivpn_proto::{Path, StreamId};
 
@@ -17,6 +18,16 @@ use crate::turn::Link;
 /// Largest frame that is taken from a stream. Nobody sends more than a tunnel packet or a control packet; an
 /// MTU above this needs no OpenVPN.
 const MAX_FRAME: usize = 65_535;
+
+/// The socket options of a profile.
+pub(crate) fn settings(options: &SocketOptions) -> SocketSettings {
+    SocketSettings {
+        mark: options.mark,
+        device: options.bind_device.clone(),
+        rcvbuf: options.receive_buffer.map(|bytes| bytes as usize),
+        sndbuf: options.send_buffer.map(|bytes| bytes as usize),
+    }
+}
 
 /// The outer transport of a client.
 #[derive(Debug)]

@@ -2,26 +2,20 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::TcpLink;
 use crate::addr::fold;
 use crate::error::{BindError, Step};
-use crate::settings::Settings;
+use crate::settings::{SocketSettings, open, option};
 
 /// How to make a TCP connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TcpOptions {
     /// Local address and port; `None` lets the kernel choose.
     pub local: Option<SocketAddr>,
-    /// `SO_MARK`. Needs `CAP_NET_ADMIN`.
-    pub mark: Option<u32>,
-    /// `SO_BINDTODEVICE`: use this interface only.
-    pub device: Option<String>,
-    /// `SO_RCVBUF` in bytes.
-    pub rcvbuf: Option<usize>,
-    /// `SO_SNDBUF` in bytes.
-    pub sndbuf: Option<usize>,
+    /// Mark, interface, buffers.
+    pub socket: SocketSettings,
     /// `TCP_NODELAY`: send small frames at once. On by default.
     pub nodelay: bool,
     /// Most bytes that wait in the outgoing queue, length prefixes included. 256 KiB by default.
@@ -30,15 +24,7 @@ pub struct TcpOptions {
 
 impl Default for TcpOptions {
     fn default() -> Self {
-        Self {
-            local: None,
-            mark: None,
-            device: None,
-            rcvbuf: None,
-            sndbuf: None,
-            nodelay: true,
-            queue_limit: 256 * 1024,
-        }
+        Self { local: None, socket: SocketSettings::default(), nodelay: true, queue_limit: 256 * 1024 }
     }
 }
 
@@ -50,23 +36,12 @@ impl Default for TcpOptions {
 /// peer comes from [`Connecting::finish`].
 pub fn start_connect(remote: SocketAddr, options: &TcpOptions) -> Result<Connecting, BindError> {
     let remote = fold(remote);
-    let socket = Socket::new(Domain::for_address(remote), Type::STREAM, Some(Protocol::TCP))
-        .and_then(|socket| socket.set_nonblocking(true).map(|()| socket))
-        .map_err(BindError::at(Step::Socket("TCP")))?;
-    let settings = Settings {
-        mark: options.mark,
-        device: options.device.as_deref(),
-        rcvbuf: options.rcvbuf,
-        sndbuf: options.sndbuf,
-    };
-    settings.apply(&socket)?;
+    let socket = open(Domain::for_address(remote), Type::STREAM, &options.socket)?;
     if options.nodelay {
-        let step = Step::Option("TCP_NODELAY", "1".to_owned());
-        socket.set_tcp_nodelay(true).map_err(BindError::at(step))?;
+        option("TCP_NODELAY", 1, socket.set_tcp_nodelay(true))?;
     }
     if let Some(local) = options.local.map(fold) {
-        let step = Step::Option("SO_REUSEADDR", "1".to_owned());
-        socket.set_reuse_address(true).map_err(BindError::at(step))?;
+        option("SO_REUSEADDR", 1, socket.set_reuse_address(true))?;
         socket.bind(&SockAddr::from(local)).map_err(BindError::at(Step::Bind(local)))?;
     }
     match socket.connect(&SockAddr::from(remote)) {

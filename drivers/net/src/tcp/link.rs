@@ -22,6 +22,8 @@ pub struct TcpLink {
     /// Prefixes and frames back to back. A ring: what is contiguous in it goes out in at most two slices.
     queue: VecDeque<u8>,
     limit: usize,
+    /// The kernel has refused bytes and nobody has asked it again.
+    blocked: bool,
 }
 
 /// How far [`TcpLink::flush`] got.
@@ -55,7 +57,7 @@ impl error::Error for FrameError {}
 
 impl TcpLink {
     pub(super) fn new(socket: Socket, remote: SocketAddr, limit: usize) -> Self {
-        Self { stream: socket.into(), remote, queue: VecDeque::new(), limit }
+        Self { stream: socket.into(), remote, queue: VecDeque::new(), limit, blocked: false }
     }
 
     /// Reads what has come into `buf` and returns how many bytes; 0 means that the peer closed.
@@ -85,28 +87,77 @@ impl TcpLink {
         Ok(())
     }
 
+    /// Sends frames that already carry their lengths: a stream of whole frames, ready to be written. One system call
+    /// and no copy if the kernel takes it all; what it leaves is queued.
+    ///
+    /// Returns `frames.len()`: all of them are taken, in order behind what was queued, or none. Afterwards
+    /// [`TcpLink::queued`] says whether to poll for writability. An empty queue takes any number of frames, so keep
+    /// their bytes well below the limit; ask [`TcpLink::has_room`] before the frames are made.
+    ///
+    /// The lengths are not looked at, except by a debug assertion: half a frame, or a wrong length, leaves the peer with
+    /// a stream that it can't read.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WouldBlock`] if the queue has no room: nothing is taken, and the kernel was asked just now, so it
+    /// will tell when it takes more. Any other error ends the connection.
+    pub fn write_frames(&mut self, frames: &[u8]) -> io::Result<usize> {
+        debug_assert!(whole(frames), "half a frame at the end");
+        if !self.fits(frames.len()) && self.flush()? == Flush::Blocked {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        // A kernel that has refused bytes tells when it is worth to ask again.
+        let written = if self.blocked || frames.is_empty() { 0 } else { self.write_through(frames)? };
+        self.queue.extend(&frames[written..]);
+        Ok(frames.len())
+    }
+
+    /// Writes the queue and `frames` by one call, and returns how many bytes of `frames` have left.
+    fn write_through(&mut self, frames: &[u8]) -> io::Result<usize> {
+        let (front, back) = self.queue.as_slices();
+        let total = front.len() + back.len() + frames.len();
+        let written = loop {
+            let parts = [IoSlice::new(front), IoSlice::new(back), IoSlice::new(frames)];
+            match self.stream.write_vectored(&parts) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => break written,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break 0,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        };
+        self.blocked = written < total;
+        let queued = written.min(self.queue.len());
+        self.queue.drain(..queued);
+        Ok(written - queued)
+    }
+
     /// Writes queued frames until the queue is empty or the kernel takes no more.
     ///
     /// # Errors
     ///
     /// Any error ends the connection; the queue is of no more use then.
     pub fn flush(&mut self) -> io::Result<Flush> {
+        self.blocked = false;
         while !self.queue.is_empty() {
-            let (front, back) = self.queue.as_slices();
-            match self.stream.write_vectored(&[IoSlice::new(front), IoSlice::new(back)]) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => drop(self.queue.drain(..written)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Flush::Blocked),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            let before = self.queue.len();
+            self.write_through(&[])?;
+            if self.queue.len() == before {
+                return Ok(Flush::Blocked);
             }
         }
         Ok(Flush::Done)
     }
 
-    /// Whether a frame of `len` bytes would be taken. `false` is the signal to stop producing.
+    /// Whether a frame of `len` bytes would be taken, or whole frames of `len` bytes with their lengths. `false` is the
+    /// signal to stop producing.
     pub fn has_room(&self, len: usize) -> bool {
-        self.queue.is_empty() || self.queue.len() + PREFIX + len <= self.limit
+        self.fits(PREFIX + len)
+    }
+
+    /// Whether `len` bytes may be queued.
+    fn fits(&self, len: usize) -> bool {
+        self.queue.is_empty() || self.queue.len() + len <= self.limit
     }
 
     /// Bytes queued and not yet written, length prefixes included. Above 0 the caller polls for writability.
@@ -139,4 +190,13 @@ impl AsRawFd for TcpLink {
     fn as_raw_fd(&self) -> RawFd {
         self.stream.as_raw_fd()
     }
+}
+
+/// Whether `stream` is made of whole frames.
+fn whole(mut stream: &[u8]) -> bool {
+    while let Some((prefix, rest)) = stream.split_first_chunk() {
+        let Some(rest) = rest.get(usize::from(u16::from_be_bytes(*prefix))..) else { return false };
+        stream = rest;
+    }
+    stream.is_empty()
 }

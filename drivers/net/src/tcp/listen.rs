@@ -2,12 +2,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::Type;
 
 use super::TcpLink;
 use crate::addr::{Family, fold};
-use crate::error::{BindError, Step};
-use crate::settings::Settings;
+use crate::error::BindError;
+use crate::settings::{SocketSettings, Unbound, option};
 
 /// Connections that wait for [`Listener::accept`]; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 1024;
@@ -19,16 +19,13 @@ pub struct ListenOptions {
     pub family: Family,
     /// Local address and port; port 0 is an ephemeral one, `None` any address and an ephemeral port.
     pub local: Option<SocketAddr>,
-    /// `SO_MARK`, which connections inherit. Needs `CAP_NET_ADMIN`.
-    pub mark: Option<u32>,
-    /// `SO_BINDTODEVICE`: use this interface only.
-    pub device: Option<String>,
-    /// `SO_RCVBUF` in bytes, which connections inherit.
-    pub rcvbuf: Option<usize>,
-    /// `SO_SNDBUF` in bytes, which connections inherit.
-    pub sndbuf: Option<usize>,
+    /// Mark, interface, buffers; connections inherit them.
+    pub socket: SocketSettings,
     /// `TCP_NODELAY` of connections: send small frames at once. On by default.
     pub nodelay: bool,
+    /// `SO_REUSEPORT`: several listeners of one address, all with this option and of one user, among which the kernel
+    /// spreads the connections.
+    pub reuse_port: bool,
     /// Most bytes that wait in the outgoing queue of each connection, length prefixes included. 256 KiB by default.
     pub queue_limit: usize,
 }
@@ -39,11 +36,9 @@ impl ListenOptions {
         Self {
             family,
             local: None,
-            mark: None,
-            device: None,
-            rcvbuf: None,
-            sndbuf: None,
+            socket: SocketSettings::default(),
             nodelay: true,
+            reuse_port: false,
             queue_limit: 256 * 1024,
         }
     }
@@ -65,38 +60,13 @@ impl Listener {
     ///
     /// [`BindError`], which names the option or address that was refused.
     pub fn bind(options: &ListenOptions) -> Result<Self, BindError> {
-        let family = match options.local.map(fold) {
-            Some(local) if !options.family.accepts(local.ip()) => {
-                let source = io::Error::from_raw_os_error(libc::EAFNOSUPPORT);
-                return Err(BindError { step: Step::Bind(local), source });
-            }
-            Some(local) if local.is_ipv4() => Family::V4,
-            _ => options.family,
-        };
-        let (socket, family) = match open(family) {
-            Err(error) if family == Family::Any && error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
-                (open(Family::V4), Family::V4)
-            }
-            result => (result, family),
-        };
-        let socket = socket.map_err(BindError::at(Step::Socket("TCP")))?;
-        if family != Family::V4 {
-            let only = family == Family::V6;
-            socket.set_only_v6(only).map_err(BindError::at(Step::Option("IPV6_V6ONLY", only.to_string())))?;
+        let unbound = Unbound::open(Type::STREAM, options.family, options.local, &options.socket)?;
+        option("SO_REUSEADDR", 1, unbound.socket.set_reuse_address(true))?;
+        if options.reuse_port {
+            option("SO_REUSEPORT", 1, unbound.socket.set_reuse_port(true))?;
         }
-        let settings = Settings {
-            mark: options.mark,
-            device: options.device.as_deref(),
-            rcvbuf: options.rcvbuf,
-            sndbuf: options.sndbuf,
-        };
-        settings.apply(&socket)?;
-        let step = Step::Option("SO_REUSEADDR", "1".to_owned());
-        socket.set_reuse_address(true).map_err(BindError::at(step))?;
-        let local = options.local.map_or_else(|| SocketAddr::new(family.unspecified(), 0), fold);
-        socket.bind(&SockAddr::from(local)).map_err(BindError::at(Step::Bind(local)))?;
-        // Two sockets may both bind with SO_REUSEADDR; the second one is refused here.
-        socket.listen(BACKLOG).map_err(BindError::at(Step::Bind(local)))?;
+        // Two sockets may both bind with SO_REUSEADDR; the second one is refused by `listen`.
+        let socket = unbound.bind(|socket| socket.listen(BACKLOG))?;
         Ok(Self { socket: socket.into(), nodelay: options.nodelay, queue_limit: options.queue_limit })
     }
 
@@ -134,11 +104,4 @@ impl AsRawFd for Listener {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
-}
-
-fn open(family: Family) -> io::Result<Socket> {
-    let domain = if family == Family::V4 { Domain::IPV4 } else { Domain::IPV6 };
-    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
 }

@@ -3,6 +3,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::SocketSettings;
 
 fn connect(remote: SocketAddr, options: &TcpOptions) -> Result<TcpLink, crate::BindError> {
     let mut connecting = start_connect(remote, options)?;
@@ -63,7 +64,11 @@ fn reads_give_bytes_then_would_block_then_the_end() {
 
 #[test]
 fn a_slow_reader_fills_the_queue_and_no_frame_is_torn() {
-    let options = TcpOptions { sndbuf: Some(4_096), queue_limit: 64 * 1024, ..TcpOptions::default() };
+    let options = TcpOptions {
+        socket: SocketSettings { sndbuf: Some(4_096), ..SocketSettings::default() },
+        queue_limit: 64 * 1024,
+        ..TcpOptions::default()
+    };
     let (mut link, mut peer) = pair(&options);
     let mut sent = 0u32;
     let mut frame = vec![0; 1_400];

@@ -79,14 +79,20 @@ fn a_taken_port_is_named_with_the_cure() {
 
 #[test]
 fn an_unknown_interface_is_named() {
-    let options = UdpOptions { device: Some("nosuchdev0".to_owned()), ..UdpOptions::new(Family::V4) };
+    let options = UdpOptions {
+        socket: SocketSettings { device: Some("nosuchdev0".to_owned()), ..SocketSettings::default() },
+        ..UdpOptions::new(Family::V4)
+    };
     let text = UdpSocket::bind(&options).unwrap_err().to_string();
     assert!(text.contains("SO_BINDTODEVICE") && text.contains("nosuchdev0"), "{text}");
 }
 
 #[test]
 fn buffer_sizes_reach_the_kernel() {
-    let options = UdpOptions { rcvbuf: Some(16_384), sndbuf: Some(16_384), ..UdpOptions::new(Family::V4) };
+    let options = UdpOptions {
+        socket: SocketSettings { rcvbuf: Some(16_384), sndbuf: Some(16_384), ..SocketSettings::default() },
+        ..UdpOptions::new(Family::V4)
+    };
     let socket = UdpSocket::bind(&options).unwrap();
     let socket = socket2::SockRef::from(&socket);
     assert_eq!(socket.recv_buffer_size().unwrap(), 2 * 16_384);

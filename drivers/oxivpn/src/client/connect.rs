@@ -12,7 +12,7 @@ use oxivpn_proto::entropy::{Entropy, Purpose};
 use oxivpn_proto::{Instant, StreamId};
 
 use super::{Attempt, Client, Phase};
-use crate::link::Transport;
+use crate::link::{Transport, settings};
 use crate::log::Level;
 use crate::manage::State;
 use crate::retry::{Action, Next};
@@ -211,13 +211,9 @@ impl Client {
     }
 
     fn open_udp(&mut self, now: Instant, address: SocketAddr) -> Result<()> {
-        let socket = &self.profile.socket;
         let options = UdpOptions {
             local: local(self.remote(), address),
-            mark: socket.mark,
-            device: socket.bind_device.clone(),
-            rcvbuf: socket.receive_buffer.map(|bytes| bytes as usize),
-            sndbuf: socket.send_buffer.map(|bytes| bytes as usize),
+            socket: settings(&self.profile.socket),
             ..UdpOptions::new(oxivpn_net::Family::of(address.ip()))
         };
         match UdpSocket::bind(&options) {
@@ -235,13 +231,9 @@ impl Client {
     }
 
     fn open_tcp(&mut self, now: Instant, address: SocketAddr) -> Result<()> {
-        let socket = &self.profile.socket;
         let options = TcpOptions {
             local: local(self.remote(), address),
-            mark: socket.mark,
-            device: socket.bind_device.clone(),
-            rcvbuf: socket.receive_buffer.map(|bytes| bytes as usize),
-            sndbuf: socket.send_buffer.map(|bytes| bytes as usize),
+            socket: settings(&self.profile.socket),
             ..TcpOptions::default()
         };
         say!(self.log, Info, "Attempting to establish TCP connection with {}", text(address));

@@ -20,6 +20,7 @@ use oxivpn_proto::tls::rustls::RustlsFactory;
 use super::worker::{Endpoints, stream_limits};
 use super::{ccd, words};
 use crate::client::credentials::{Prompt as _, Terminal};
+use crate::link::settings;
 use crate::log::Log;
 use crate::{clock, say};
 
@@ -129,13 +130,10 @@ fn local(listen: &Listen) -> SocketAddr {
 }
 
 fn udp(profile: &Profile, listen: &Listen, multihome: bool, shared: bool) -> Result<UdpSocket, BindError> {
-    let socket = &profile.socket;
+    let socket = settings(&profile.socket);
     let options = |family, local| UdpOptions {
         local: Some(local),
-        mark: socket.mark,
-        device: socket.bind_device.clone(),
-        rcvbuf: socket.receive_buffer.map(|bytes| bytes as usize),
-        sndbuf: socket.send_buffer.map(|bytes| bytes as usize),
+        socket: socket.clone(),
         packet_info: multihome,
         reuse_port: shared,
         ..UdpOptions::new(family)
@@ -155,14 +153,11 @@ fn tcp(
     listen: &Listen,
     shared: bool,
 ) -> Result<Listener, BindError> {
-    let socket = &profile.socket;
+    let socket = settings(&profile.socket);
     let (_, queue_limit) = stream_limits(server.tcp_queue_limit, server.tun_mtu);
     let options = |family, local| ListenOptions {
         local: Some(local),
-        mark: socket.mark,
-        device: socket.bind_device.clone(),
-        rcvbuf: socket.receive_buffer.map(|bytes| bytes as usize),
-        sndbuf: socket.send_buffer.map(|bytes| bytes as usize),
+        socket: socket.clone(),
         queue_limit,
         reuse_port: shared,
         ..ListenOptions::new(family)
