@@ -20,6 +20,7 @@ use oxivpn_proto::{Directive, DropReason, Instant, Path, PeerRef};
 use zeroize::Zeroizing;
 
 use super::engine::stream_limits;
+use super::mail::lock;
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -600,3 +601,5 @@ fn random_packets_for_all_clients() {
         }
     }
 }
+
+mod several;
