@@ -7,8 +7,11 @@
 //!   IPv4-mapped addresses are folded: the caller sees IPv4 as IPv4, whatever the socket is. [`classify`] sorts errors
 //!   into those of one packet and those of the socket.
 //!   With [`UdpOptions::packet_info`] it tells to which local address a datagram was sent, and answers from there.
+//!   With [`UdpOptions::offload`] a call carries many datagrams: [`UdpSocket::send_many`], [`UdpSocket::recv_many`].
+//!   With [`UdpOptions::ecn`] it tells the congestion marks; [`ecn`] says what a tunnel makes of them.
 //! - [`tcp::start_connect`], [`tcp::Listener`], [`tcp::TcpLink`]: connect and accept without blocking, read bytes as
-//!   they come, write frames with a 16-bit length in front from a bounded queue, many frames a system call.
+//!   they come, write frames with a 16-bit length in front from a bounded queue, many frames a system call; frames that
+//!   have their lengths already are written from where they are.
 //! - [`Resolver`]: `getaddrinfo` on helper threads, answers collected with [`Resolver::poll`] after a wake-up.
 //!
 //! # Example
@@ -32,6 +35,32 @@
 //! assert_eq!((&datagram[..len], from), (&b"ping"[..], here.local_addr()?));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # What it costs
+//!
+//! Nanoseconds of CPU per datagram of 1,400 bytes over loopback, Linux 6.18, medians of 2,000 runs on a busy machine of
+//! two CPUs: the columns can be compared with each other, not with another machine. The sender's time includes the way
+//! through the kernel into the receiver's buffer.
+//!
+//! | sender, receiver | datagrams per call | send | receive |
+//! |---|---|---|---|
+//! | `send_to`, `recv_from` | 1 | 3,770 | 1,040 |
+//! | `sendmmsg`, `recvmmsg` | 44 | 3,850 | 750 |
+//! | `send_many`, `recv_from` | 44 | 550 | 1,050 |
+//! | `send_many`, `recv_many` | 2 | 2,300 | 980 |
+//! | `send_many`, `recv_many` | 8 | 620 | 280 |
+//! | `send_many`, `recv_many` | 16 | 330 | 155 |
+//! | **`send_many`, `recv_many`** | **44** | **150** | **86** |
+//!
+//! What follows from it, and what is not here because of it:
+//!
+//! - Two datagrams are worth a batch already, on both sides.
+//! - `sendmmsg` saves nothing and `recvmmsg` a quarter: the cost is the way of each datagram through the kernel, not the
+//!   call. On a machine with nothing else to do they gave 0 to 10 %.
+//! - Datagrams belong back to back in one buffer. Gathered by the kernel from 44 places they take 190 to 280 ns each,
+//!   copied together first 210 to 260, and made in place 150 to 170: [`UdpSocket::send_many`] takes one slice.
+//! - For TCP the call was never one per frame. [`tcp::TcpLink::write_frames`] saves the copy into the queue: 220 to
+//!   240 ns for a frame of 1,400 bytes, 40 at a time, in place of 240 to 320.
 //!
 //! # Platforms
 //!

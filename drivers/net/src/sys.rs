@@ -133,11 +133,11 @@ impl Incoming {
 /// `header` points at a message that the kernel wrote, and every bit pattern is a valid `T`.
 unsafe fn payload<T>(header: *const libc::cmsghdr) -> Option<T> {
     // SAFETY: takes a number only.
-    let needed = unsafe { libc::CMSG_LEN(size_of::<T>() as c_uint) } as usize;
+    let needed = unsafe { libc::CMSG_LEN(size_of::<T>() as c_uint) };
     // SAFETY: the caller's promise.
-    let len = unsafe { (*header).cmsg_len } as usize;
+    let len = unsafe { (*header).cmsg_len };
     // SAFETY: the kernel wrote `len` bytes from the header on, which are enough; they have no particular alignment.
-    (len >= needed).then(|| unsafe { libc::CMSG_DATA(header).cast::<T>().read_unaligned() })
+    (len >= needed as _).then(|| unsafe { libc::CMSG_DATA(header).cast::<T>().read_unaligned() })
 }
 
 /// What `sendmsg` gets. The addresses are of the socket's IP version, mapped or folded.

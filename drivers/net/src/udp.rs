@@ -212,8 +212,9 @@ impl UdpSocket {
     /// as the kernel allows. Returns the bytes that were taken, whole datagrams from the front; fewer than all means
     /// that the socket is full.
     ///
-    /// `from` is the local address to send from, if it matters; `ecn` the mark of all of them. A `segment` of 0 or of
-    /// `bytes.len()` and above means one datagram; no bytes are none.
+    /// `from` is the local address to send from, if it matters. `ecn` is the mark of all of them; with one the rest of
+    /// the TOS byte is 0, whatever the socket's `IP_TOS`. A `segment` of 0 or of `bytes.len()` and above means one
+    /// datagram; no bytes are none.
     ///
     /// A datagram that the network refuses counts as taken, and those behind it are sent: see
     /// [`UdpSocket::take_complaint`]. One above the path's MTU is fragmented. When the kernel refuses to split a
@@ -289,6 +290,7 @@ impl UdpSocket {
     ///
     /// As for [`UdpSocket::recv_from`].
     pub fn recv_msg(&self, buf: &mut [u8]) -> io::Result<Received> {
+        debug_assert!(!self.merges, "a socket with offload is read with recv_many");
         if !self.packet_info {
             let (len, remote) = self.recv_from(buf)?;
             return Ok(Received { len, remote, local: None });
@@ -324,12 +326,14 @@ impl UdpSocket {
     }
 
     /// Receives one datagram into `buf`: its length in bytes and its sender, IPv4-mapped addresses folded to IPv4.
-    /// A datagram longer than `buf` is cut.
+    /// A datagram longer than `buf` is cut. Not for sockets with [`UdpOptions::offload`], where the kernel may hand out
+    /// several datagrams as one.
     ///
     /// # Errors
     ///
     /// As for [`UdpSocket::send_to`]; [`io::ErrorKind::WouldBlock`] if none waits.
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        debug_assert!(!self.merges, "a socket with offload is read with recv_many");
         let (len, from) = self.socket.recv_from(buf)?;
         Ok((len, fold(from)))
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
 use oxivpn_net::tcp::{Flush, TcpLink};
-use oxivpn_net::{Ecn, Fault, SocketSettings, UdpSocket, classify};
+use oxivpn_net::{Ecn, Fault, Notice, SocketSettings, UdpSocket, classify};
 use oxivpn_profile::profile::SocketOptions;
 use oxivpn_proto::wire::stream::Deframer;
 use oxivpn_proto::{Path, StreamId};
@@ -69,8 +69,20 @@ impl Transport {
     }
 
     /// What the network last complained about, once.
-    pub const fn take_complaint(&mut self) -> Option<io::Error> {
-        self.complaint.take()
+    pub fn take_complaint(&mut self) -> Option<io::Error> {
+        let sent = match &self.kind {
+            Kind::Udp { socket, .. } => socket.take_complaint(),
+            Kind::Tcp { .. } => None,
+        };
+        self.complaint.take().or(sent)
+    }
+
+    /// What the user should be told of the socket, once.
+    pub fn take_notice(&self) -> Option<Notice> {
+        match &self.kind {
+            Kind::Udp { socket, .. } => socket.take_notice(),
+            Kind::Tcp { .. } => None,
+        }
     }
 
     /// Our own address.
@@ -124,12 +136,7 @@ impl Link for Transport {
                     match classify(&error) {
                         Fault::WouldBlock => return Ok(0),
                         Fault::Interrupted => {}
-                        Fault::Socket => return Err(error),
-                        _ => {
-                            // The network has something against this packet.
-                            self.complaint = Some(error);
-                            return Ok(run.segment.min(bytes.len()));
-                        }
+                        _ => return Err(error),
                     }
                 }
             }

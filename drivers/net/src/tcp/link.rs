@@ -103,8 +103,11 @@ impl TcpLink {
     /// will tell when it takes more. Any other error ends the connection.
     pub fn write_frames(&mut self, frames: &[u8]) -> io::Result<usize> {
         debug_assert!(whole(frames), "half a frame at the end");
-        if !self.fits(frames.len()) && self.flush()? == Flush::Blocked {
-            return Err(ErrorKind::WouldBlock.into());
+        if !self.fits(frames.len()) {
+            self.flush()?;
+            if !self.fits(frames.len()) {
+                return Err(ErrorKind::WouldBlock.into());
+            }
         }
         // A kernel that has refused bytes tells when it is worth to ask again.
         let written = if self.blocked || frames.is_empty() { 0 } else { self.write_through(frames)? };

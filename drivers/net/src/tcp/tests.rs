@@ -174,3 +174,86 @@ fn a_port_that_is_listened_on_is_named() {
     let text = error.to_string();
     assert!(text.contains(&local.to_string()) && text.contains("another socket has this port"), "{text}");
 }
+
+/// `frame` with its length in front.
+fn framed(frame: &[u8]) -> Vec<u8> {
+    [&u16::try_from(frame.len()).unwrap().to_be_bytes()[..], frame].concat()
+}
+
+#[test]
+fn ready_frames_leave_at_once_behind_what_was_queued() {
+    let (mut link, mut peer) = pair(&TcpOptions::default());
+    let frames = [framed(b"one"), framed(&[2; 500])].concat();
+    assert_eq!(link.write_frames(&frames).unwrap(), frames.len());
+    assert_eq!(link.queued(), 0);
+    link.write_frame(b"queued").unwrap();
+    assert_eq!(link.write_frames(&frames).unwrap(), frames.len());
+    assert_eq!(link.queued(), 0);
+    assert_eq!(link.write_frames(&[]).unwrap(), 0);
+    let expected = [&frames[..], &framed(b"queued"), &frames].concat();
+    let mut wire = vec![0; expected.len()];
+    peer.read_exact(&mut wire).unwrap();
+    assert_eq!(wire, expected);
+}
+
+#[test]
+fn ready_frames_pass_a_tiny_buffer_whole_and_in_order() {
+    let socket = SocketSettings { sndbuf: Some(4_096), ..SocketSettings::default() };
+    let (mut link, mut peer) = pair(&TcpOptions { socket, queue_limit: 64 * 1024, ..TcpOptions::default() });
+    // Batches of frames of many sizes, each frame filled with its number.
+    let mut batches = Vec::new();
+    for number in 0..600usize {
+        let frame = vec![number as u8; 1 + number * 37 % 3_000];
+        if number % 7 == 0 {
+            batches.push(Vec::new());
+        }
+        batches.last_mut().unwrap().extend(framed(&frame));
+    }
+    let stream = batches.concat();
+    let (full, told) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        // Nobody reads before the link is full.
+        told.recv().unwrap();
+        let mut wire = Vec::new();
+        peer.read_to_end(&mut wire).unwrap();
+        wire
+    });
+    let mut refused = 0;
+    for (number, batch) in batches.iter().enumerate() {
+        loop {
+            let queued = link.queued();
+            match link.write_frames(batch) {
+                Ok(taken) => {
+                    assert_eq!(taken, batch.len());
+                    assert!(link.queued() <= 64 * 1024);
+                    break;
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock, "batch {number}");
+                    assert!(link.queued() <= queued && !link.has_room(batch.len()));
+                    refused += 1;
+                    let _ = full.send(());
+                    std::thread::yield_now();
+                }
+            }
+        }
+    }
+    assert!(refused > 0, "the link was never full");
+    while link.flush().unwrap() == Flush::Blocked {
+        std::thread::yield_now();
+    }
+    drop(link);
+    assert!(reader.join().unwrap() == stream, "the stream was torn");
+}
+
+#[test]
+fn ready_frames_tell_of_a_peer_that_is_gone() {
+    let (mut link, peer) = pair(&TcpOptions::default());
+    link.write_frames(&framed(b"unread")).unwrap();
+    drop(peer);
+    let end = Instant::now() + Duration::from_secs(5);
+    while link.write_frames(&framed(b"x")).is_ok() {
+        assert!(Instant::now() < end, "no error");
+        std::thread::yield_now();
+    }
+}

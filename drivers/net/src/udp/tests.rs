@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::{Fault, classify};
 
+mod many;
+
 fn bind(family: Family, local: &str) -> UdpSocket {
     UdpSocket::bind(&UdpOptions { local: Some(local.parse().unwrap()), ..UdpOptions::new(family) }).unwrap()
 }
@@ -94,7 +96,7 @@ fn buffer_sizes_reach_the_kernel() {
         ..UdpOptions::new(Family::V4)
     };
     let socket = UdpSocket::bind(&options).unwrap();
-    let socket = socket2::SockRef::from(&socket);
+    let socket = SockRef::from(&socket);
     assert_eq!(socket.recv_buffer_size().unwrap(), 2 * 16_384);
     assert_eq!(socket.send_buffer_size().unwrap(), 2 * 16_384);
 }

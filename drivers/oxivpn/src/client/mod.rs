@@ -367,6 +367,9 @@ impl Client {
 
     /// Says once for each attempt and kind what the network has against our packets.
     fn note_complaint(&mut self) {
+        if let Some(notice) = self.path.link().and_then(Transport::take_notice) {
+            say!(self.log, Notice, "NOTE: {notice}");
+        }
         let Some(error) = self.path.link_mut().and_then(Transport::take_complaint) else { return };
         let words = connect::words(&error);
         if self.attempt.complaint.as_deref() != Some(&words) {

@@ -17,7 +17,7 @@ use oxivpn_proto::{Instant, Path, SessionHandle, StreamId};
 
 use super::connect::text;
 use super::{Client, Phase};
-use crate::link::Transport;
+use crate::link::{Transport, settings};
 use crate::retry::Action;
 use crate::say;
 use crate::turn::Link as _;
@@ -139,17 +139,14 @@ impl Client {
         listen: Option<&Listen>,
     ) -> Result<()> {
         self.serial += 1;
-        let socket = &self.profile.socket;
         let family = match address {
             Some(address) => Family::of(address.ip()),
             None => family(listen),
         };
         let options = UdpOptions {
             local: listen.map(|listen| local(listen, family)),
-            mark: socket.mark,
-            device: socket.bind_device.clone(),
-            rcvbuf: socket.receive_buffer.map(|bytes| bytes as usize),
-            sndbuf: socket.send_buffer.map(|bytes| bytes as usize),
+            socket: settings(&self.profile.socket),
+            offload: true,
             ..UdpOptions::new(family)
         };
         let bound = UdpSocket::bind(&options).or_else(|error| match (address, family, listen) {
@@ -184,14 +181,10 @@ impl Client {
 
     fn listen_tcp(&mut self, listen: &Listen) -> Result<()> {
         self.serial += 1;
-        let socket = &self.profile.socket;
         let family = family(Some(listen));
         let options = ListenOptions {
             local: Some(local(listen, family)),
-            mark: socket.mark,
-            device: socket.bind_device.clone(),
-            rcvbuf: socket.receive_buffer.map(|bytes| bytes as usize),
-            sndbuf: socket.send_buffer.map(|bytes| bytes as usize),
+            socket: settings(&self.profile.socket),
             ..ListenOptions::new(family)
         };
         let listener = Listener::bind(&options).map_err(|error| {

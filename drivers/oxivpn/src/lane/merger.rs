@@ -30,7 +30,8 @@ impl Merger {
         traffic.device_write += at.len() as u64;
         if !self.coalescer.push(slab, at.clone()) {
             self.flush(slab, device, traffic)?;
-            self.coalescer.push(slab, at);
+            // An empty one takes any packet.
+            let _ = self.coalescer.push(slab, at);
         }
         Ok(())
     }

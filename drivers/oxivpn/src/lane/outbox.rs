@@ -95,7 +95,7 @@ impl Outbox {
             start -= prefix.len();
             self.slab[start..start + prefix.len()].copy_from_slice(&prefix);
         }
-        if let Some(run) = self.runs.last_mut().filter(|_| self.first < self.runs.len())
+        if let Some(run) = self.runs.last_mut()
             && run.takes(path, start, end)
         {
             run.closed = end - start < run.segment;

@@ -136,6 +136,7 @@ fn udp(profile: &Profile, listen: &Listen, multihome: bool, shared: bool) -> Res
         socket: socket.clone(),
         packet_info: multihome,
         reuse_port: shared,
+        offload: true,
         ..UdpOptions::new(family)
     };
     let bound = UdpSocket::bind(&options(family(listen), local(listen)));

@@ -89,7 +89,7 @@ impl Device for FakeDevice {
 
     fn write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<()> {
         assert_eq!(*parts[0], VnetHeader::PLAIN.to_bytes());
-        self.outbox.push(parts[1..].concat());
+        self.outbox.push(parts[1..].iter().flat_map(|part| part.to_vec()).collect());
         Ok(())
     }
 

@@ -69,8 +69,9 @@ impl Device {
         Ok(Self { kind: Kind::Named(device), name, super_packets })
     }
 
-    /// Detaches this queue, so that its interface gives its packets to the other queues, or attaches it again. A queue
-    /// that is detached cannot be read or written: `EBADFD`, as if the interface were gone.
+    /// Detaches this queue, so that its interface gives its packets to the other queues, or attaches it again. What
+    /// waits in a queue when it is detached is lost. A detached queue has nothing to read
+    /// ([`io::ErrorKind::WouldBlock`]), but still takes packets.
     ///
     /// # Errors
     ///
@@ -85,8 +86,7 @@ impl Drop for Device {
     fn drop(&mut self) {
         let last = self.super_packets.take().and_then(Arc::into_inner);
         if let (Some(_), Kind::Named(device)) = (last, &self.kind) {
-            // A detached queue has no interface to set the mask of. Nobody is left to tell of a failure.
-            let _ = sys::set_attached(device.as_fd(), true);
+            // Nobody is left to tell of a failure.
             let _ = sys::set_offload(device.as_fd(), 0);
         }
     }

@@ -143,9 +143,9 @@ impl<'a> Split<'a> {
         let len = self.next_len()?;
         let out = out.get_mut(..len)?;
         let (payload, rest) = self.rest.split_at(len - self.headers.len());
-        match self.kind {
+        match &self.kind {
             Kind::Verbatim => out.copy_from_slice(payload),
-            Kind::Checksum { start, field } => {
+            &Kind::Checksum { start, field } => {
                 let (before, summed) = payload.split_at(start);
                 out[..start].copy_from_slice(before);
                 let checksum = Sum::copy(summed, &mut out[start..]).checksum();

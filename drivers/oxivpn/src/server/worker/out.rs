@@ -112,8 +112,8 @@ impl Sockets {
                 Ok(taken) => return Sent::Gone(taken),
                 Err(Fault::Interrupted) => {}
                 Err(Fault::WouldBlock) => return Sent::Full,
-                // What the network has against one packet concerns nobody else.
-                Err(_) => return Sent::Gone(segment.min(bytes.len())),
+                // The socket is broken; reading it tells.
+                Err(_) => return Sent::Gone(bytes.len()),
             }
         }
     }

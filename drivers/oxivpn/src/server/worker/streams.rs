@@ -121,10 +121,6 @@ impl Streams {
         (self.slab.get(place)?.id == id).then_some(place)
     }
 
-    pub(super) fn id(&self, place: usize) -> Option<StreamId> {
-        self.slab.get(place).map(|stream| stream.id)
-    }
-
     /// The poll says that something happened to the connection with this token.
     pub(super) fn notice(&mut self, token: Token, readable: bool, writable: bool) {
         let Some(place) = token.0.checked_sub(self.first_token) else { return };

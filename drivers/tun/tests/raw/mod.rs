@@ -1,0 +1,3 @@
+//! What another program would do with a TUN interface.
+
+pub(crate) mod sys;
