@@ -120,7 +120,9 @@ impl Link for Transport {
                     },
                 }
             },
-            Kind::Tcp { link, partial } => receive_frames(link, partial, self.path, Deframer::new(MAX_FRAME), inbox),
+            Kind::Tcp { link, partial } => {
+                receive_frames(link, partial, self.path, Deframer::new(MAX_FRAME), inbox)
+            }
         }
     }
 

@@ -47,7 +47,8 @@ impl Tun {
     pub(crate) fn share_out(self, threads: usize) -> Vec<Self> {
         let first = self.device.clone();
         let writer = || Self { device: first.clone(), more: Vec::new(), write_only: true };
-        let queues = core::iter::once(Self { more: Vec::new(), ..self }).chain(self.more.into_iter().map(Self::from));
+        let queues =
+            core::iter::once(Self { more: Vec::new(), ..self }).chain(self.more.into_iter().map(Self::from));
         queues.chain(core::iter::repeat_with(writer)).take(threads).collect()
     }
 

@@ -2,8 +2,8 @@
 
 use core::ops::Range;
 
-use oxivpn_proto::{Instant, Path};
 use oxivpn_proto::wire::stream::{Deframer, FramingError};
+use oxivpn_proto::{Instant, Path};
 
 use crate::gremlin::Faults;
 
@@ -150,7 +150,12 @@ impl Inbox {
     }
 
     /// Where packet number `index` lies, after the faults that are made on purpose. `None` if they took it.
-    pub(crate) fn with_faults(&mut self, now: Instant, index: usize, faults: &Faults) -> Option<Range<usize>> {
+    pub(crate) fn with_faults(
+        &mut self,
+        now: Instant,
+        index: usize,
+        faults: &Faults,
+    ) -> Option<Range<usize>> {
         let Received { start, len, .. } = *self.packets.get(index)?;
         let mut damaged = core::mem::take(&mut self.damaged);
         let left = faults.incoming(now, &mut self.slab[start..start + len], &mut damaged);

@@ -212,11 +212,10 @@ mod tests {
         put(&mut outbox, peer(1), &[1424; 50]);
         assert_eq!(runs(&mut outbox), [(peer(1), 1424, 44 * 1424), (peer(1), 1424, 6 * 1424)]);
         put(&mut outbox, peer(1), &[80; 150]);
-        assert_eq!(runs(&mut outbox), [
-            (peer(1), 80, 64 * 80),
-            (peer(1), 80, 64 * 80),
-            (peer(1), 80, 22 * 80)
-        ]);
+        assert_eq!(
+            runs(&mut outbox),
+            [(peer(1), 80, 64 * 80), (peer(1), 80, 64 * 80), (peer(1), 80, 22 * 80)]
+        );
     }
 
     #[test]

@@ -23,8 +23,8 @@ use oxivpn_proto::{Event, Instant, Node, Path, SessionHandle, StreamId};
 
 use super::options::Options;
 use super::report::Report;
-use crate::link::Transport;
 use crate::lane::{Inbox, Outbox};
+use crate::link::Transport;
 use crate::turn::Link as _;
 use crate::{clock, entropy};
 

@@ -150,7 +150,8 @@ impl Server {
         let unclaimed = options.max_clients / 4 + 16;
         let connections = Connections::new(unclaimed, options.max_clients + unclaimed);
         let faults = Faults::new(profile.process.gremlin, clock::now(), &log)?;
-        let own = [addressing.plan().own.map(IpAddr::V4), addressing.plan().own6.map(|own| own.addr().into())];
+        let own =
+            [addressing.plan().own.map(IpAddr::V4), addressing.plan().own6.map(|own| own.addr().into())];
         let common = Common {
             mtu: options.tun_mtu,
             own: own.into_iter().flatten().collect(),
@@ -281,8 +282,7 @@ impl Server {
 
     /// From the packet threads.
     fn take_news(&mut self, now: Instant) -> Result<()> {
-        let (mut news, mut packets) =
-            (core::mem::take(&mut self.news), core::mem::take(&mut self.packets));
+        let (mut news, mut packets) = (core::mem::take(&mut self.news), core::mem::take(&mut self.packets));
         self.crew.take(&mut news, &mut packets);
         let mut ended = Vec::new();
         // Reports first: they may be what lets an answer to a packet leave.
@@ -307,7 +307,8 @@ impl Server {
         for id in ended {
             self.on_news(now, News::Closed(id))?;
         }
-        if packets.iter().any(|packets| !packets.is_empty()) && self.clients.len() >= self.options.max_clients {
+        if packets.iter().any(|packets| !packets.is_empty()) && self.clients.len() >= self.options.max_clients
+        {
             self.tell_full(now);
         }
         packets.iter_mut().for_each(Packets::clear);

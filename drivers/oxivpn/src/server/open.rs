@@ -269,7 +269,7 @@ pub(super) fn restore(options: &ServerOptions, addressing: &mut Addressing, log:
     let Some((path, every)) = &options.pool_persist else { return Ok(()) };
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         Err(error) => bail!(
             "Options error: ifconfig-pool-persist: cannot read {}: {error}. Remove the file, or make it readable",
             path.display()

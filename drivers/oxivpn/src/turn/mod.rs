@@ -91,7 +91,8 @@ pub struct Traffic {
 
 impl core::ops::AddAssign for Traffic {
     fn add_assign(&mut self, other: Self) {
-        let Self { device_read, device_write, link_read, link_write, authentic, device_refused, full } = other;
+        let Self { device_read, device_write, link_read, link_write, authentic, device_refused, full } =
+            other;
         self.device_read += device_read;
         self.device_write += device_write;
         self.link_read += link_read;

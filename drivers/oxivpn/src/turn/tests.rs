@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::net::SocketAddr;
 
+use oxivpn_proto::data::Outgoing;
 use oxivpn_proto::deadline::Timer;
 use oxivpn_proto::directive::Directive;
 use oxivpn_proto::plane::{Capabilities, DataPlane};
 use oxivpn_proto::wire::ids::PeerId;
-use oxivpn_proto::data::Outgoing;
 use oxivpn_proto::{Order, Report, StreamId, Transmit};
 use oxivpn_tun::offload::VnetHeader;
 

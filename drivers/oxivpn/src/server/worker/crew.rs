@@ -21,11 +21,7 @@ use crate::client::Tun;
 pub struct Crew {
     workers: Vec<Worker>,
     directory: Directory,
-    /// Of each worker, the orders that it has not said to have applied.
-    open: Vec<VecDeque<u64>>,
-    /// The last order that was given out, and up to which it was told that all are applied.
-    given: u64,
-    applied: u64,
+    orders: Orders,
     /// Of each worker, how often it told its sums, and what they were.
     sums: Vec<(u64, Totals)>,
     /// How often sums were passed on.
@@ -64,9 +60,7 @@ impl Crew {
         }
         Ok(Self {
             directory: Directory::new(count),
-            open: vec![VecDeque::new(); count],
-            given: 0,
-            applied: 0,
+            orders: Orders::new(count),
             sums: vec![Default::default(); count],
             told: 0,
             sorted: workers.iter().map(|_| Vec::new()).collect(),
@@ -97,7 +91,8 @@ impl Crew {
     /// Changes where inner packets come from and go to; `None` throws them away. Each worker gets a queue of the
     /// device. If there are fewer of them, the first worker reads and hands over, and all write.
     pub fn set_device(&mut self, device: Option<Tun>) {
-        let mut queues = device.map(|device| device.share_out(self.workers.len())).unwrap_or_default().into_iter();
+        let mut queues =
+            device.map(|device| device.share_out(self.workers.len())).unwrap_or_default().into_iter();
         for sorted in &mut self.sorted {
             sorted.push(Command::Device(queues.next()));
         }
@@ -120,7 +115,6 @@ impl Crew {
     }
 
     fn give(&mut self, Order { seq, directive }: Order) {
-        self.given = seq;
         let peer = peer_of(&directive);
         // Whom an order is about that was overtaken does not matter; somebody must say that it is done.
         let before = self.directory.owner(peer);
@@ -135,9 +129,7 @@ impl Crew {
     }
 
     fn open_order(&mut self, worker: usize, order: Order) {
-        if let Some(open) = self.open.get_mut(worker) {
-            open.push_back(order.seq);
-        }
+        self.orders.give(worker, order.seq);
         self.push(worker, Command::Order(order));
     }
 
@@ -164,12 +156,7 @@ impl Crew {
             worker.take(&mut self.news, packets);
             for item in self.news.drain(..) {
                 match item {
-                    News::Report(Report::Applied(seq)) => {
-                        let open = &mut self.open[number];
-                        while open.front().is_some_and(|open| *open <= seq) {
-                            open.pop_front();
-                        }
-                    }
+                    News::Report(Report::Applied(seq)) => self.orders.done(number, seq),
                     News::Totals(totals) => {
                         let (times, sums) = &mut self.sums[number];
                         *times += 1;
@@ -180,11 +167,7 @@ impl Crew {
             }
         }
         // Behind what all of them have told before.
-        let applied = self.open.iter().filter_map(VecDeque::front).min().map_or(self.given, |seq| seq - 1);
-        if applied > self.applied {
-            self.applied = applied;
-            news.push(News::Report(Report::Applied(applied)));
-        }
+        news.extend(self.orders.applied().map(|seq| News::Report(Report::Applied(seq))));
         let answered = self.sums.iter().map(|(times, _)| *times).min().unwrap_or(0);
         for _ in self.told..answered {
             news.push(News::Totals(Box::new(Totals::sum(self.sums.iter().map(|(_, sums)| sums)))));
@@ -203,9 +186,85 @@ impl Crew {
     }
 }
 
+/// Which orders are on their way to whom.
+#[derive(Debug)]
+struct Orders {
+    /// Of each worker, those that it has not said to have applied.
+    open: Vec<VecDeque<u64>>,
+    /// The last one that was given out, and up to which it was told that all are applied.
+    given: u64,
+    told: u64,
+}
+
+impl Orders {
+    fn new(count: usize) -> Self {
+        Self { open: vec![VecDeque::new(); count], given: 0, told: 0 }
+    }
+
+    fn give(&mut self, worker: usize, seq: u64) {
+        self.given = seq;
+        if let Some(open) = self.open.get_mut(worker) {
+            open.push_back(seq);
+        }
+    }
+
+    /// A worker has applied all that it got up to `seq`.
+    fn done(&mut self, worker: usize, seq: u64) {
+        let Some(open) = self.open.get_mut(worker) else { return };
+        while open.front().is_some_and(|open| *open <= seq) {
+            open.pop_front();
+        }
+    }
+
+    /// Up to which order all are applied, if that is more than last time.
+    fn applied(&mut self) -> Option<u64> {
+        let applied = self.open.iter().filter_map(VecDeque::front).min().map_or(self.given, |seq| seq - 1);
+        let before = core::mem::replace(&mut self.told, applied);
+        (applied > before).then_some(applied)
+    }
+}
+
 impl Drop for Crew {
     fn drop(&mut self) {
         // All at once; each is then waited for.
         self.command(Command::Stop);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Passed;
+    use super::*;
+
+    #[test]
+    fn an_order_is_applied_when_all_have_applied_it_and_those_before() {
+        let mut orders = Orders::new(3);
+        assert_eq!(orders.applied(), None);
+        for (seq, workers) in [(1, &[0, 1, 2][..]), (2, &[1]), (3, &[1]), (4, &[0, 1, 2]), (5, &[0])] {
+            workers.iter().for_each(|worker| orders.give(*worker, seq));
+        }
+        orders.done(1, 4);
+        assert_eq!(orders.applied(), None, "two others have not heard of the first one");
+        orders.done(0, 1);
+        orders.done(2, 1);
+        assert_eq!(orders.applied(), Some(3), "the second and the third were for one that has done all");
+        assert_eq!(orders.applied(), None, "it is told once");
+        orders.done(0, 5);
+        assert_eq!(orders.applied(), None);
+        orders.done(2, 4);
+        assert_eq!(orders.applied(), Some(5));
+        orders.give(2, 6);
+        assert_eq!(orders.applied(), None);
+        orders.done(2, 6);
+        assert_eq!(orders.applied(), Some(6));
+    }
+
+    #[test]
+    fn sums_are_those_of_all() {
+        let mut one = Totals { control_dropped: 1, ..Totals::default() };
+        one.traffic.link_read = 5;
+        one.shares = vec![Passed { packets: 1, handed: 2, refused: 3 }];
+        let sum = Totals::sum([&one, &Totals::default(), &one].into_iter());
+        assert_eq!((sum.control_dropped, sum.traffic.link_read, sum.shares.len()), (2, 10, 2));
     }
 }

@@ -17,10 +17,10 @@ use oxivpn_proto::{Directive, Instant, Order, PeerRef, Report, StreamId};
 use oxivpn_tun::offload::Offload;
 
 use super::flow::OVERHEAD;
-use super::out::{Outward, Sockets};
-use super::streams::Streams;
 use super::handover::Handover;
+use super::out::{Outward, Sockets};
 use super::share::{Directory, Share};
+use super::streams::Streams;
 use super::{Among, Command, Common, Endpoints, News, Passed, Shared, Totals};
 use crate::client::Tun;
 use crate::clock;

@@ -4,8 +4,8 @@ use core::ops::Range;
 use std::io::ErrorKind;
 
 use oxivpn_proto::config::params::DataFormat;
-use oxivpn_proto::data::{Forward, Opened, Payload, is_multicast, overhead};
 use oxivpn_proto::data::table::MAX_OWN_PACKET;
+use oxivpn_proto::data::{Forward, Opened, Payload, is_multicast, overhead};
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
 use oxivpn_proto::wire::data::{Peek, peek};
 use oxivpn_proto::wire::ids::PeerId;
@@ -16,8 +16,8 @@ use super::engine::Engine;
 use super::foreign::Lies;
 use super::handover::Item;
 use super::mail::lock;
-use crate::lane::inbox::{Received, range_in};
 use crate::lane::Uplink;
+use crate::lane::inbox::{Received, range_in};
 use crate::turn::{BATCH, Device as _, is_gone, leaves};
 
 /// Bytes that a data packet adds to an inner one, at most, with the length that a stream wants.
@@ -126,7 +126,9 @@ impl Engine {
             match self.plane.forward(from, &self.inbox.slab()[at.clone()]) {
                 Forward::Device => {}
                 Forward::Peer(peer) => return self.relay(now, peer, at),
-                Forward::All => self.spread_everywhere(now, Some(from), &VnetHeader::PLAIN, &Lies::Received(at.clone())),
+                Forward::All => {
+                    self.spread_everywhere(now, Some(from), &VnetHeader::PLAIN, &Lies::Received(at.clone()))
+                }
             }
         }
         let Some(device) = &mut self.device else {
@@ -261,7 +263,8 @@ impl Engine {
             peers.sort_unstable_by_key(|peer| (peer.id, peer.generation));
             self.staging[..packet.len()].copy_from_slice(&packet);
             let lies = Lies::Staged(packet.len());
-            for to in (0..copies).flat_map(|_| self.others()) {
+            let others = self.others();
+            for to in (0..copies).flat_map(|_| others.clone()) {
                 self.hand(to, Item::All(None, VnetHeader::PLAIN), &lies);
             }
             for peer in (0..copies).flat_map(|_| &peers) {

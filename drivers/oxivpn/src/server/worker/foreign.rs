@@ -48,7 +48,7 @@ impl Engine {
     }
 
     /// All other workers.
-    pub(super) fn others(&self) -> impl Iterator<Item = usize> + use<> {
+    pub(super) fn others(&self) -> impl Iterator<Item = usize> + Clone + use<> {
         let me = self.share.me;
         (0..self.share.count).filter(move |worker| *worker != me)
     }

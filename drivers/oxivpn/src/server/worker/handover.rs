@@ -203,10 +203,8 @@ mod tests {
     use super::*;
 
     const ITEM: Item = Item::Sealed(Path::Stream(StreamId(1)));
-    const ALL: Item = Item::All(
-        Some(PeerRef { id: PeerId::from_low_bits(7), generation: 1 }),
-        VnetHeader::PLAIN,
-    );
+    const ALL: Item =
+        Item::All(Some(PeerRef { id: PeerId::from_low_bits(7), generation: 1 }), VnetHeader::PLAIN);
 
     /// Two workers, and how often each was woken.
     fn pair() -> ([Handover; 2], [Arc<AtomicUsize>; 2]) {

@@ -45,8 +45,8 @@ use crate::turn::Traffic;
 pub use crew::Crew;
 use engine::Engine;
 pub(super) use engine::stream_limits;
-pub use mail::Packets;
 use handover::Handover;
+pub use mail::Packets;
 use mail::{Mailbox, lock};
 pub use share::Share;
 

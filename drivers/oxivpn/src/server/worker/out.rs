@@ -108,7 +108,10 @@ impl Sockets {
             return Sent::Gone(bytes.len());
         };
         loop {
-            match socket.send_many(bytes, segment, remote, local, Ecn::NotEct).map_err(|error| classify(&error)) {
+            match socket
+                .send_many(bytes, segment, remote, local, Ecn::NotEct)
+                .map_err(|error| classify(&error))
+            {
                 Ok(taken) => return Sent::Gone(taken),
                 Err(Fault::Interrupted) => {}
                 Err(Fault::WouldBlock) => return Sent::Full,

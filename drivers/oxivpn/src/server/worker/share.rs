@@ -103,7 +103,8 @@ impl Directory {
         {
             return Some(owner);
         }
-        let &(_, owner) = self.owners.get(&peer.id).filter(|(generation, _)| *generation == peer.generation)?;
+        let &(_, owner) =
+            self.owners.get(&peer.id).filter(|(generation, _)| *generation == peer.generation)?;
         self.last = Some((peer, owner));
         Some(owner)
     }

@@ -111,7 +111,15 @@ impl Streams {
         self.serial += 1;
         let id = self.share.stream(self.serial << PLACE_BITS | place as u64);
         let partial = Vec::new();
-        entry.insert(Stream { id, _counted: counted, link, partial, readable: true, dirty: false, closing: false });
+        entry.insert(Stream {
+            id,
+            _counted: counted,
+            link,
+            partial,
+            readable: true,
+            dirty: false,
+            closing: false,
+        });
         self.readable.push(place);
         Ok(Some((id, remote)))
     }

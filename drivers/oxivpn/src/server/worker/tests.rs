@@ -120,11 +120,7 @@ impl Lab {
     }
 
     /// With a worker for each of `endpoints`, the first of which reads the device.
-    pub(super) fn of(
-        endpoints: Vec<Endpoints>,
-        client_to_client: bool,
-        faults: Option<Arc<Faults>>,
-    ) -> Self {
+    pub(super) fn of(endpoints: Vec<Endpoints>, client_to_client: bool, faults: Option<Arc<Faults>>) -> Self {
         let (near, device) = UnixDatagram::pair().unwrap();
         device.set_read_timeout(Some(PATIENCE)).unwrap();
         let own = vec![inner(1).into()];

@@ -121,7 +121,7 @@ fn a_client_that_moves_to_another_socket_stays_with_its_worker() {
         pair.lab.device.send(&numbered(1, 3, number)).unwrap();
         assert_eq!(pair.get(1), numbered(1, 3, number));
     }
-    assert_eq!(pair.lab.totals().drops.get(DropReason::Replay), 1);
+    assert_eq!(pair.lab.totals().drops.get(DropReason::DataReplay), 1);
     // An id that nobody has goes nowhere.
     pair.sockets[0].send_to(&[0x48, 0, 9, 9, 0, 0, 0, 1, 5, 5, 5, 5], pair.at[0]).unwrap();
     pair.send(0, 0, &packet(2, 1, 80));
@@ -242,8 +242,7 @@ fn connections_belong_to_the_worker_that_took_them() {
     lab.crew.command(Command::Close(ids[1]));
     assert_eq!(streams[1].read(&mut [0; 9]).unwrap(), 0);
     // Eight at one time, of both together.
-    let many: Vec<TcpStream> =
-        (0..8).map(|n| TcpStream::connect(addresses[n % 2]).unwrap()).collect();
+    let many: Vec<TcpStream> = (0..8).map(|n| TcpStream::connect(addresses[n % 2]).unwrap()).collect();
     lab.wait(|news| matches!(news, News::Refused(_)));
     assert_eq!(many.len(), 8);
 }
