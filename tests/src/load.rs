@@ -259,7 +259,7 @@ fn watched(process: &mut Process, within: Duration, mut look: impl FnMut() -> Re
 }
 
 /// Milliseconds of each answer that `ping` prints.
-fn times(text: &str) -> Vec<f64> {
+pub fn times(text: &str) -> Vec<f64> {
     let word = |line: &str| line.split_once(" time=")?.1.split_whitespace().next()?.parse().ok();
     text.lines().filter(|line| !line.contains("DUP!")).filter_map(word).collect()
 }

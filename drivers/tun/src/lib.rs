@@ -9,13 +9,13 @@
 //! | [`Device::null`] | nothing: never readable, every write vanishes | `None` |
 //!
 //! [`Device::recv`] and [`Device::send`] move one packet: one whole IP packet, without any header before it, no larger
-//! than the interface's MTU. [`Device::read`] and [`Device::write`] do the same on any device, and on one that was opened
-//! with [`Options::offload`] they move super-packets of up to 64 KiB, which [`offload`] takes apart and puts together:
+//! than the interface's MTU. [`Device::read`] and [`Device::write`] do the same on any device, and on one that was
+//! opened with [`Options::offload`] they move super-packets of up to 64 KiB, which [`offload`] takes apart and puts together:
 //! one system call for dozens of packets. All are non-blocking; [`std::io::ErrorKind::WouldBlock`] means "poll the
 //! descriptor". The device is level 3 only.
 //!
-//! [`Options::multi_queue`] and [`Device::add_queue`] give several descriptors for one interface, so that several threads
-//! can read it; [`Device::set_attached`] takes one out of use and back.
+//! [`Options::multi_queue`] and [`Device::add_queue`] give several descriptors for one interface, so that several
+//! threads can read it; [`Device::set_attached`] takes one out of use and back.
 //!
 //! Opening a device neither brings it up nor gives it an address. A freshly opened interface is down, and the kernel
 //! answers a write to it with `EIO` until someone sets it up ([`Device::set_up`], `ip link set up`, or a
@@ -53,8 +53,8 @@
 //!
 //! An interface vanishes with its last descriptor unless it is persistent. The offload mask of a persistent one would
 //! stay, and the next program would be given super-packets it knows nothing of. So the last queue that is dropped clears
-//! the mask, and [`Device::open`] without offload clears what it finds. A process that is killed cannot: then whoever opens
-//! the interface next must set the mask, as [`Device::open`] does (`TUNSETOFFLOAD`).
+//! the mask, and [`Device::open`] without offload clears what it finds. A process that is killed cannot: then whoever
+//! opens the interface next must set the mask, as [`Device::open`] does (`TUNSETOFFLOAD`).
 //!
 //! # Platforms
 //!

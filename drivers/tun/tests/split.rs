@@ -190,3 +190,15 @@ fn a_datagram_without_checksum_gets_none() {
         assert_eq!(segment[26..28], [0, 0]);
     }
 }
+
+#[test]
+fn a_checksum_of_zero_is_not_taken_for_none() {
+    for v6 in [false, true] {
+        let mut packet = Packet::new(v6, false);
+        packet.payload = filler(500, 5);
+        packet.zero_checksum();
+        for header in [packet.vnet(500), VnetHeader { gso: Gso::None, ..packet.vnet(0) }] {
+            assert_eq!(split(&header, &packet.partial_bytes()).unwrap(), [packet.bytes()]);
+        }
+    }
+}

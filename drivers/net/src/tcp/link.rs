@@ -94,8 +94,8 @@ impl TcpLink {
     /// [`TcpLink::queued`] says whether to poll for writability. An empty queue takes any number of frames, so keep
     /// their bytes well below the limit; ask [`TcpLink::has_room`] before the frames are made.
     ///
-    /// The lengths are not looked at, except by a debug assertion: half a frame, or a wrong length, leaves the peer with
-    /// a stream that it can't read.
+    /// The lengths are not looked at, except by a debug assertion: half a frame, or a wrong length, leaves the peer
+    /// with a stream that it can't read.
     ///
     /// # Errors
     ///

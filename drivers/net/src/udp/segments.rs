@@ -5,7 +5,8 @@
 //! - A batch whose frame would reach 65,536 bytes, headers included, is taken and then cut up in software, which costs
 //!   as much as single datagrams. Nothing tells. [`MAX_BYTES`] stays clear of it.
 //! - A datagram above the path's MTU fails the whole batch, while a single one is fragmented: `EMSGSIZE`, and `EINVAL`
-//!   in kernels before 6.14. The destination and the size are remembered, and such datagrams go one by one.
+//!   in kernels before 6.14, where the MTU of the path tells it from a refusal for good. The destination and the size
+//!   are remembered, and such datagrams go one by one.
 //! - `EIO` from interfaces without checksum offload in older kernels, and from paths through IPsec; `EINVAL` from
 //!   sockets with `SO_NO_CHECK` and from some drivers (quinn issues 2399 and 2202). It doesn't get better: batches are
 //!   given up for the socket.
@@ -200,8 +201,8 @@ impl Segments {
     }
 }
 
-/// Length of the next batch of `rest` bytes, which are more than one datagram of `segment` bytes: as many batches as the
-/// limits ask for, of even size.
+/// Length of the next batch of `rest` bytes, which are more than one datagram of `segment` bytes: as many batches as
+/// the limits ask for, of even size.
 fn batch_len(rest: usize, segment: usize) -> usize {
     let most = MAX_SEGMENTS.min(MAX_BYTES / segment);
     let datagrams = rest.div_ceil(segment);

@@ -51,13 +51,13 @@ impl Device {
     }
 
     /// Opens another queue of this interface, which must have been opened with
-    /// [`Options::multi_queue`](crate::Options::multi_queue). The kernel gives all packets of one flow to one queue, and
-    /// takes packets at each. The new queue is attached and has the same offload.
+    /// [`Options::multi_queue`](crate::Options::multi_queue). The kernel gives all packets of one flow to one queue,
+    /// and takes packets at each. The new queue is attached and has the same offload.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::Unsupported`] if the interface has one queue only or was not opened by name; otherwise the kernel's
-    /// (`EPERM`; `E2BIG` beyond 256 queues).
+    /// [`io::ErrorKind::Unsupported`] if the interface has one queue only or was not opened by name; otherwise the
+    /// kernel's (`EPERM`; `E2BIG` beyond 256 queues).
     pub fn add_queue(&self) -> io::Result<Self> {
         let device = self.named("the number of queues")?.try_clone()?;
         device.set_nonblocking(true)?;

@@ -71,8 +71,8 @@ impl Device {
     ///
     /// [`ErrorKind::WouldBlock`] if no packet waits; always so for a null device. `EBADFD` once the interface was
     /// deleted under the descriptor, [`ErrorKind::UnexpectedEof`] once the other end of a `SOCK_SEQPACKET` pair is
-    /// closed; both are final. [`ErrorKind::Unsupported`] on a device with offload, where one read may give many packets:
-    /// see [`Device::read`]. An empty datagram from the other end of a `SOCK_DGRAM` pair has length 0.
+    /// closed; both are final. [`ErrorKind::Unsupported`] on a device with offload, where one read may give many
+    /// packets: see [`Device::read`]. An empty datagram from the other end of a `SOCK_DGRAM` pair has length 0.
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         if self.super_packets.is_some() {
             return Err(io::Error::new(

@@ -74,9 +74,9 @@
 //! KiB with offload and 7,093 without, which has the kernel's side of all reads and writes in it.
 //!
 //! What lost, for the sum of 1,348 bytes: 64-bit lanes (44 to 65 ns), an add-with-carry chain (51), plain 64-bit
-//! additions of 32-bit words (54), signed 16-bit products (67 to 85), against 29 to 39 for the 32-bit lanes that are used.
-//! With the copy: `memcpy` and then the sum (54 to 73), the same in blocks of 256 bytes (76 to 120), 64-bit lanes fused
-//! with the copy (98 to 150), against 45 to 60 for 32-bit lanes fused with it.
+//! additions of 32-bit words (54), signed 16-bit products (67 to 85), against 29 to 39 for the 32-bit lanes that are
+//! used. With the copy: `memcpy` and then the sum (54 to 73), the same in blocks of 256 bytes (76 to 120), 64-bit lanes
+//! fused with the copy (98 to 150), against 45 to 60 for 32-bit lanes fused with it.
 
 mod checksum;
 mod coalesce;

@@ -156,6 +156,19 @@ impl Packet {
         [self.network_header(), transport].concat()
     }
 
+    /// Changes the last two bytes of payload, which has even length, so that the checksum comes out as zero: UDP sends
+    /// 0xffff then.
+    pub(crate) fn zero_checksum(&mut self) {
+        let end = self.payload.len() - 2;
+        self.payload[end..].fill(0);
+        let mut bytes = self.bytes();
+        let at = self.checksum_at();
+        let wanted = [bytes[at], bytes[at + 1]];
+        self.payload[end..].copy_from_slice(&wanted);
+        bytes = self.bytes();
+        assert_eq!(bytes[at..at + 2], if self.tcp { [0, 0] } else { [0xff, 0xff] });
+    }
+
     /// The header that a kernel would put before this super-packet.
     pub(crate) fn vnet(&self, segment: u16) -> VnetHeader {
         VnetHeader {
