@@ -93,20 +93,20 @@ type Wake = Box<dyn Fn() + Send>;
 
 /// A worker's ends of the ways to and from all others.
 pub(super) struct Handover {
-    to: Vec<To>,
-    from: Vec<From>,
+    to: Vec<Departing>,
+    from: Vec<Arriving>,
     wakes: Vec<Wake>,
 }
 
 #[derive(Default)]
-struct To {
+struct Departing {
     hatch: Arc<Hatch>,
     /// What is gathered; made with the first packet.
     parcel: Option<Parcel>,
 }
 
 #[derive(Default)]
-struct From {
+struct Arriving {
     hatch: Arc<Hatch>,
     parcels: VecDeque<Parcel>,
     /// What was worked off, to be used again.
@@ -124,22 +124,22 @@ impl Handover {
         let to = hatches.get(me).into_iter().flatten();
         let from = hatches.iter().filter_map(|row| row.get(me));
         Self {
-            to: to.map(|hatch| To { hatch: hatch.clone(), ..To::default() }).collect(),
-            from: from.map(|hatch| From { hatch: hatch.clone(), ..From::default() }).collect(),
+            to: to.map(|hatch| Departing { hatch: hatch.clone(), ..Departing::default() }).collect(),
+            from: from.map(|hatch| Arriving { hatch: hatch.clone(), ..Arriving::default() }).collect(),
             wakes,
         }
     }
 
     /// Takes a packet for worker `to` along, if there is room; whether there was.
     pub(super) fn push(&mut self, to: usize, item: Item, packet: &[u8]) -> bool {
-        let Some(To { hatch, parcel }) = self.to.get_mut(to) else { return false };
+        let Some(Departing { hatch, parcel }) = self.to.get_mut(to) else { return false };
         let parcel = parcel.get_or_insert_with(|| lock(&hatch.state).empty.pop().unwrap_or_default());
         parcel.push(item, packet)
     }
 
     /// Gives away what was [`push`](Self::push)ed. To be called once a turn, and after each wake.
     pub(super) fn send(&mut self) {
-        for (To { hatch, parcel }, wake) in self.to.iter_mut().zip(&self.wakes) {
+        for (Departing { hatch, parcel }, wake) in self.to.iter_mut().zip(&self.wakes) {
             if parcel.is_none() {
                 continue;
             }
@@ -157,7 +157,7 @@ impl Handover {
     /// Looks for packets from others. To be called after each wake. A way whose packets have not all been taken out is
     /// left alone, so that it fills up and its sender drops what is too much.
     pub(super) fn look(&mut self) {
-        for (From { hatch, parcels, empty }, wake) in self.from.iter_mut().zip(&self.wakes) {
+        for (Arriving { hatch, parcels, empty }, wake) in self.from.iter_mut().zip(&self.wakes) {
             if !parcels.is_empty() || hatch.waiting.load(Ordering::SeqCst) == 0 {
                 continue;
             }

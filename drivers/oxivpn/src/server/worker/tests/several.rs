@@ -166,7 +166,7 @@ fn a_worker_that_is_behind_costs_packets_which_are_counted() {
     drop(behind);
     let [zero, _] = pair.passed();
     assert_eq!((zero.packets, zero.handed + zero.refused), (3001, 3000));
-    assert!(zero.refused > 1000 && zero.handed > 500, "{zero:?}");
+    assert!(zero.refused > 1000 && zero.handed > 250, "{zero:?}");
     assert_eq!(pair.lab.wait_packet().0, Path::udp(1, pair.sockets[1].local_addr().unwrap()));
     // It goes on.
     while pair.lab.device.send(&packet(1, 3, 91)).is_ok() {
@@ -219,8 +219,9 @@ fn connections_belong_to_the_worker_that_took_them() {
     ids.sort_unstable();
     assert_eq!(ids.map(|id| share::worker_of_stream(id, 2)), [0, 1]);
     let plain = plain();
-    let mut clients = [0, 1, 2].map(|n| Client::new(n, Path::udp(0, udp_at), DataFormat::Epoch));
-    clients[0].server = Path::Stream(StreamId(0));
+    let by_stream = Path::Stream(StreamId(0));
+    let paths = [by_stream, by_stream, Path::udp(0, udp_at)];
+    let mut clients = [0, 1, 2].map(|n| Client::new(n, paths[n as usize], DataFormat::Epoch));
     lab.add(0, Path::Stream(ids[0]), DataFormat::Epoch);
     lab.add(1, Path::Stream(ids[1]), DataFormat::Epoch);
     lab.add(2, Path::udp(0, plain.local_addr().unwrap()), DataFormat::Epoch);
