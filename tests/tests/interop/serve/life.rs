@@ -47,7 +47,9 @@ pub(crate) fn cells() -> Vec<Cell> {
         cells.push(Cell::new(format!("serve::same-port-again::{}", wrap.name()), move || same_port(wrap)));
     }
     for transport in [Transport::Udp4, Transport::Udp6] {
-        cells.push(Cell::new(format!("serve::float::{}", transport.name()), move || float(Service::new()?, transport)));
+        cells.push(Cell::new(format!("serve::float::{}", transport.name()), move || {
+            float(Service::new()?, transport)
+        }));
     }
     cells.push(Cell::new("serve::idle", idle));
     cells.push(Cell::new("serve::inactive", inactive));

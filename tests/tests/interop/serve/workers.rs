@@ -60,7 +60,8 @@ fn crowd() -> Result<()> {
 fn passed(serving: &mut Serving) -> Result<[u64; 2]> {
     serving.process()?.signal(Signal::SIGUSR2)?;
     let mut read = |number: usize| -> Result<u64> {
-        let line = serving.wait_for(&format!("packet thread {number}: [0-9]+ packets read, [0-9]+ handed over"))?;
+        let line =
+            serving.wait_for(&format!("packet thread {number}: [0-9]+ packets read, [0-9]+ handed over"))?;
         let count = line.split("thread").nth(1).and_then(|rest| rest.split_whitespace().nth(1));
         Ok(count.and_then(|count| count.parse().ok()).unwrap_or_default())
     };
