@@ -288,6 +288,8 @@ fn values() {
         ("max-clients 0", PLACE, "'0' is not a number from 1 to 16777214"),
         ("max-routes-per-client 0", PLACE, "'0' is not a number"),
         ("tcp-queue-limit 0", PLACE, "'0' is not a number"),
+        ("workers 0", PLACE, "'0' is not a number from 1 to 64"),
+        ("workers many", PLACE, "cannot parse 'many' as non-negative integer"),
         ("connect-freq 0 1", PLACE, "'0' is not a number"),
         ("connect-freq-initial 1 0", PLACE, "'0' is not a number"),
         ("push \"route 10.0.0.0,x\"", PLACE, "PUSH OPTION FAILED (illegal comma (',') in string)"),

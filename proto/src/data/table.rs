@@ -215,6 +215,15 @@ impl Table {
         entry.seal(now, slot, &mut self.reports)
     }
 
+    /// Whose a data packet seems to be, by its header and path alone: nothing of it is authenticated. `None` if it is
+    /// nobody's, or no data packet.
+    #[inline]
+    pub fn sender(&mut self, from: Path, datagram: &[u8]) -> Option<PeerRef> {
+        let Peek::Data(header) = peek(datagram) else { return None };
+        let at = self.demux(from, header).ok()?;
+        self.entries.get(at).map(|entry| entry.peer)
+    }
+
     /// Authenticates and decrypts a data packet in place.
     ///
     /// # Errors

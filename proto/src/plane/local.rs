@@ -67,6 +67,12 @@ impl LocalPlane {
         self.table.seal(now, peer, slot)
     }
 
+    /// Whose a data packet seems to be, see [`Table::sender`].
+    #[inline]
+    pub fn sender(&mut self, from: Path, datagram: &[u8]) -> Option<PeerRef> {
+        self.table.sender(from, datagram)
+    }
+
     /// Decrypts a data packet in place, see [`Table::open`].
     ///
     /// # Errors

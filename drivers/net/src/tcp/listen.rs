@@ -23,6 +23,9 @@ pub struct ListenOptions {
     pub socket: SocketSettings,
     /// `TCP_NODELAY` of connections: send small frames at once. On by default.
     pub nodelay: bool,
+    /// `SO_REUSEPORT`: several listeners of one address, all with this option and of one user, among which the kernel
+    /// spreads the connections.
+    pub reuse_port: bool,
     /// Most bytes that wait in the outgoing queue of each connection, length prefixes included. 256 KiB by default.
     pub queue_limit: usize,
 }
@@ -35,6 +38,7 @@ impl ListenOptions {
             local: None,
             socket: SocketSettings::default(),
             nodelay: true,
+            reuse_port: false,
             queue_limit: 256 * 1024,
         }
     }
@@ -58,6 +62,9 @@ impl Listener {
     pub fn bind(options: &ListenOptions) -> Result<Self, BindError> {
         let unbound = Unbound::open(Type::STREAM, options.family, options.local, &options.socket)?;
         option("SO_REUSEADDR", 1, unbound.socket.set_reuse_address(true))?;
+        if options.reuse_port {
+            option("SO_REUSEPORT", 1, unbound.socket.set_reuse_port(true))?;
+        }
         // Two sockets may both bind with SO_REUSEADDR; the second one is refused by `listen`.
         let socket = unbound.bind(|socket| socket.listen(BACKLOG))?;
         Ok(Self { socket: socket.into(), nodelay: options.nodelay, queue_limit: options.queue_limit })

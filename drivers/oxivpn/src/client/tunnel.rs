@@ -12,6 +12,7 @@ use oxivpn_host::{Address, Dev, Host, IpVersion, Route};
 use oxivpn_profile::Profile;
 use oxivpn_profile::profile::DeviceKind;
 use oxivpn_proto::options::pushed::Pushed;
+use oxivpn_tun::OpenError;
 use oxivpn_tun::offload::{Offload, VnetHeader};
 
 use super::options::wanted;
@@ -23,15 +24,36 @@ use crate::{privileges, say, sys, turn};
 
 /// A TUN device, a given descriptor or nothing.
 #[derive(Debug)]
-pub struct Tun(oxivpn_tun::Device);
+pub struct Tun {
+    device: Arc<oxivpn_tun::Device>,
+    /// Further queues of the same device.
+    more: Vec<oxivpn_tun::Device>,
+    /// Another thread reads this queue; here it is only written.
+    write_only: bool,
+}
 
 impl Tun {
     /// The descriptor to poll; a null device has none.
     pub fn as_raw_fd(&self) -> Option<RawFd> {
-        self.0.as_raw_fd()
+        self.device.as_raw_fd().filter(|_| self.reads())
     }
 
-    fn open(profile: &Profile) -> Result<Self> {
+    /// Whether packets are to be read here.
+    pub(crate) const fn reads(&self) -> bool {
+        !self.write_only
+    }
+
+    /// One for each of `threads`: with a queue of its own as far as there are some. The others write to the first one.
+    pub(crate) fn share_out(self, threads: usize) -> Vec<Self> {
+        let first = self.device.clone();
+        let writer = || Self { device: first.clone(), more: Vec::new(), write_only: true };
+        let queues =
+            core::iter::once(Self { more: Vec::new(), ..self }).chain(self.more.into_iter().map(Self::from));
+        queues.chain(core::iter::repeat_with(writer)).take(threads).collect()
+    }
+
+    /// Opens the device with up to so many queues; a warning if there are fewer.
+    fn open(profile: &Profile, queues: usize) -> Result<(Self, Option<String>)> {
         let device = match &profile.device.kind {
             DeviceKind::Null => oxivpn_tun::Device::null(),
             DeviceKind::Descriptor(number) => {
@@ -41,35 +63,54 @@ impl Tun {
             }
             DeviceKind::Tun(name) => {
                 let name = name.as_deref().unwrap_or("tun");
-                oxivpn_tun::Device::open(&oxivpn_tun::Options::new(name).offload(true))?
+                let options = oxivpn_tun::Options::new(name).offload(true).multi_queue(queues > 1);
+                match oxivpn_tun::Device::open(&options) {
+                    // One that was made before, with a queue more or less than we would have made it with.
+                    Err(error @ OpenError::Queues { .. }) => {
+                        oxivpn_tun::Device::open(&options.multi_queue(queues <= 1)).map_err(|_| error)?
+                    }
+                    device => device?,
+                }
             }
         };
-        Ok(Self(device))
+        let more = (1..queues).map(|_| device.add_queue()).collect::<io::Result<Vec<_>>>();
+        let warning = match &more {
+            Err(error) if device.as_raw_fd().is_some() => Some(format!(
+                "one of the {queues} packet threads reads all packets of {name} and hands them to the others, as this device has \
+                 no queue for each ({error}); have the device made anew, or by `ip tuntap add dev NAME mode tun multi_queue`, or \
+                 write `workers 1`",
+                name = device.name()
+            )),
+            _ => None,
+        };
+        Ok((Self { more: more.unwrap_or_default(), ..Self::from(device) }, warning))
     }
 }
 
 impl From<oxivpn_tun::Device> for Tun {
     fn from(device: oxivpn_tun::Device) -> Self {
-        Self(device)
+        Self { device: Arc::new(device), more: Vec::new(), write_only: false }
     }
 }
 
 impl turn::Device for Tun {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<(VnetHeader, usize)> {
-        self.0.read(buf)
+        self.device.read(buf)
     }
 
     fn write(&mut self, parts: &[IoSlice<'_>]) -> io::Result<()> {
-        self.0.write(parts)
+        self.device.write(parts)
     }
 
     fn offload(&self) -> Offload {
-        self.0.offload()
+        self.device.offload()
     }
 }
 
 /// What the host gets for a tunnel.
 pub(crate) struct HostSide {
+    /// How many threads are to read the device, each from a queue of its own.
+    pub(crate) queues: usize,
     host: Option<Host>,
     plan: Plan,
     log: Arc<Log>,
@@ -91,7 +132,7 @@ pub(crate) struct Outline {
 impl HostSide {
     /// Nothing done so far.
     pub(crate) fn new(log: Arc<Log>) -> Self {
-        Self { host: None, plan: Plan::default(), log }
+        Self { queues: 1, host: None, plan: Plan::default(), log }
     }
 
     /// Sets up a tunnel that exists for as long as the program, without a remote of its own: device, addresses and
@@ -119,11 +160,15 @@ impl HostSide {
     /// Opens the device unless `present`.
     pub(crate) fn open(&self, profile: &Profile, present: Option<&Tun>) -> Result<Option<Tun>> {
         if let Some(tun) = present {
-            say!(self.log, Info, "Preserving previous TUN/TAP instance: {}", tun.0.name());
+            say!(self.log, Info, "Preserving previous TUN/TAP instance: {}", tun.device.name());
             return Ok(None);
         }
-        let tun = Tun::open(profile).map_err(|error| anyhow!("Cannot open TUN/TAP dev: {error}"))?;
-        say!(self.log, Info, "TUN/TAP device {} opened", tun.0.name());
+        let (tun, warning) =
+            Tun::open(profile, self.queues).map_err(|error| anyhow!("Cannot open TUN/TAP dev: {error}"))?;
+        say!(self.log, Info, "TUN/TAP device {} opened", tun.device.name());
+        if let Some(warning) = warning {
+            say!(self.log, Warn, "WARNING: {warning}");
+        }
         Ok(Some(tun))
     }
 
@@ -136,10 +181,10 @@ impl HostSide {
         remote: Option<IpAddr>,
         device: &Tun,
     ) -> Result<Outline> {
-        let has_interface = device.0.has_interface();
+        let has_interface = device.device.has_interface();
         let around = if has_interface { self.surroundings(remote)? } else { Surroundings::default() };
         let mut wanted = wanted(&profile.host, pushed, &around, profile.scripts.up.is_some());
-        let name = device.0.name().to_owned();
+        let name = device.device.name().to_owned();
         let mut outline = Outline { device: name, options: wanted.told, around, plan: None };
         if has_interface {
             wanted.options.interface = outline.device.clone();

@@ -119,6 +119,14 @@ impl Inbox {
         (self.end - begin, result)
     }
 
+    /// Copies bytes behind the last packet, though not as one; where they lie. `None` if there is no room.
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> Option<Range<usize>> {
+        let at = self.end..self.end + bytes.len();
+        self.slab.get_mut(at.clone())?.copy_from_slice(bytes);
+        self.end = at.end;
+        Some(at)
+    }
+
     /// How many packets there are.
     pub const fn len(&self) -> usize {
         self.packets.len()

@@ -64,16 +64,4 @@ impl<P: Plane> Uplink<'_, P> {
         }
         true
     }
-
-    /// Seals a packet that came from elsewhere than the device. Whether there was room.
-    pub(crate) fn relay(&mut self, now: Instant, peer: PeerRef, packet: &[u8]) -> bool {
-        let Some(outgoing) = self.plane.outgoing(peer) else {
-            self.drops.count(DropReason::UnknownPeer);
-            return true;
-        };
-        self.seal(now, peer, &outgoing, packet.len(), |out| {
-            out.copy_from_slice(packet);
-            true
-        })
-    }
 }

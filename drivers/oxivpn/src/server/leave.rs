@@ -116,7 +116,7 @@ impl Server {
             self.around.run(Hook::Down)?;
         }
         self.host.tear_down();
-        self.worker.command(Command::Device(None));
+        self.crew.set_device(None);
         if !self.around.down_first() {
             self.around.run(Hook::Down)?;
         }
@@ -139,7 +139,7 @@ impl Server {
                 if !self.profile.device.persist {
                     let mtu = self.options.tun_mtu;
                     let device = self.host.set_up(&self.profile, mtu, &mut self.around)?;
-                    self.worker.command(Command::Device(device));
+                    self.crew.set_device(device);
                 }
                 self.phase = Phase::Running;
                 self.begin();

@@ -1,6 +1,6 @@
-//! A server: many clients, one thread for their packets and one for everything else.
+//! A server: many clients, one or more threads for their packets and one for everything else.
 //!
-//! [`Server`] is the second of them: sessions, scripts, addresses, log. Like a client it never waits: a loop calls
+//! [`Server`] is the last of them: sessions, scripts, addresses, log. Like a client it never waits: a loop calls
 //! [`Server::work`] when it is woken or something is due, and sleeps as it says. The packets of tunnels never pass
 //! here, so that a slow login or a hundred handshakes delay none of them; see [`worker`].
 
@@ -57,7 +57,7 @@ use manage::Managed;
 use open::Sockets;
 use ration::Ration;
 use revocation::Revocation;
-use worker::{Command, News, Packets, Setup, Totals, Worker};
+use worker::{Command, Common, Crew, News, Packets, Totals};
 
 /// How often files of scripts that answer later are looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -69,8 +69,8 @@ pub struct Server {
     log: Arc<Log>,
     config: Arc<ServerConfig>,
     node: Node,
-    worker: Worker,
-    /// The sockets again: control packets are sent from here.
+    crew: Crew,
+    /// A socket for each local address again: control packets are sent from here.
     udp: Vec<UdpSocket>,
     connections: Connections,
     /// Lines about connections of nobody.
@@ -110,7 +110,8 @@ pub struct Server {
     faults: Option<Arc<Faults>>,
     commands: Vec<Command>,
     news: Vec<News>,
-    packets: Packets,
+    /// Of each packet thread.
+    packets: Vec<Packets>,
     out: Box<[u8; MAX_CONTROL_DATAGRAM]>,
 }
 
@@ -134,41 +135,39 @@ impl Server {
         open::restore(&options, &mut addressing, &log)?;
         let pool_file = open::pool_file(&options)?;
         open::check_status(&profile)?;
-        let sockets = Sockets::bind(&profile, &options)?;
-        let udp = sockets
-            .udp
-            .iter()
-            .map(UdpSocket::try_clone)
-            .collect::<Result<_, _>>()
-            .context("no descriptor left")?;
+        let workers = open::workers(&options);
+        let sockets = Sockets::bind(&profile, &options, workers)?;
+        let udp = sockets.for_control().context("no descriptor left")?;
         process::begin(&profile)?;
         let capabilities = profile.process.data_format.narrow(Capabilities::USERSPACE);
         let capabilities = Capabilities { synchronous: false, ..capabilities };
         let node = Node::new(Arc::new(NodeConfig { capabilities }), entropy::seed()?, clock::anchor());
 
         let mut host = HostSide::new(log.clone());
+        host.queues = workers;
         let mut around = Around::new(&profile, log.clone(), || {});
         let device = host.set_up(&profile, options.tun_mtu, &mut around)?;
         sockets.tell(&log);
         let unclaimed = options.max_clients / 4 + 16;
         let connections = Connections::new(unclaimed, options.max_clients + unclaimed);
         let faults = Faults::new(profile.process.gremlin, clock::now(), &log)?;
-        let setup = Setup {
-            sockets: sockets.udp,
-            listeners: sockets.tcp,
+        let own =
+            [addressing.plan().own.map(IpAddr::V4), addressing.plan().own6.map(|own| own.addr().into())];
+        let common = Common {
             mtu: options.tun_mtu,
-            own: [addressing.plan().own.map(IpAddr::V4), addressing.plan().own6.map(|own| own.addr().into())]
-                .into_iter()
-                .flatten()
-                .collect(),
+            own: own.into_iter().flatten().collect(),
             client_to_client: options.client_to_client,
             max_streams: options.max_clients + unclaimed,
             stream_queue: options.tcp_queue_limit,
             faults: faults.clone(),
         };
         let waker = wake.clone();
-        let worker = Worker::start(setup, move || waker()).context("cannot start the packet thread")?;
-        worker.command(Command::Device(device));
+        let mut crew = Crew::start(&common, sockets.shares, move || waker())
+            .context("cannot start the packet threads")?;
+        if workers > 1 {
+            say!(log, Info, "{workers} threads move packets");
+        }
+        crew.set_device(device);
         // Scripts about clients know of the tunnel too.
         let mut env = around.base().clone();
         env.extend(around.env());
@@ -184,7 +183,8 @@ impl Server {
             log,
             config,
             node,
-            worker,
+            packets: crew.packets(),
+            crew,
             udp,
             connections,
             strangers: Ration::default(),
@@ -213,7 +213,6 @@ impl Server {
             faults,
             commands: Vec::new(),
             news: Vec::new(),
-            packets: Worker::packets(),
             out: Box::new([0; MAX_CONTROL_DATAGRAM]),
         };
         server.begin();
@@ -282,11 +281,10 @@ impl Server {
             .min()
     }
 
-    /// From the packet thread.
+    /// From the packet threads.
     fn take_news(&mut self, now: Instant) -> Result<()> {
-        let (mut news, mut packets) =
-            (core::mem::take(&mut self.news), core::mem::replace(&mut self.packets, Packets::none()));
-        self.worker.take(&mut news, &mut packets);
+        let (mut news, mut packets) = (core::mem::take(&mut self.news), core::mem::take(&mut self.packets));
+        self.crew.take(&mut news, &mut packets);
         let mut ended = Vec::new();
         // Reports first: they may be what lets an answer to a packet leave.
         for item in news.drain(..) {
@@ -296,7 +294,7 @@ impl Server {
             }
         }
         self.drain(now);
-        for (path, packet) in packets.iter_mut() {
+        for (path, packet) in packets.iter_mut().flat_map(Packets::iter_mut) {
             // Of a session that begins or ends with it, too.
             let (bytes, counted) = (packet.len(), self.clients.count_received(&path, packet.len()));
             self.node.handle_datagram(now, path, packet);
@@ -310,10 +308,11 @@ impl Server {
         for id in ended {
             self.on_news(now, News::Closed(id))?;
         }
-        if !packets.is_empty() && self.clients.len() >= self.options.max_clients {
+        if packets.iter().any(|packets| !packets.is_empty()) && self.clients.len() >= self.options.max_clients
+        {
             self.tell_full(now);
         }
-        packets.clear();
+        packets.iter_mut().for_each(Packets::clear);
         (self.news, self.packets) = (news, packets);
         Ok(())
     }
@@ -401,7 +400,7 @@ impl Server {
     /// As [`drain_core`](Self::drain_core), and gives the orders to the packet thread.
     fn drain(&mut self, now: Instant) {
         self.drain_core(now);
-        self.worker.commands(&mut self.commands);
+        self.crew.commands(&mut self.commands);
     }
 
     /// Orders, then packets, then events, until there is none.
@@ -438,7 +437,7 @@ impl Server {
         match transmit.path {
             Path::Stream(id) => self.commands.push(Command::Frame(id, bytes.to_vec())),
             Path::Datagram { socket, remote, local } => {
-                if let Some(socket) = self.udp.get(usize::from(socket))
+                if let Some(socket) = self.udp.get(usize::from(socket) / self.crew.count())
                     && leaves(self.faults.as_deref(), now)
                 {
                     self.control_sent += bytes.len() as u64;

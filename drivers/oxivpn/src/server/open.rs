@@ -1,6 +1,7 @@
 //! Before the first client: everything that can be wrong is found before anything on the host is touched.
 
 use std::fs::File;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
@@ -16,42 +17,65 @@ use oxivpn_proto::options::pushed::Topology;
 use oxivpn_proto::pool::{AddressPlan, Addressing};
 use oxivpn_proto::tls::rustls::RustlsFactory;
 
-use super::worker::stream_limits;
+use super::worker::{Endpoints, stream_limits};
 use super::{ccd, words};
 use crate::client::credentials::{Prompt as _, Terminal};
 use crate::link::settings;
 use crate::log::Log;
 use crate::{clock, say};
 
+/// How many threads are to move packets: as many as the profile says, or with `auto` one for each processor that this
+/// process may use.
+pub(super) fn workers(options: &ServerOptions) -> usize {
+    let processors = || std::thread::available_parallelism().map_or(1, |count| count.get().min(MOST_WORKERS));
+    options.workers.unwrap_or_else(processors)
+}
+
+/// What `auto` does not go beyond: with more threads most packets are handed over, unless the kernel happens to give
+/// both directions of a client to the same thread.
+const MOST_WORKERS: usize = 8;
+
 /// The sockets of a server.
 pub(super) struct Sockets {
-    pub(super) udp: Vec<UdpSocket>,
-    pub(super) tcp: Vec<Listener>,
+    /// Of each thread, all for the same local addresses in the same order.
+    pub(super) shares: Vec<Endpoints>,
 }
 
 impl Sockets {
-    /// Binds all of them.
-    pub(super) fn bind(profile: &Profile, options: &ServerOptions) -> Result<Self> {
-        let mut sockets = Self { udp: Vec::new(), tcp: Vec::new() };
+    /// Binds those of `workers` threads.
+    pub(super) fn bind(profile: &Profile, options: &ServerOptions, workers: usize) -> Result<Self> {
+        let mut shares: Vec<_> = (0..workers).map(|_| Endpoints::default()).collect();
         for listen in &options.listen {
-            let bound = match listen.protocol {
+            match listen.protocol {
                 Protocol::Udp => {
-                    udp(profile, listen, options.multihome).map(|socket| sockets.udp.push(socket))
+                    let bind = |at: &Listen, shared| udp(profile, at, options.multihome, shared);
+                    let sockets = several(listen, workers, bind, UdpSocket::local_addr)?;
+                    shares.iter_mut().zip(sockets).for_each(|(share, socket)| share.sockets.push(socket));
                 }
-                Protocol::Tcp => tcp(profile, options, listen).map(|socket| sockets.tcp.push(socket)),
-            };
-            bound.map_err(|error| refused(listen, &error))?;
+                Protocol::Tcp => {
+                    let bind = |at: &Listen, shared| tcp(profile, options, at, shared);
+                    let listeners = several(listen, workers, bind, Listener::local_addr)?;
+                    shares.iter_mut().zip(listeners).for_each(|(share, socket)| share.listeners.push(socket));
+                }
+            }
         }
-        if sockets.udp.is_empty() && sockets.tcp.is_empty() {
+        if options.listen.is_empty() {
             bail!("Options error: there is no socket to listen on");
         }
-        Ok(sockets)
+        Ok(Self { shares })
+    }
+
+    /// A socket for each local address again.
+    pub(super) fn for_control(&self) -> io::Result<Vec<UdpSocket>> {
+        self.shares.first().into_iter().flat_map(|share| &share.sockets).map(UdpSocket::try_clone).collect()
     }
 
     /// OpenVPN's lines about where clients may come to.
     pub(super) fn tell(&self, log: &Log) {
-        let udp = self.udp.iter().filter_map(|socket| Some((socket.local_addr().ok()?, "UDP", "")));
-        let tcp = self.tcp.iter().filter_map(|socket| Some((socket.local_addr().ok()?, "TCP", "_SERVER")));
+        let Some(share) = self.shares.first() else { return };
+        let udp = share.sockets.iter().filter_map(|socket| Some((socket.local_addr().ok()?, "UDP", "")));
+        let tcp = share.listeners.iter();
+        let tcp = tcp.filter_map(|socket| Some((socket.local_addr().ok()?, "TCP", "_SERVER")));
         for (local, protocol, role) in udp.chain(tcp) {
             let version = if local.is_ipv4() { "v4" } else { "v6" };
             let bound = words::bound(local);
@@ -62,6 +86,28 @@ impl Sockets {
             say!(log, Info, "{protocol}{version}{role} link remote: [AF_UNSPEC]");
         }
     }
+}
+
+/// `count` sockets of one address. `bind` is told whether others may have the same address.
+///
+/// If they may, a second server that is started by mistake would take a part of the clients, and no error tell of it. So
+/// the address is tried out first.
+fn several<S>(
+    listen: &Listen,
+    count: usize,
+    bind: impl Fn(&Listen, bool) -> Result<S, BindError>,
+    local: impl Fn(&S) -> io::Result<SocketAddr>,
+) -> Result<Vec<S>> {
+    let refused = |error: BindError| refused(listen, &error);
+    let first = bind(listen, false).map_err(refused)?;
+    if count == 1 {
+        return Ok(vec![first]);
+    }
+    // Port 0 is another one each time.
+    let port = local(&first).map_or(listen.port, |local| local.port());
+    drop(first);
+    let listen = Listen { port, ..listen.clone() };
+    (0..count).map(|_| bind(&listen, true).map_err(refused)).collect()
 }
 
 fn family(listen: &Listen) -> Family {
@@ -83,12 +129,13 @@ fn local(listen: &Listen) -> SocketAddr {
     SocketAddr::new(listen.address.unwrap_or(any), listen.port)
 }
 
-fn udp(profile: &Profile, listen: &Listen, multihome: bool) -> Result<UdpSocket, BindError> {
+fn udp(profile: &Profile, listen: &Listen, multihome: bool, shared: bool) -> Result<UdpSocket, BindError> {
     let socket = settings(&profile.socket);
     let options = |family, local| UdpOptions {
         local: Some(local),
         socket: socket.clone(),
         packet_info: multihome,
+        reuse_port: shared,
         offload: true,
         ..UdpOptions::new(family)
     };
@@ -101,13 +148,19 @@ fn udp(profile: &Profile, listen: &Listen, multihome: bool) -> Result<UdpSocket,
     }
 }
 
-fn tcp(profile: &Profile, server: &ServerOptions, listen: &Listen) -> Result<Listener, BindError> {
+fn tcp(
+    profile: &Profile,
+    server: &ServerOptions,
+    listen: &Listen,
+    shared: bool,
+) -> Result<Listener, BindError> {
     let socket = settings(&profile.socket);
     let (_, queue_limit) = stream_limits(server.tcp_queue_limit, server.tun_mtu);
     let options = |family, local| ListenOptions {
         local: Some(local),
         socket: socket.clone(),
         queue_limit,
+        reuse_port: shared,
         ..ListenOptions::new(family)
     };
     let bound = Listener::bind(&options(family(listen), local(listen)));
@@ -216,7 +269,7 @@ pub(super) fn restore(options: &ServerOptions, addressing: &mut Addressing, log:
     let Some((path, every)) = &options.pool_persist else { return Ok(()) };
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         Err(error) => bail!(
             "Options error: ifconfig-pool-persist: cannot read {}: {error}. Remove the file, or make it readable",
             path.display()

@@ -8,6 +8,7 @@ use std::path::Path;
 use oxivpn_proto::Instant;
 
 use super::Server;
+use super::worker::Passed;
 use crate::status::{self, ClientStatus, RouteStatus, ServerStatus, Snapshot};
 use crate::{clock, privileges, say};
 
@@ -27,6 +28,16 @@ impl Server {
             drops.merge(&self.totals.drops);
             for (reason, count) in drops.iter() {
                 say!(self.log, Info, "dropped {reason:?},{count}");
+            }
+            let shares = Some(&self.totals.shares).filter(|shares| shares.len() > 1);
+            for (number, passed) in shares.into_iter().flatten().enumerate() {
+                let Passed { packets, handed, refused } = passed;
+                say!(
+                    self.log,
+                    Info,
+                    "packet thread {number}: {packets} packets read, {handed} handed over to other threads, {refused} dropped \
+                     because those were behind"
+                );
             }
             say!(self.log, Info, "END");
             if let Some(faults) = &self.faults {

@@ -89,6 +89,20 @@ pub struct Traffic {
     pub full: u64,
 }
 
+impl core::ops::AddAssign for Traffic {
+    fn add_assign(&mut self, other: Self) {
+        let Self { device_read, device_write, link_read, link_write, authentic, device_refused, full } =
+            other;
+        self.device_read += device_read;
+        self.device_write += device_write;
+        self.link_read += link_read;
+        self.link_write += link_write;
+        self.authentic += authentic;
+        self.device_refused += device_refused;
+        self.full += full;
+    }
+}
+
 /// The packet path with all that it owns.
 pub struct Turn<L, D, P, C> {
     /// The control machine; drain its events after each turn.

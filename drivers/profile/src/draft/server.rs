@@ -105,6 +105,8 @@ pub(crate) struct ServerDraft {
     pub(crate) tcp_nodelay: bool,
     pub(crate) multihome: bool,
     pub(crate) queue_limit: usize,
+    /// `None` is `auto`.
+    pub(crate) workers: Option<usize>,
     pub(crate) force_cookie: bool,
     pub(crate) max_age: Option<Duration>,
     pub(crate) client_cert: Option<At<ClientCert>>,
@@ -148,6 +150,7 @@ impl Default for ServerDraft {
             tcp_nodelay: false,
             multihome: false,
             queue_limit: 64,
+            workers: Some(1),
             force_cookie: false,
             max_age: None,
             client_cert: None,

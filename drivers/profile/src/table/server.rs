@@ -18,6 +18,9 @@ const USELESS: &str = "is ignored: it has a meaning only with `mode server`; rem
 /// Largest peer-id is 24 bits of ones, which means none (`openvpn: options.c`, `MAX_PEER_ID`).
 const MAX_CLIENTS: u64 = 0x00ff_fffe;
 
+/// More threads for packets than anybody has processors for.
+const MAX_WORKERS: u64 = 64;
+
 /// An option of a client's own file.
 const fn per_client(name: &'static str) -> Entry {
     refused(
@@ -188,6 +191,15 @@ pub(super) const ENTRIES: &[Entry] = &[
         Ok(())
     })
     .or_warn("is ignored: only servers queue packets for many clients; remove the line"),
+    // Ours alone.
+    honoured("workers N|auto", 1, 1, |d, l| {
+        d.server.workers = match l.first()? {
+            "auto" => None,
+            word => Some(values::number(word, 1, MAX_WORKERS)? as usize),
+        };
+        Ok(())
+    })
+    .or_warn("is ignored: only servers have more than one thread for packets; remove the line"),
     refused(
         "client-cert-not-required",
         "it was removed in OpenVPN 2.5",

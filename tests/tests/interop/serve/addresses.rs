@@ -42,8 +42,8 @@ pub(crate) fn cells() -> Vec<Cell> {
         })
     }));
     cells.push(Cell::new("serve::ccd::ifconfig-push", static_address));
-    cells.push(Cell::new("serve::ccd::iroute", || iroute(false)));
-    cells.push(Cell::new("serve::client-to-client::ccd-and-iroute", || iroute(true)));
+    cells.push(Cell::new("serve::ccd::iroute", || iroute(Service::new()?, false)));
+    cells.push(Cell::new("serve::client-to-client::ccd-and-iroute", || iroute(Service::new()?, true)));
     cells.push(Cell::new("serve::ccd::push-remove-and-reset", push_remove));
     cells.push(Cell::new("serve::ccd::default", default_file));
     cells.push(Cell::new("serve::client-to-client::off", strangers));
@@ -62,7 +62,7 @@ pub(crate) fn cells() -> Vec<Cell> {
             cells.push(Cell::new(name, move || dual_stack(transport, proto)));
         }
     }
-    cells.push(Cell::new("serve::sockets::udp-and-tcp", udp_and_tcp));
+    cells.push(Cell::new("serve::sockets::udp-and-tcp", || udp_and_tcp(Service::new()?)));
     cells.push(Cell::new("serve::sockets::one-address", one_address));
     cells
 }
@@ -101,8 +101,7 @@ fn static_address() -> Result<()> {
 
 /// A network behind `alice`, reached from the server and, with client-to-client, from the others, which reach each
 /// other as well.
-fn iroute(client_to_client: bool) -> Result<()> {
-    let mut service = Service::new()?;
+pub(super) fn iroute(mut service: Service, client_to_client: bool) -> Result<()> {
     if client_to_client {
         service = service.line("client-to-client");
     }
@@ -369,9 +368,9 @@ fn dual_stack(transport: Transport, proto: &str) -> Result<()> {
 }
 
 /// Two sockets at once, clients on both, and these reach each other.
-fn udp_and_tcp() -> Result<()> {
+pub(super) fn udp_and_tcp(service: Service) -> Result<()> {
     let [alice, bob, carol] = all();
-    Service::new()?
+    service
         .since_2_7()?
         .line("local 10.9.0.1 1194 udp4")
         .line("local 10.9.0.1 1194 tcp4-server")

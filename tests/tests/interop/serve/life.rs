@@ -34,20 +34,22 @@ pub(crate) fn cells() -> Vec<Cell> {
         cells.push(Cell::new(name("server-killed"), move || server_killed(transport)));
         cells.push(Cell::new(name("server-leaves"), move || server_leaves(transport)));
         cells.push(Cell::new(name("server-told-to-restart::usr1"), move || {
-            server_restarts(transport, Signal::SIGUSR1)
+            server_restarts(Service::new()?, transport, Signal::SIGUSR1)
         }));
         cells.push(Cell::new(name("client-restarts"), move || client_restarts(transport)));
         cells.push(Cell::new(name("client-leaves"), move || client_leaves(transport)));
         cells.push(Cell::new(name("client-killed"), move || client_killed(transport)));
     }
     cells.push(Cell::new("serve::server-told-to-restart::hup", || {
-        server_restarts(Transport::Udp4, Signal::SIGHUP)
+        server_restarts(Service::new()?, Transport::Udp4, Signal::SIGHUP)
     }));
     for wrap in [Wrap::None, Wrap::TlsAuthDirection, Wrap::TlsCrypt, Wrap::TlsCryptV2] {
         cells.push(Cell::new(format!("serve::same-port-again::{}", wrap.name()), move || same_port(wrap)));
     }
     for transport in [Transport::Udp4, Transport::Udp6] {
-        cells.push(Cell::new(format!("serve::float::{}", transport.name()), move || float(transport)));
+        cells.push(Cell::new(format!("serve::float::{}", transport.name()), move || {
+            float(Service::new()?, transport)
+        }));
     }
     cells.push(Cell::new("serve::idle", idle));
     cells.push(Cell::new("serve::inactive", inactive));
@@ -95,8 +97,8 @@ fn server_leaves(transport: Transport) -> Result<()> {
 }
 
 /// The server starts again in the same process.
-fn server_restarts(transport: Transport, signal: Signal) -> Result<()> {
-    let service = Service::new()?.transport(transport).line("keepalive 1 4").line("explicit-exit-notify 1");
+pub(super) fn server_restarts(service: Service, transport: Transport, signal: Signal) -> Result<()> {
+    let service = service.transport(transport).line("keepalive 1 4").line("explicit-exit-notify 1");
     service.guests(all()).connected(|serving| {
         serving.ping_all()?;
         serving.process()?.signal(signal)?;
@@ -175,8 +177,8 @@ fn same_port(wrap: Wrap) -> Result<()> {
 }
 
 /// Every client's host gets another address; the tunnel goes on without a new handshake.
-fn float(transport: Transport) -> Result<()> {
-    Service::new()?.transport(transport).line("keepalive 1 30").guests(all()).connected(|serving| {
+pub(super) fn float(service: Service, transport: Transport) -> Result<()> {
+    service.transport(transport).line("keepalive 1 30").guests(all()).connected(|serving| {
         serving.ping_all()?;
         let server = serving.address("server", false)?;
         for index in 0..serving.visits.len() {

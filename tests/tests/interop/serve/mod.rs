@@ -8,6 +8,7 @@ mod handshake;
 mod life;
 mod peer;
 mod process;
+mod workers;
 
 use oxivpn_tests::matrix::Cell;
 
@@ -19,6 +20,7 @@ pub(crate) fn cells() -> Vec<Cell> {
     cells.extend(access::cells());
     cells.extend(addresses::cells());
     cells.extend(handshake::cells());
+    cells.extend(workers::cells());
     cells.extend(bad_config::cells());
     cells
 }

@@ -17,9 +17,11 @@ use oxivpn_proto::{Directive, Instant, Order, PeerRef, Report, StreamId};
 use oxivpn_tun::offload::Offload;
 
 use super::flow::OVERHEAD;
+use super::handover::Handover;
 use super::out::{Outward, Sockets};
+use super::share::{Directory, Share};
 use super::streams::Streams;
-use super::{Command, News, Setup, Shared, Totals};
+use super::{Among, Command, Common, Endpoints, News, Passed, Shared, Totals};
 use crate::client::Tun;
 use crate::clock;
 use crate::gremlin::Faults;
@@ -40,6 +42,10 @@ const MAX_NEWS: usize = 4096;
 /// Everything the thread owns.
 pub(super) struct Engine {
     pub(super) shared: Arc<Shared>,
+    pub(super) share: Share,
+    pub(super) directory: Directory,
+    pub(super) handover: Handover,
+    pub(super) passed: Passed,
     pub(super) poll: Poll,
     pub(super) sockets: Sockets,
     pub(super) listeners: Vec<(Listener, bool)>,
@@ -47,6 +53,7 @@ pub(super) struct Engine {
     pub(super) device: Option<Tun>,
     pub(super) device_readable: bool,
     pub(super) plane: LocalPlane,
+    /// Those of this worker; the table knows of all.
     pub(super) peers: HashSet<PeerRef>,
     pub(super) client_to_client: bool,
     pub(super) max_streams: usize,
@@ -74,31 +81,42 @@ pub(in crate::server) fn stream_limits(packets: usize, mtu: u16) -> (usize, usiz
 }
 
 impl Engine {
-    pub(super) fn new(setup: Setup, poll: Poll, shared: Arc<Shared>) -> io::Result<Self> {
-        let sockets = Sockets::new(setup.sockets, poll.registry(), FIRST_SOCKET)?;
-        for (place, listener) in setup.listeners.iter().enumerate() {
+    pub(super) fn new(
+        common: &Common,
+        endpoints: Endpoints,
+        poll: Poll,
+        shared: Arc<Shared>,
+        among: Among,
+    ) -> io::Result<Self> {
+        let Among { share, handover, streams } = among;
+        let sockets = Sockets::new(endpoints.sockets, share, poll.registry(), FIRST_SOCKET)?;
+        for (place, listener) in endpoints.listeners.iter().enumerate() {
             poll.registry().register(
                 &mut SourceFd(&listener.as_raw_fd()),
                 Token(FIRST_SOCKET + sockets.len() + place),
                 Interest::READABLE,
             )?;
         }
-        let max_frame = (usize::from(setup.mtu) + OVERHEAD).max(MAX_CONTROL_DATAGRAM);
+        let max_frame = (usize::from(common.mtu) + OVERHEAD).max(MAX_CONTROL_DATAGRAM);
         let mut plane = LocalPlane::new();
-        plane.serve(&setup.own);
-        let (data_limit, _) = stream_limits(setup.stream_queue, setup.mtu);
+        plane.serve(&common.own);
+        let (data_limit, _) = stream_limits(common.stream_queue, common.mtu);
         Ok(Self {
             shared,
+            share,
+            directory: Directory::new(share.count),
+            handover,
+            passed: Passed::default(),
             sockets,
-            listeners: setup.listeners.into_iter().map(|listener| (listener, true)).collect(),
-            streams: Streams::new(max_frame, data_limit, FIRST_STREAM),
+            listeners: endpoints.listeners.into_iter().map(|listener| (listener, true)).collect(),
+            streams: Streams::new(max_frame, data_limit, FIRST_STREAM, share, streams),
             poll,
             device: None,
             device_readable: false,
             plane,
             peers: HashSet::new(),
-            client_to_client: setup.client_to_client,
-            max_streams: setup.max_streams,
+            client_to_client: common.client_to_client,
+            max_streams: common.max_streams,
             out: Outward::default(),
             inbox: Inbox::default(),
             merger: Merger::new(Offload::NONE),
@@ -107,8 +125,8 @@ impl Engine {
             commands: Vec::new(),
             news: Vec::new(),
             places: Vec::new(),
-            mtu: setup.mtu.into(),
-            faults: setup.faults,
+            mtu: common.mtu.into(),
+            faults: common.faults.clone(),
             faulty: Vec::new(),
             stopped: false,
         })
@@ -147,7 +165,8 @@ impl Engine {
         self.sockets.any_readable()
             || self.streams.has_readable()
             || (!self.waits() && self.listeners.iter().any(|(_, ready)| *ready))
-            || (self.device_readable && self.device.is_some() && self.out.has_room())
+            || (self.out.has_room()
+                && (self.handover.has_parcels() || self.device_readable && self.device.is_some()))
     }
 
     /// Whether the control thread is behind with its news; it wakes us when it has taken them.
@@ -198,9 +217,11 @@ impl Engine {
         self.receive_datagrams(now);
         self.accept();
         self.receive_streams(now);
+        self.take_handed(now);
         self.forward(now);
         self.send_own(now);
         self.flood(now);
+        self.handover.send();
         self.flush();
         self.flush_streams();
         self.collect_reports();
@@ -238,6 +259,7 @@ impl Engine {
                 Command::AskTotals => {
                     let mut totals = self.totals.clone();
                     totals.drops.merge(self.plane.drops());
+                    totals.shares = vec![self.passed];
                     self.news.push(News::Totals(Box::new(totals)));
                 }
                 Command::Stop => self.stopped = true,
@@ -253,12 +275,12 @@ impl Engine {
     }
 
     fn apply(&mut self, now: Instant, order: Order) {
+        self.directory.note(&order.directive);
         match &order.directive {
-            Directive::AddPeer { peer, .. } => {
+            Directive::AddPeer { peer, .. } if self.elsewhere(*peer).is_none() => {
                 self.peers.insert(*peer);
             }
-            Directive::RemovePeer { peer } => {
-                self.peers.remove(peer);
+            Directive::RemovePeer { peer } if self.peers.remove(peer) => {
                 self.news.extend(self.plane.usage(*peer).map(|totals| News::Usage(*peer, totals)));
             }
             _ => {}
@@ -272,8 +294,8 @@ impl Engine {
             let _ = self.poll.registry().deregister(&mut SourceFd(&old));
         }
         self.merger = Merger::new(device.as_ref().map_or(Offload::NONE, |device| device.offload()));
+        self.device_readable = device.as_ref().is_some_and(Tun::reads);
         self.device = device;
-        self.device_readable = true;
         if let Some(fd) = self.device.as_ref().and_then(Tun::as_raw_fd)
             && let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), DEVICE, Interest::READABLE)
         {
@@ -306,10 +328,10 @@ impl Engine {
                     }
                 };
                 let remote = link.remote_addr();
-                if self.streams.len() >= self.max_streams {
-                    self.news.push(News::Refused(remote));
-                } else if let Ok((id, remote)) = self.streams.insert(self.poll.registry(), link) {
-                    self.news.push(News::Accepted { id, remote });
+                match self.streams.insert(self.poll.registry(), link, self.max_streams) {
+                    Ok(Some((id, remote))) => self.news.push(News::Accepted { id, remote }),
+                    Ok(None) => self.news.push(News::Refused(remote)),
+                    Err(_) => {}
                 }
             }
         }

@@ -13,6 +13,8 @@ use oxivpn_proto::{DropReason, Instant, Path, PeerRef};
 use oxivpn_tun::offload::VnetHeader;
 
 use super::engine::Engine;
+use super::foreign::Lies;
+use super::handover::Item;
 use super::mail::lock;
 use crate::lane::Uplink;
 use crate::lane::inbox::{Received, range_in};
@@ -71,6 +73,12 @@ impl Engine {
             };
             self.take_packet(now, path, at);
         }
+        self.passed.packets += self.inbox.len() as u64;
+        self.flush_merger();
+    }
+
+    /// Writes to the device what was opened; the inbox may change then.
+    pub(super) fn flush_merger(&mut self) {
         if let Some(device) = &mut self.device
             && let Err(error) = self.merger.flush(self.inbox.slab(), device, &mut self.totals.traffic)
         {
@@ -81,9 +89,8 @@ impl Engine {
     /// Opens a data packet and passes on what is in it; leaves a control packet to the control thread.
     #[inline]
     fn take_packet(&mut self, now: Instant, path: Path, at: Range<usize>) {
-        let bytes = &mut self.inbox.slab_mut()[at];
-        let len = bytes.len() as u64;
-        self.totals.traffic.link_read += len;
+        let bytes = &self.inbox.slab()[at.clone()];
+        self.totals.traffic.link_read += bytes.len() as u64;
         match peek(bytes) {
             Peek::Control => {
                 if bytes.len() <= MAX_CONTROL_DATAGRAM && lock(&self.shared.packets).push(path, bytes) {
@@ -93,15 +100,23 @@ impl Engine {
                 }
             }
             Peek::Unknown => self.totals.drops.count(DropReason::UnknownOpcode),
-            // What is refused has been counted.
-            Peek::Data(_) => {
-                if let Ok(Opened { peer, payload }) = self.plane.open(now, path, bytes) {
-                    self.totals.traffic.authentic += len;
-                    if let Payload::Packet(packet) = payload {
-                        let (at, len) = (packet.as_ptr() as usize, packet.len());
-                        self.deliver(now, peer, range_in(self.inbox.slab(), at, len));
-                    }
-                }
+            Peek::Data(_) => match self.sender_elsewhere(path, at.clone()) {
+                Some(to) => self.hand(to, Item::Sealed(path), &Lies::Received(at)),
+                None => self.take_data(now, path, at),
+            },
+        }
+    }
+
+    /// Opens a data packet of one of our peers and passes on what is in it.
+    #[inline]
+    pub(super) fn take_data(&mut self, now: Instant, path: Path, at: Range<usize>) {
+        let len = at.len() as u64;
+        // What is refused has been counted.
+        if let Ok(Opened { peer, payload }) = self.plane.open(now, path, &mut self.inbox.slab_mut()[at]) {
+            self.totals.traffic.authentic += len;
+            if let Payload::Packet(packet) = payload {
+                let (at, len) = (packet.as_ptr() as usize, packet.len());
+                self.deliver(now, peer, range_in(self.inbox.slab(), at, len));
             }
         }
     }
@@ -112,7 +127,9 @@ impl Engine {
             match self.plane.forward(from, &self.inbox.slab()[at.clone()]) {
                 Forward::Device => {}
                 Forward::Peer(peer) => return self.relay(now, peer, at),
-                Forward::All => self.spread(now, Some(from), at.clone()),
+                Forward::All => {
+                    self.spread_everywhere(now, Some(from), &VnetHeader::PLAIN, &Lies::Received(at.clone()))
+                }
             }
         }
         let Some(device) = &mut self.device else {
@@ -126,35 +143,29 @@ impl Engine {
 
     /// From one client to another.
     fn relay(&mut self, now: Instant, peer: PeerRef, at: Range<usize>) {
-        if !self.has_room(peer, at.len()) {
-            self.totals.traffic.full += 1;
-            return;
-        }
-        self.make_room();
-        let packet = &self.inbox.slab()[at];
-        let mut uplink = Uplink {
-            plane: &mut self.plane,
-            out: &mut self.out.packets,
-            drops: &mut self.totals.drops,
-            traffic: &mut self.totals.traffic,
-            faults: self.faults.as_deref(),
-        };
-        if !uplink.relay(now, peer, packet) {
-            self.totals.traffic.full += 1;
+        let lies = Lies::Received(at);
+        match self.elsewhere(peer) {
+            Some(to) => self.hand(to, Item::Inner(peer, VnetHeader::PLAIN), &lies),
+            None => {
+                self.make_room();
+                self.seal(now, peer, &VnetHeader::PLAIN, &lies);
+            }
         }
     }
 
-    fn make_room(&mut self) {
+    pub(super) fn make_room(&mut self) {
         if !self.out.packets.has_room() {
             self.flush();
         }
     }
 
-    /// A multicast goes to all clients but the one it came from (`openvpn: multi.c`, `multi_bcast`).
-    fn spread(&mut self, now: Instant, from: Option<PeerRef>, at: Range<usize>) {
+    /// A multicast goes to all clients but the one it came from (`openvpn: multi.c`, `multi_bcast`); here to those of
+    /// this worker.
+    pub(super) fn spread(&mut self, now: Instant, from: Option<PeerRef>, header: &VnetHeader, lies: &Lies) {
         let peers = core::mem::take(&mut self.peers);
         for &peer in peers.iter().filter(|peer| Some(**peer) != from) {
-            self.relay(now, peer, at.clone());
+            self.make_room();
+            self.seal(now, peer, header, lies);
         }
         self.peers = peers;
     }
@@ -193,33 +204,33 @@ impl Engine {
     #[inline]
     fn forward_one(&mut self, now: Instant, header: &VnetHeader, len: usize) {
         self.totals.traffic.device_read += len as u64;
-        let packet = &self.staging[..len];
+        self.passed.packets += 1;
+        let (packet, lies) = (&self.staging[..len], Lies::Staged(len));
         let Some(peer) = self.plane.lookup(packet) else {
             if is_multicast(packet) {
-                self.spread_own(now, header, len);
+                self.spread_everywhere(now, None, header, &lies);
             } else {
                 self.totals.drops.count(DropReason::NoRoute);
             }
             return;
         };
-        self.seal(now, peer, header, len);
-    }
-
-    /// A multicast of our own host goes to all clients.
-    fn spread_own(&mut self, now: Instant, header: &VnetHeader, len: usize) {
-        let peers = core::mem::take(&mut self.peers);
-        for &peer in &peers {
-            self.seal(now, peer, header, len);
+        match self.elsewhere(peer) {
+            Some(to) => self.hand(to, Item::Inner(peer, *header), &lies),
+            None => self.seal(now, peer, header, &lies),
         }
-        self.peers = peers;
     }
 
+    /// Seals a packet for a peer of this worker.
     #[inline]
-    fn seal(&mut self, now: Instant, peer: PeerRef, header: &VnetHeader, len: usize) {
-        if !self.has_room(peer, len) {
+    pub(super) fn seal(&mut self, now: Instant, peer: PeerRef, header: &VnetHeader, lies: &Lies) {
+        if !self.has_room(peer, lies.len()) {
             self.totals.traffic.full += 1;
             return;
         }
+        let packet = match lies {
+            Lies::Staged(len) => &self.staging[..*len],
+            Lies::Received(at) => &self.inbox.slab()[at.clone()],
+        };
         let mut uplink = Uplink {
             plane: &mut self.plane,
             out: &mut self.out.packets,
@@ -227,7 +238,7 @@ impl Engine {
             traffic: &mut self.totals.traffic,
             faults: self.faults.as_deref(),
         };
-        uplink.take(now, peer, header, &self.staging[..len]);
+        uplink.take(now, peer, header, packet);
     }
 
     /// Pings and exit notices.
@@ -252,9 +263,14 @@ impl Engine {
             let mut peers: Vec<PeerRef> = self.peers.iter().copied().collect();
             peers.sort_unstable_by_key(|peer| (peer.id, peer.generation));
             self.staging[..packet.len()].copy_from_slice(&packet);
+            let lies = Lies::Staged(packet.len());
+            let others = self.others();
+            for to in (0..copies).flat_map(|_| others.clone()) {
+                self.hand(to, Item::All(None, VnetHeader::PLAIN), &lies);
+            }
             for peer in (0..copies).flat_map(|_| &peers) {
                 self.make_room();
-                self.seal(now, *peer, &VnetHeader::PLAIN, packet.len());
+                self.seal(now, *peer, &VnetHeader::PLAIN, &lies);
             }
         }
         self.faulty = packet;

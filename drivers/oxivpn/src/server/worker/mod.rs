@@ -1,4 +1,4 @@
-//! The thread that moves packets. It alone reads the sockets, writes to TCP connections and touches the device.
+//! The threads that move packets. They alone read the sockets, write to TCP connections and touch the device.
 //!
 //! ```text
 //!            Command (orders, frames of the control channel)
@@ -11,18 +11,26 @@
 //! into a buffer of fixed size, and are dropped and counted when it is full: their senders repeat them. Connections and
 //! reports that remote packets cause wait at their source while the control thread is behind with its news. Orders are
 //! carried out between batches and answered with [`Report::Applied`].
+//!
+//! With several workers each has a socket for each local address, listeners, connections and a queue of the device, and
+//! a table of peers. The kernel spreads packets over them by their addresses. A peer belongs to the worker that has its
+//! path ([`Share`]); a packet that comes elsewhere is handed over. The control thread sees all of them as a [`Crew`].
 
+mod crew;
 mod engine;
 mod flow;
+mod foreign;
+mod handover;
 mod mail;
 mod out;
+mod share;
 mod streams;
 #[cfg(test)]
 mod tests;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -34,25 +42,33 @@ use oxivpn_proto::{DropCounters, Order, PeerRef, Report, StreamId, report};
 use crate::client::Tun;
 use crate::gremlin::Faults;
 use crate::turn::Traffic;
+pub use crew::Crew;
 use engine::Engine;
 pub(super) use engine::stream_limits;
+use handover::Handover;
 pub use mail::Packets;
 use mail::{Mailbox, lock};
+pub use share::Share;
 
-/// What a worker begins with.
-#[derive(Debug)]
-pub struct Setup {
-    /// Datagram sockets; a socket's place is its number in paths.
+/// Where packets of one worker come from.
+#[derive(Debug, Default)]
+pub struct Endpoints {
+    /// Datagram sockets, one for each local address; see [`Share`] for their numbers in paths.
     pub sockets: Vec<UdpSocket>,
     /// Listeners for connections.
     pub listeners: Vec<Listener>,
+}
+
+/// What all workers begin with.
+#[derive(Clone, Debug)]
+pub struct Common {
     /// Largest packet of the device, in bytes.
     pub mtu: u16,
     /// Our own inner addresses: no client's packets come from there.
     pub own: Vec<IpAddr>,
     /// Packets from one client to another do not go through the device.
     pub client_to_client: bool,
-    /// Connections at one time.
+    /// Connections of all workers at one time.
     pub max_streams: usize,
     /// Data packets that wait for a slow connection.
     pub stream_queue: usize,
@@ -114,6 +130,33 @@ pub struct Totals {
     pub drops: DropCounters,
     /// Control packets dropped because the control thread is behind.
     pub control_dropped: u64,
+    /// What went through each worker.
+    pub shares: Vec<Passed>,
+}
+
+/// What went through one worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// Packets read from the network and from the device. A super-packet of the device is one packet.
+    pub packets: u64,
+    /// Packets handed over to other workers, because their peers are there.
+    pub handed: u64,
+    /// Packets dropped because another worker is behind.
+    pub refused: u64,
+}
+
+impl Totals {
+    /// Sums of several workers.
+    fn sum<'a>(all: impl Iterator<Item = &'a Self>) -> Self {
+        let mut sum = Self::default();
+        for one in all {
+            sum.traffic += one.traffic;
+            sum.drops.merge(&one.drops);
+            sum.control_dropped += one.control_dropped;
+            sum.shares.extend_from_slice(&one.shares);
+        }
+        sum
+    }
 }
 
 /// What both threads share.
@@ -125,56 +168,82 @@ struct Shared {
     waits: AtomicBool,
 }
 
-/// The control thread's handle of a worker. Dropping it ends the thread.
-pub struct Worker {
+/// A worker whose thread has not begun.
+struct Draft {
+    poll: Poll,
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
 }
 
-impl Worker {
-    /// Starts the thread. `wake` is called from it when there is news.
-    pub fn start(setup: Setup, wake: impl Fn() + Send + Sync + 'static) -> io::Result<Self> {
+impl Draft {
+    /// `wake` is called from the thread when there is news.
+    fn new(wake: Box<dyn Fn() + Send + Sync>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), engine::WAKER)?;
         let shared = Arc::new(Shared {
             // A waker that fails has no thread to wake.
             commands: Mailbox::new(Box::new(move || drop(waker.wake()))),
-            news: Mailbox::new(Box::new(wake)),
+            news: Mailbox::new(wake),
             packets: Mutex::new(Packets::new()),
             waits: AtomicBool::new(false),
         });
-        let engine = Engine::new(setup, poll, shared.clone())?;
-        let thread = std::thread::Builder::new().name("packets".into()).spawn(move || {
+        Ok(Self { poll, shared })
+    }
+
+    /// Starts the thread. `streams` counts the connections of all workers.
+    fn start(
+        self,
+        common: &Common,
+        endpoints: Endpoints,
+        share: Share,
+        handover: Handover,
+        streams: Arc<AtomicUsize>,
+    ) -> io::Result<Worker> {
+        let Self { poll, shared } = self;
+        let among = Among { share, handover, streams };
+        let engine = Engine::new(common, endpoints, poll, shared.clone(), among)?;
+        let name = if share.is_alone() { "packets".into() } else { format!("packets{}", share.me) };
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
             let _ending = Ending(engine.shared());
             engine.run();
         })?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Worker { shared, thread: Some(thread) })
     }
+}
 
+/// What a worker has of the others.
+struct Among {
+    share: Share,
+    handover: Handover,
+    /// Connections of all.
+    streams: Arc<AtomicUsize>,
+}
+
+/// The control thread's handle of a worker. Dropping it ends the thread.
+struct Worker {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
     /// Tells one thing.
-    pub fn command(&self, command: Command) {
+    fn command(&self, command: Command) {
         self.shared.commands.send(command);
     }
 
     /// Tells all of `commands`, which is empty afterwards.
-    pub fn commands(&self, commands: &mut Vec<Command>) {
+    fn commands(&self, commands: &mut Vec<Command>) {
         self.shared.commands.send_all(commands);
     }
 
     /// Takes what came since the last call into `news` and `packets`, which must be empty. Of a connection that
     /// `packets` came from, `news` has told.
-    pub fn take(&self, news: &mut Vec<News>, packets: &mut Packets) {
+    fn take(&self, news: &mut Vec<News>, packets: &mut Packets) {
         self.shared.news.rest();
         core::mem::swap(&mut *lock(&self.shared.packets), packets);
         self.shared.news.take(news);
         if self.shared.waits.swap(false, Ordering::SeqCst) {
             self.shared.commands.wake();
         }
-    }
-
-    /// Room for [`take`](Self::take).
-    pub fn packets() -> Packets {
-        Packets::new()
     }
 }
 

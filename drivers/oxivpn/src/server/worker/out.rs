@@ -8,6 +8,7 @@ use mio::{Interest, Registry, Token};
 use oxivpn_net::{Ecn, Fault, UdpSocket, classify};
 use oxivpn_proto::Path;
 
+use super::share::Share;
 use super::streams::Streams;
 use crate::lane::{Inbox, Outbox};
 
@@ -15,10 +16,16 @@ use crate::lane::{Inbox, Outbox};
 pub(super) struct Sockets {
     sockets: Vec<(UdpSocket, bool)>,
     first_token: usize,
+    share: Share,
 }
 
 impl Sockets {
-    pub(super) fn new(sockets: Vec<UdpSocket>, registry: &Registry, first_token: usize) -> io::Result<Self> {
+    pub(super) fn new(
+        sockets: Vec<UdpSocket>,
+        share: Share,
+        registry: &Registry,
+        first_token: usize,
+    ) -> io::Result<Self> {
         for (place, socket) in sockets.iter().enumerate() {
             registry.register(
                 &mut SourceFd(&socket.as_raw_fd()),
@@ -26,7 +33,8 @@ impl Sockets {
                 Interest::READABLE,
             )?;
         }
-        Ok(Self { sockets: sockets.into_iter().map(|socket| (socket, true)).collect(), first_token })
+        let sockets = sockets.into_iter().map(|socket| (socket, true)).collect();
+        Ok(Self { sockets, first_token, share })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -68,7 +76,7 @@ impl Sockets {
         let Some((socket, readable)) = self.sockets.get_mut(place) else { return Ok(()) };
         // Complaints about earlier packets take one call each.
         loop {
-            match inbox.receive(socket, u16::try_from(place).unwrap_or(u16::MAX)) {
+            match inbox.receive(socket, self.share.socket(place)) {
                 Ok(drained) => {
                     *readable = !drained;
                     return Ok(());
@@ -91,7 +99,9 @@ impl Sockets {
     /// Sends datagrams of `segment` bytes on the socket that `path` names; the bytes that are done with.
     fn send(&self, path: Path, bytes: &[u8], segment: usize) -> Sent {
         let Path::Datagram { socket, remote, local } = path else { return Sent::Gone(bytes.len()) };
-        let Some((socket, _)) = self.sockets.get(usize::from(socket)) else { return Sent::Gone(bytes.len()) };
+        let Some((socket, _)) = self.sockets.get(self.share.address(socket)) else {
+            return Sent::Gone(bytes.len());
+        };
         loop {
             match socket
                 .send_many(bytes, segment, remote, local, Ecn::NotEct)
@@ -151,8 +161,9 @@ impl Outward {
                     Sent::Gone(taken) => taken,
                     Sent::Full => {
                         // From here on a notice comes, even if there is room by now.
-                        sockets.watch_writes(registry, usize::from(socket), true);
-                        self.blocked = Some(usize::from(socket));
+                        let place = sockets.share.address(socket);
+                        sockets.watch_writes(registry, place, true);
+                        self.blocked = Some(place);
                         return full;
                     }
                 },

@@ -3,6 +3,8 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -11,11 +13,28 @@ use oxivpn_proto::wire::stream::Deframer;
 use oxivpn_proto::{Path, StreamId};
 use slab::Slab;
 
+use super::share::Share;
 use crate::lane::Inbox;
 use crate::link::receive_frames;
 
 /// Bits of a [`StreamId`] that are the place in the slab; the rest counts connections.
 const PLACE_BITS: u32 = 24;
+
+/// A connection as it is counted.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(count: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let more = |open| (open < most).then_some(open + 1);
+        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Self(count.clone()))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// The connections, and what has to be done about them.
 pub(super) struct Streams {
@@ -29,10 +48,14 @@ pub(super) struct Streams {
     /// Bytes of data packets that wait for a slow client.
     data_limit: usize,
     first_token: usize,
+    share: Share,
+    /// Connections of all workers.
+    count: Arc<AtomicUsize>,
 }
 
 struct Stream {
     id: StreamId,
+    _counted: Counted,
     link: TcpLink,
     /// Start of a frame whose end has not come yet.
     partial: Vec<u8>,
@@ -44,7 +67,14 @@ struct Stream {
 
 impl Streams {
     /// None yet. `max_frame` is the largest packet that is taken; tokens are `first_token` and above.
-    pub(super) fn new(max_frame: usize, data_limit: usize, first_token: usize) -> Self {
+    /// `count` is of all workers.
+    pub(super) fn new(
+        max_frame: usize,
+        data_limit: usize,
+        first_token: usize,
+        share: Share,
+        count: Arc<AtomicUsize>,
+    ) -> Self {
         Self {
             slab: Slab::new(),
             serial: 0,
@@ -53,23 +83,23 @@ impl Streams {
             deframer: Deframer::new(max_frame),
             data_limit,
             first_token,
+            share,
+            count,
         }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.slab.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.slab.is_empty()
     }
 
-    /// Takes a connection.
+    /// Takes a connection, unless all workers together have `most` already.
     pub(super) fn insert(
         &mut self,
         registry: &Registry,
         link: TcpLink,
-    ) -> io::Result<(StreamId, SocketAddr)> {
+        most: usize,
+    ) -> io::Result<Option<(StreamId, SocketAddr)>> {
+        let Some(counted) = Counted::new(&self.count, most) else { return Ok(None) };
         let remote = link.remote_addr();
         let entry = self.slab.vacant_entry();
         let place = entry.key();
@@ -79,11 +109,19 @@ impl Streams {
             Interest::READABLE | Interest::WRITABLE,
         )?;
         self.serial += 1;
-        let id = StreamId(self.serial << PLACE_BITS | place as u64);
+        let id = self.share.stream(self.serial << PLACE_BITS | place as u64);
         let partial = Vec::new();
-        entry.insert(Stream { id, link, partial, readable: true, dirty: false, closing: false });
+        entry.insert(Stream {
+            id,
+            _counted: counted,
+            link,
+            partial,
+            readable: true,
+            dirty: false,
+            closing: false,
+        });
         self.readable.push(place);
-        Ok((id, remote))
+        Ok(Some((id, remote)))
     }
 
     fn place(&self, id: StreamId) -> Option<usize> {

@@ -20,6 +20,7 @@ use oxivpn_proto::{Directive, DropReason, Instant, Path, PeerRef};
 use zeroize::Zeroizing;
 
 use super::engine::stream_limits;
+use super::mail::lock;
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -97,7 +98,7 @@ impl Client {
 }
 
 struct Lab {
-    worker: Worker,
+    crew: Crew,
     wakes: Receiver<()>,
     device: UnixDatagram,
     seq: u64,
@@ -116,29 +117,25 @@ impl Lab {
         client_to_client: bool,
         faults: Option<Arc<Faults>>,
     ) -> Self {
+        Self::of(vec![Endpoints { sockets, listeners }], client_to_client, faults)
+    }
+
+    /// With a worker for each of `endpoints`, the first of which reads the device.
+    pub(super) fn of(endpoints: Vec<Endpoints>, client_to_client: bool, faults: Option<Arc<Faults>>) -> Self {
         let (near, device) = UnixDatagram::pair().unwrap();
         device.set_read_timeout(Some(PATIENCE)).unwrap();
         let own = vec![inner(1).into()];
-        let setup = Setup {
-            sockets,
-            listeners,
-            mtu: 1500,
-            own,
-            client_to_client,
-            max_streams: 8,
-            stream_queue: 4,
-            faults,
-        };
+        let common = Common { mtu: 1500, own, client_to_client, max_streams: 8, stream_queue: 4, faults };
         let (tx, wakes) = channel();
-        let worker = Worker::start(setup, move || _ = tx.send(())).unwrap();
+        let mut crew = Crew::start(&common, endpoints, move || _ = tx.send(())).unwrap();
         let tun = oxivpn_tun::Device::from_fd(OwnedFd::from(near)).unwrap();
-        worker.command(Command::Device(Some(tun.into())));
-        Self { worker, wakes, device, seq: 0, news: Vec::new(), packets: Vec::new() }
+        crew.set_device(Some(tun.into()));
+        Self { crew, wakes, device, seq: 0, news: Vec::new(), packets: Vec::new() }
     }
 
     fn order(&mut self, directive: Directive) {
         self.seq += 1;
-        self.worker.command(Command::Order(Order { seq: self.seq, directive }));
+        self.crew.command(Command::Order(Order { seq: self.seq, directive }));
     }
 
     /// Makes a peer with the address 10.0.0.(`number` + 2).
@@ -154,10 +151,11 @@ impl Lab {
     }
 
     fn look(&mut self) {
-        let (mut news, mut packets) = (Vec::new(), Packets::new());
-        self.worker.take(&mut news, &mut packets);
+        let (mut news, mut packets) = (Vec::new(), self.crew.packets());
+        self.crew.take(&mut news, &mut packets);
         self.news.append(&mut news);
-        self.packets.extend(packets.iter_mut().map(|(path, bytes)| (path, bytes.to_vec())));
+        let packets = packets.iter_mut().flat_map(Packets::iter_mut);
+        self.packets.extend(packets.map(|(path, bytes)| (path, bytes.to_vec())));
     }
 
     /// Waits for news of this kind.
@@ -182,7 +180,7 @@ impl Lab {
     }
 
     fn totals(&mut self) -> Totals {
-        self.worker.command(Command::AskTotals);
+        self.crew.command(Command::AskTotals);
         match self.wait(|news| matches!(news, News::Totals(_))) {
             News::Totals(totals) => *totals,
             _ => unreachable!(),
@@ -271,10 +269,10 @@ fn a_flood_of_control_packets_is_bounded_and_counted() {
             client.send_to(&[0x38; 1000], at).unwrap();
             sent += 64_000;
         }
-        lab.worker.command(Command::AskTotals);
+        lab.crew.command(Command::AskTotals);
         let totals = loop {
             let mut news = Vec::new();
-            lab.worker.shared.news.take(&mut news);
+            lab.crew.shared(0).news.take(&mut news);
             if let Some(News::Totals(totals)) = news.pop() {
                 break totals;
             }
@@ -362,7 +360,7 @@ fn clients_on_connections_reach_each_other_and_their_sums_are_told() {
     for len in [700, 701, 1500] {
         assert_eq!(second.open(read_frame(&mut two)), packet(2, 3, len));
     }
-    lab.worker.command(Command::AskUsage);
+    lab.crew.command(Command::AskUsage);
     lab.totals();
     lab.order(Directive::RemovePeer { peer: peer(0) });
     let seq = lab.seq;
@@ -452,7 +450,7 @@ fn connections_carry_both_kinds_of_packets_and_tell_their_end() {
     lab.device.send(&packet(1, 2, 1500)).unwrap();
     let datagram = read_frame(&mut stream);
     assert_eq!(client.open(datagram), packet(1, 2, 1500));
-    lab.worker.command(Command::Frame(id, vec![0x28; 33]));
+    lab.crew.command(Command::Frame(id, vec![0x28; 33]));
     assert_eq!(read_frame(&mut stream), [0x28; 33]);
     // Two in a row, one of them to itself, which the host of the device has to send back.
     let both = [frame(&client.seal(&packet(2, 2, 200))), frame(&client.seal(&packet(2, 1, 210)))].concat();
@@ -482,7 +480,7 @@ fn a_slow_connection_loses_packets_before_they_are_sealed_and_never_frames() {
         }
         assert!(sent < 100_000, "nothing is dropped");
     }
-    lab.worker.command(Command::Frame(id, vec![0x28; 33]));
+    lab.crew.command(Command::Frame(id, vec![0x28; 33]));
     let mut data = 0;
     loop {
         let frame = read_frame(&mut stream);
@@ -495,7 +493,7 @@ fn a_slow_connection_loses_packets_before_they_are_sealed_and_never_frames() {
     }
     assert!(data < sent, "{data} of {sent}");
     // The client is heard again.
-    lab.worker.command(Command::Close(id));
+    lab.crew.command(Command::Close(id));
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).unwrap();
 }
@@ -522,7 +520,7 @@ fn connections_wait_while_the_control_thread_is_behind() {
     while taken < 20_000 && TcpStream::connect_timeout(&at, Duration::from_millis(200)).is_ok() {
         taken += 1;
     }
-    let waiting = lab.worker.shared.news.len();
+    let waiting = lab.crew.shared(0).news.len();
     assert!((4096..4096 + 2 * crate::turn::BATCH).contains(&waiting), "{waiting} of {taken}");
     lab.look();
     lab.news.clear();
@@ -537,12 +535,12 @@ fn a_device_that_goes_away_is_told() {
     let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
     assert!(oxivpn_tun::Device::from_fd(OwnedFd::from(near)).is_err(), "a stream is no device");
     drop(far);
-    lab.worker.command(Command::Device(None));
+    lab.crew.set_device(None);
     lab.device.set_nonblocking(true).unwrap();
     // The worker's end closes with the command.
     lab.totals();
     assert_eq!(lab.device.send(&[0x45]).unwrap_err().kind(), ErrorKind::ConnectionRefused);
-    lab.worker.command(Command::Stop);
+    lab.crew.command(Command::Stop);
     lab.wait(|news| matches!(news, News::Ended));
 }
 
@@ -600,3 +598,5 @@ fn random_packets_for_all_clients() {
         }
     }
 }
+
+mod several;
