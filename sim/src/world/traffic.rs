@@ -3,10 +3,11 @@
 use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
 
-use oxivpn_proto::Instant;
+use oxivpn_proto::{Instant, SessionHandle};
 
 use super::agenda::Part;
 use super::{State, World};
+use crate::machine::Tunnel;
 use crate::machine::role::Role;
 use crate::probe::{Probe, v4};
 use crate::seed::{Branch, Purpose, SeedTree};
@@ -103,8 +104,8 @@ impl World {
         let servers =
             self.stations.iter().filter(|station| matches!(station.machine.role(), Role::Server(_)));
         let name = self.tape.names.get(to)?;
-        let mut tunnels = servers.flat_map(|station| station.machine.tunnels());
-        tunnels.find(|(_, tunnel)| tunnel.name == *name).and_then(|(_, tunnel)| tunnel.address).and_then(v4)
+        let tunnels = servers.flat_map(|station| station.machine.tunnels());
+        newest(tunnels.filter(|(_, tunnel)| tunnel.name == *name)).and_then(|(_, tunnel)| v4(tunnel.address?))
     }
 
     /// The ends of the tunnel that joins two machines, if both have one, and it is the same.
@@ -113,8 +114,8 @@ impl World {
             let station = &self.stations[index];
             let name = self.tape.names.get(other)?;
             let is_server = matches!(station.machine.role(), Role::Server(_));
-            let mut tunnels = station.machine.tunnels();
-            let (session, tunnel) = tunnels.find(|(_, tunnel)| !is_server || tunnel.name == *name)?;
+            let tunnels = station.machine.tunnels();
+            let (session, tunnel) = newest(tunnels.filter(|(_, tunnel)| !is_server || tunnel.name == *name))?;
             // A data plane that works later may lack the first key for a moment, and the other end can't know.
             (self.now - tunnel.since > SETTLED).then_some((index, station.boots, session))
         };
@@ -159,4 +160,12 @@ impl World {
             self.put_probe((index, to), answer, packet.len(), true);
         }
     }
+}
+
+/// The tunnel that came up last. A server that lets namesakes be (`duplicate-cn`) keeps those of a client that is gone for
+/// a while, and what is sent there is nobody's.
+fn newest<'a>(
+    tunnels: impl Iterator<Item = (SessionHandle, &'a Tunnel)>,
+) -> Option<(SessionHandle, &'a Tunnel)> {
+    tunnels.max_by_key(|(session, tunnel)| (tunnel.since, *session))
 }
