@@ -14,7 +14,7 @@ use std::time::{Duration, Instant as Clock};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, Tag, UnboundKey};
 use criterion::{Criterion, Throughput};
 use oxivpn_proto::config::cipher::DataCipher;
-use oxivpn_proto::config::params::{DataFormat, DataParams, ReplayWindow};
+use oxivpn_proto::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
 use oxivpn_proto::data::{HEADROOM, Payload, Slot, TAILROOM, Table};
 use oxivpn_proto::keys::data_key::{DataKey, KeyLimits, TlsRole};
 use oxivpn_proto::wire::ids::{KeyId, PeerId};
@@ -43,6 +43,7 @@ fn table(cipher: DataCipher, format: DataFormat, role: TlsRole) -> Table {
     let params = DataParams {
         cipher,
         format,
+        framing: Framing::None,
         replay: ReplayWindow::DEFAULT,
         mss: Some(1360),
         by_path: true,

@@ -77,14 +77,15 @@ pub enum Directive {
         /// Addresses.
         inner: IpNet,
     },
-    /// The peer has a new address.
+    /// The peer is there, and nowhere else: it has a new address; or has not, where the plane moved it by itself to one
+    /// that it may not have.
     MovePeer {
         /// Which.
         peer: PeerRef,
         /// Where it is now.
         path: Path,
     },
-    /// Answer with [`Report::Activity`](crate::Report::Activity).
+    /// Answer with [`Report::Activity`](crate::Report::Activity). Asked again each second until then.
     AskActivity {
         /// Whose.
         peer: PeerRef,

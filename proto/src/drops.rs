@@ -57,6 +57,10 @@ drop_reasons! {
     KeyWorn,
     /// Decrypted payload is neither an IP packet nor a known message.
     NotIp,
+    /// Decrypted payload is compressed; nothing is decompressed here.
+    Compressed,
+    /// Decrypted payload doesn't have the compression framing that was agreed upon.
+    Framing,
     /// Inner source address that the peer doesn't own.
     InnerSource,
     /// No peer for the inner destination address.

@@ -142,6 +142,13 @@ pub enum Event {
         /// The line that OpenVPN prints: `TLS_export=1, DATA_v2=1, peer-id 1234, epoch_data=1, cipher=AES-256-GCM`.
         summary: String,
     },
+    /// The other side's packets are of no use, by its configuration or ours: a line for the user, with the cure.
+    Warning {
+        /// Which session.
+        session: SessionHandle,
+        /// What is wrong.
+        text: String,
+    },
     /// The session is over; its handle is invalid from now on.
     Closed {
         /// Which session.
@@ -164,6 +171,7 @@ impl Event {
             | Self::Unwelcome(_)
             | Self::Pushed { .. }
             | Self::PeerNegotiated { .. }
+            | Self::Warning { .. }
             | Self::Message { .. } => true,
             Self::Reached { .. }
             | Self::AwaitingConfig(_)
@@ -196,6 +204,8 @@ pub enum CloseCause {
     PingExit,
     /// Less traffic than `inactive` demands.
     Inactive,
+    /// The data plane did not answer, a minute long: there is no telling whether the tunnel works.
+    PlaneSilent,
     /// `session-timeout` is over.
     SessionTimeout,
     /// TLS failed.
@@ -273,6 +283,7 @@ impl fmt::Display for CloseCause {
             Self::PingRestart => f.write_str("ping-restart"),
             Self::PingExit => f.write_str("ping-exit"),
             Self::Inactive => f.write_str("inactive"),
+            Self::PlaneSilent => f.write_str("the data plane does not answer"),
             Self::SessionTimeout => f.write_str("session-timeout"),
             Self::Tls(failure) => write!(f, "TLS failed: {failure}"),
             Self::AuthFailed { reason, .. } => write!(f, "AUTH_FAILED,{reason}"),

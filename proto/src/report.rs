@@ -35,7 +35,8 @@ pub enum Report {
         /// Which key.
         key: KeyId,
     },
-    /// An authenticated packet came from another address.
+    /// An authenticated packet came from another address. The plane may have moved the peer already, as kernels do; the
+    /// last word has [`Directive::MovePeer`](crate::Directive::MovePeer), which follows in either case.
     Floated {
         /// Who.
         peer: PeerRef,
@@ -47,12 +48,20 @@ pub enum Report {
         /// Who.
         peer: PeerRef,
     },
+    /// An authenticated packet was not framed as agreed. Told once for a peer.
+    Misframed {
+        /// Whose.
+        peer: PeerRef,
+        /// What it had instead.
+        found: Misframed,
+    },
     /// The plane itself gave the peer up.
     PeerLost {
         /// Who.
         peer: PeerRef,
     },
-    /// Answer to [`Directive::AskActivity`](crate::Directive::AskActivity).
+    /// Answer to [`Directive::AskActivity`](crate::Directive::AskActivity). Without one for a minute the session ends
+    /// with [`CloseCause::PlaneSilent`](crate::CloseCause::PlaneSilent).
     Activity {
         /// Whose.
         peer: PeerRef,
@@ -65,6 +74,15 @@ pub enum Report {
         /// Use of the sending key, for `reneg-bytes` and `reneg-pkts`.
         key_totals: Totals,
     },
+}
+
+/// What stands where compression framing should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misframed {
+    /// The mark of something compressed.
+    Compressed,
+    /// This byte.
+    Other(u8),
 }
 
 /// Why a key should be replaced.

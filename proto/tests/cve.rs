@@ -14,7 +14,7 @@
 //! | 2020-11810 | data from elsewhere during login moves or stops a client | [`cve_2020_11810_nothing_floats_before_login`]; `node::tests::serve::a_client_floats_and_nobody_takes_its_place_unauthenticated` |
 //! | 2020-15078 | configuration pushed before the deferred verdict | [`cve_2020_15078_nothing_is_given_before_the_verdict`] |
 //! | 2022-0547 | two deferred verdicts, of which the second counts | [`cve_2022_0547_a_verdict_is_for_its_question_only`]; a ticket is moved into its one answer, and each key negotiation asks anew |
-//! | 2023-46849 | `fragment` with size 0 divides by zero | no fragments: the option is refused, `profile: tests/providers.rs`, `compression_and_fragments_are_refused` |
+//! | 2023-46849 | `fragment` with size 0 divides by zero | no fragments: the option is refused, `profile: tests/providers.rs`, `fragments_are_refused` |
 //! | 2023-46850 | freed memory sent to the peer | safe code; [`cve_2023_46850_no_secret_leaves_in_clear`] |
 //! | 2024-5594 | control characters from the peer reach logs and scripts | `session::message::tests::text_without_nul_or_with_control_characters_is_dropped`, `keys::method2::tests::a_login_is_made_harmless`; [`cve_2024_5594_control_characters_in_a_login`] |
 //! | 2024-28882 | repeated exit notices prolong a session | [`cve_2024_28882_exit_notices_do_not_prolong`] |

@@ -5,7 +5,7 @@
 use core::net::{Ipv4Addr, SocketAddr};
 
 use oxivpn_proto::config::cipher::DataCipher;
-use oxivpn_proto::config::params::{DataFormat, DataParams, ReplayWindow};
+use oxivpn_proto::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
 use oxivpn_proto::data::Table;
 use oxivpn_proto::keys::data_key::{DataKey, KeyLimits, TlsRole};
 use oxivpn_proto::wire::ids::{KeyId, PeerId};
@@ -35,6 +35,7 @@ fn fill(table: &mut Table, cipher: DataCipher, format: fn(PeerId) -> DataFormat)
         let params = DataParams {
             cipher,
             format: format(id),
+            framing: Framing::None,
             replay: ReplayWindow::DEFAULT,
             mss: None,
             by_path: false,

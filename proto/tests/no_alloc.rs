@@ -8,7 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use oxivpn_proto::config::cipher::DataCipher;
-use oxivpn_proto::config::params::{DataFormat, DataParams, ReplayWindow};
+use oxivpn_proto::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
 use oxivpn_proto::data::{HEADROOM, Payload, Slot, TAILROOM, Table};
 use oxivpn_proto::keys::data_key::{DataKey, KeyLimits, TlsRole};
 use oxivpn_proto::wire::ids::{KeyId, PeerId};
@@ -70,6 +70,7 @@ fn table(cipher: DataCipher, format: DataFormat, role: TlsRole) -> Table {
     let params = DataParams {
         cipher,
         format,
+        framing: Framing::None,
         replay: ReplayWindow::DEFAULT,
         mss: Some(1300),
         by_path,

@@ -117,10 +117,39 @@ const fn header_len(to: IpAddr) -> usize {
     if to.is_ipv4() { 20 } else { 40 }
 }
 
-/// When to do the next thing, one of which was due at `due`. What was missed is not made up for.
-fn later(now: Instant, due: Instant, interval: Duration) -> Instant {
-    let interval = interval.max(Duration::from_micros(1));
-    if due + interval > now { due + interval } else { now + interval }
+/// So many things, one after another at an even rate.
+#[derive(Debug)]
+struct Pace {
+    next: Option<Instant>,
+    count: u64,
+    interval: Duration,
+    /// Of the last one, from 1.
+    number: u64,
+}
+
+impl Pace {
+    fn new(now: Instant, count: u64, interval: Duration) -> Self {
+        let interval = interval.max(Duration::from_micros(1));
+        Self { next: (count > 0).then_some(now), count, interval, number: 0 }
+    }
+
+    const fn deadline(&self) -> Option<Instant> {
+        self.next
+    }
+
+    fn stop(&mut self) {
+        self.next = None;
+    }
+
+    /// The number of the one that is due. What was missed is not made up for.
+    fn due(&mut self, now: Instant) -> Option<u64> {
+        let due = self.next.filter(|&due| due <= now)?;
+        self.number += 1;
+        let regular = due + self.interval;
+        let next = if regular > now { regular } else { now + self.interval };
+        self.next = (self.number < self.count).then_some(next);
+        Some(self.number)
+    }
 }
 
 impl Host {

@@ -80,7 +80,9 @@ impl KernelQuirks {
             synchronous: false,
             epoch: false,
             data_v1: false,
+            data_v2: true,
             asymmetric_ids: false,
+            framing: false,
         },
         order_delay: (Duration::from_micros(20), Duration::from_micros(500)),
         answer_delay: (Duration::from_micros(20), Duration::from_micros(200)),
@@ -121,7 +123,9 @@ impl KernelQuirks {
                 synchronous: false,
                 epoch: draws.hit(half),
                 data_v1: draws.hit(half),
+                data_v2: true,
                 asymmetric_ids: draws.hit(half),
+                framing: true,
             },
             order_delay,
             answer_delay,
@@ -219,6 +223,7 @@ const fn subject(report: &Report) -> Option<PeerRef> {
         | Report::KeySpent { peer, .. }
         | Report::Floated { peer, .. }
         | Report::PeerExit { peer }
+        | Report::Misframed { peer, .. }
         | Report::PeerLost { peer }
         | Report::Activity { peer, .. } => Some(*peer),
         _ => None,

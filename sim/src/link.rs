@@ -42,7 +42,7 @@
 //! ```
 
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use oxivpn_proto::Instant;
 
@@ -64,9 +64,8 @@ pub struct Link<T = ()> {
     counters: Counters,
     /// Number of the next packet.
     next: u64,
-    /// By arrival and entry.
-    flight: BTreeMap<(Instant, u64), Flying<T>>,
-    entries: u64,
+    /// By arrival, and those of the same time by entry.
+    flight: VecDeque<Flying<T>>,
     /// When the line is free.
     free: Instant,
     /// Arrival of the packet that the next one queues behind.
@@ -81,6 +80,7 @@ pub struct Link<T = ()> {
 
 #[derive(Clone, Debug)]
 struct Flying<T> {
+    arrival: Instant,
     /// Number of the packet; none if it is a replayed one.
     number: Option<u64>,
     tag: T,
@@ -96,8 +96,7 @@ impl<T: Clone> Link<T> {
             index,
             counters: Counters::default(),
             next: 0,
-            flight: BTreeMap::new(),
-            entries: 0,
+            flight: VecDeque::new(),
             free: Instant::ZERO,
             tail: Instant::ZERO,
             frontier: 0,
@@ -167,11 +166,8 @@ impl<T: Clone> Link<T> {
 
     /// The next packet that has arrived by `now`.
     pub fn poll(&mut self, now: Instant) -> Option<(T, Vec<u8>)> {
-        let first = self.flight.first_entry()?;
-        if first.key().0 > now {
-            return None;
-        }
-        let Flying { number, tag, bytes } = first.remove();
+        self.flight.front().filter(|first| first.arrival <= now)?;
+        let Flying { number, tag, bytes, .. } = self.flight.pop_front()?;
         self.counters.delivered += 1;
         if let Some(number) = number {
             if number < self.frontier {
@@ -186,7 +182,7 @@ impl<T: Clone> Link<T> {
 
     /// When the next packet arrives.
     pub fn deadline(&self) -> Option<Instant> {
-        self.flight.first_key_value().map(|((at, _), _)| *at)
+        self.flight.front().map(|first| first.arrival)
     }
 
     /// What happened so far.
@@ -263,7 +259,7 @@ impl<T: Clone> Link<T> {
         } else {
             self.tail = arrival;
         }
-        self.fly(arrival, Flying { number: Some(number), tag, bytes });
+        self.fly(Flying { arrival, number: Some(number), tag, bytes });
     }
 
     fn remember(&mut self, bytes: &[u8], tag: &T) {
@@ -288,16 +284,23 @@ impl<T: Clone> Link<T> {
             self.counters.too_big += 1;
             return;
         }
-        self.fly(departure + self.faults.delay + late, Flying { number: None, tag, bytes });
+        let arrival = departure + self.faults.delay + late;
+        self.fly(Flying { arrival, number: None, tag, bytes });
     }
 
-    fn fly(&mut self, arrival: Instant, flying: Flying<T>) {
+    fn fly(&mut self, flying: Flying<T>) {
         if self.flight.len() >= self.faults.capacity {
             self.counters.overflowed += 1;
             return;
         }
-        self.entries += 1;
-        self.flight.insert((arrival, self.entries), flying);
+        // Nearly always the last.
+        match self.flight.back() {
+            Some(last) if last.arrival > flying.arrival => {
+                let place = self.flight.partition_point(|other| other.arrival <= flying.arrival);
+                self.flight.insert(place, flying);
+            }
+            Some(_) | None => self.flight.push_back(flying),
+        }
     }
 }
 

@@ -29,14 +29,16 @@ pub struct Probe {
 impl Probe {
     /// The packet, `size` bytes long, at least [`MIN_PROBE`].
     pub fn build(&self, size: usize) -> Vec<u8> {
-        let mut payload = vec![0; size.max(MIN_PROBE) - HEADER];
+        let mut packet = vec![0; size.max(MIN_PROBE)];
+        let (header, payload) = packet.split_at_mut(HEADER);
         payload[..8].copy_from_slice(&MAGIC);
         payload[8..16].copy_from_slice(&self.number.to_be_bytes());
         payload[16] = u8::from(self.ask);
-        for (at, byte) in payload[FIELDS..].iter_mut().enumerate() {
-            *byte = filler(self.number, at);
+        for (block, part) in payload[FIELDS..].chunks_mut(BLOCK).enumerate() {
+            part.copy_from_slice(&filler(self.number, block)[..part.len()]);
         }
-        packet(self.from, self.to, &payload)
+        fill_header(header, self.from, self.to, size.max(MIN_PROBE));
+        packet
     }
 
     /// Reads a packet: `None` if it is no probe, an error if it is one that was changed.
@@ -47,7 +49,11 @@ impl Probe {
         let header = Ipv4Packet::new_checked(packet).ok()?;
         let whole = header.verify_checksum()
             && usize::from(header.total_len()) == packet.len()
-            && payload.get(FIELDS..)?.iter().enumerate().all(|(at, &byte)| byte == filler(number, at));
+            && payload
+                .get(FIELDS..)?
+                .chunks(BLOCK)
+                .enumerate()
+                .all(|(block, part)| *part == filler(number, block)[..part.len()]);
         if !whole {
             return Some(Err(format!("probe {number} was changed on its way")));
         }
@@ -59,10 +65,15 @@ impl Probe {
 /// An IPv4 packet of protocol 253 with this payload, at most 65,515 bytes. For protocols of your own; a payload that
 /// begins like a [`Probe`] is taken for one.
 pub fn packet(from: Ipv4Addr, to: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
-    let mut packet = vec![0; HEADER];
+    let mut packet = Vec::with_capacity(HEADER + payload.len());
+    packet.resize(HEADER, 0);
     packet.extend_from_slice(payload);
-    let len = packet.len();
-    let mut header = Ipv4Packet::new_unchecked(&mut packet[..]);
+    fill_header(&mut packet[..HEADER], from, to, HEADER + payload.len());
+    packet
+}
+
+fn fill_header(header: &mut [u8], from: Ipv4Addr, to: Ipv4Addr, len: usize) {
+    let mut header = Ipv4Packet::new_unchecked(header);
     header.set_version(4);
     header.set_header_len(HEADER as u8);
     header.set_total_len(len as u16);
@@ -71,7 +82,6 @@ pub fn packet(from: Ipv4Addr, to: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
     header.set_src_addr(from);
     header.set_dst_addr(to);
     header.fill_checksum();
-    packet
 }
 
 /// Source, destination and payload of an IPv4 packet made by [`packet`].
@@ -89,8 +99,17 @@ pub(crate) fn v4(address: IpAddr) -> Option<Ipv4Addr> {
     }
 }
 
-fn filler(number: u64, at: usize) -> u8 {
-    (number.wrapping_mul(31).wrapping_add(at as u64 * 7) ^ (at as u64 >> 8)) as u8
+/// Bytes that are made at once: a loop over them has no branches.
+const BLOCK: usize = 256;
+
+/// What a probe is filled up with, from `block * BLOCK` on.
+fn filler(number: u64, block: usize) -> [u8; BLOCK] {
+    let (start, mask) = ((number as u8).wrapping_mul(31), block as u8);
+    let mut bytes = [0; BLOCK];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = start.wrapping_add((at as u8).wrapping_mul(7)) ^ mask;
+    }
+    bytes
 }
 
 #[cfg(test)]

@@ -223,7 +223,8 @@ fn forbidden(plan: &Plan, world: &World) -> Vec<DropReason> {
             DropReason::Malformed,
         ]);
         forbidden.extend([DropReason::TooManyAcks, DropReason::EarlyNegotiation, DropReason::UnknownOpcode]);
-        forbidden.extend([DropReason::NotIp, DropReason::ClientKey]);
+        forbidden.extend([DropReason::NotIp, DropReason::Framing, DropReason::Compressed]);
+        forbidden.push(DropReason::ClientKey);
     }
     if !plan.items.iter().any(|item| matches!(item, Item::Traffic { forged: true, .. })) {
         forbidden.push(DropReason::InnerSource);

@@ -227,9 +227,11 @@ impl Tape {
 
     /// Adds something that has no record of its own to the hash.
     pub fn mix(&mut self, at: Instant, number: u64, bytes: &[u8]) {
-        self.hash.update(&at.as_nanos().to_le_bytes());
-        self.hash.update(&number.to_le_bytes());
-        self.hash.update(&(bytes.len() as u64).to_le_bytes());
+        let mut head = [0; 24];
+        for (place, word) in head.chunks_exact_mut(8).zip([at.as_nanos(), number, bytes.len() as u64]) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        self.hash.update(&head);
         self.hash.update(bytes);
     }
 

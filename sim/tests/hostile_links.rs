@@ -2,45 +2,27 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+#[path = "common/tls.rs"]
+mod tls;
+
 use core::time::Duration;
 use std::net::SocketAddr;
-use std::path::Path as File;
 use std::sync::Arc;
 
 use oxivpn_proto::config::{ClientConfig, NodeConfig};
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
 use oxivpn_proto::plane::Capabilities;
-use oxivpn_proto::tls::rustls::{ClientCertMode, RustlsFactory, TlsOptions, TlsVersion};
-use oxivpn_proto::tls::verify::PeerRules;
 use oxivpn_proto::wrap::WrapConfig;
 use oxivpn_proto::wrap::static_key::{HmacDigest, KeyDirection, StaticKey};
 use oxivpn_proto::{Anchor, CloseCause, Event, Instant, Node, Path};
 use oxivpn_sim::{Counters, Faults, Link, Purpose, Rate, SeedTree};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 const HOURS: Duration = Duration::from_secs(3 * 3600);
 const RATE: Rate = Rate::percent(20);
 
 fn config(wrap: WrapConfig) -> Arc<ClientConfig> {
-    let tls = File::new(env!("CARGO_MANIFEST_DIR")).join("../proto/tests/fixtures/tls");
-    let cert = |name| CertificateDer::from_pem_file(tls.join(name)).unwrap().to_vec();
-    let key = PrivateKeyDer::from_pem_file(tls.join("client-p256.key.pem")).unwrap();
-    let options = TlsOptions {
-        ca: vec![cert("ca.pem")],
-        certs: vec![cert("client-p256.pem")],
-        key: Some(Zeroizing::new(key.secret_der().to_vec())),
-        rules: PeerRules::default(),
-        min_version: TlsVersion::V12,
-        max_version: TlsVersion::V13,
-        suites12: Vec::new(),
-        suites13: Vec::new(),
-        groups: Vec::new(),
-        client_cert: ClientCertMode::Require,
-    };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    Arc::new(ClientConfig::new(wrap, Arc::new(RustlsFactory::new(options, provider).unwrap())))
+    Arc::new(ClientConfig::new(wrap, tls::factory("client-p256")))
 }
 
 fn wraps() -> [WrapConfig; 3] {

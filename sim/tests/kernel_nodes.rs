@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+#[path = "common/tls.rs"]
+mod tls;
+
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::BTreeMap;
-use std::path::Path as File;
 use std::sync::Arc;
 
 use oxivpn_proto::config::server::{ClientSettings, ServerConfig};
@@ -13,40 +15,15 @@ use oxivpn_proto::config::{ClientConfig, NodeConfig, PingTimeout};
 use oxivpn_proto::data::{HEADROOM, Payload, Slot, TAILROOM};
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
 use oxivpn_proto::plane::DataPlane as _;
-use oxivpn_proto::tls::rustls::{ClientCertMode, RustlsFactory, TlsOptions, TlsVersion};
-use oxivpn_proto::tls::verify::PeerRules;
 use oxivpn_proto::wire::data::{Peek, peek};
 use oxivpn_proto::wrap::WrapConfig;
 use oxivpn_proto::{Anchor, CloseCause, DropReason, Event, Instant, Node, Path, PeerRef, Report};
 use oxivpn_sim::kernel::{FakeKernel, KernelQuirks};
 use oxivpn_sim::{Branch, Rate, SeedTree};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use zeroize::Zeroizing;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const DELAY: Duration = Duration::from_millis(10);
-
-fn factory(name: &str) -> Arc<RustlsFactory> {
-    let tls = File::new(env!("CARGO_MANIFEST_DIR")).join("../proto/tests/fixtures/tls");
-    let cert = |name: &str| CertificateDer::from_pem_file(tls.join(name)).unwrap().to_vec();
-    let key = PrivateKeyDer::from_pem_file(tls.join(format!("{name}.key.pem"))).unwrap();
-    let options = TlsOptions {
-        ca: vec![cert("ca.pem")],
-        certs: vec![cert(&format!("{name}.pem"))],
-        key: Some(Zeroizing::new(key.secret_der().to_vec())),
-        rules: PeerRules::default(),
-        min_version: TlsVersion::V12,
-        max_version: TlsVersion::V13,
-        suites12: Vec::new(),
-        suites13: Vec::new(),
-        groups: Vec::new(),
-        client_cert: ClientCertMode::Require,
-    };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    Arc::new(RustlsFactory::new(options, provider).unwrap())
-}
 
 fn server_path() -> Path {
     Path::udp(0, SocketAddr::from(([192, 0, 2, 1], 1194)))
@@ -156,11 +133,11 @@ struct Net {
 impl Net {
     fn new(quirks: KernelQuirks, seed: u64, deaf: Deaf) -> Self {
         let seeds = SeedTree::new(seed);
-        let mut server = ServerConfig::new(WrapConfig::None, factory("server"));
+        let mut server = ServerConfig::new(WrapConfig::None, tls::factory("server"));
         server.channel.timing.reneg = Duration::ZERO;
         server.channel.keepalive.ping = Some(5 * SECOND);
         server.channel.keepalive.timeout = Some(PingTimeout::Restart(60 * SECOND));
-        let mut client = ClientConfig::new(WrapConfig::None, factory("client-p256"));
+        let mut client = ClientConfig::new(WrapConfig::None, tls::factory("client-p256"));
         client.channel.timing.reneg = 10 * SECOND;
         let mut machines = [0, 1].map(|index| Machine::new(quirks, &seeds, index, deaf));
         machines[0].node.listen(Arc::new(server));

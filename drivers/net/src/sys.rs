@@ -56,36 +56,97 @@ pub(crate) struct Incoming {
 
 /// Receives a datagram, or several that were merged.
 pub(crate) fn recv(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<Incoming> {
-    let mut control = Control([0; CONTROL]);
+    let mut control = MaybeUninit::<Control>::uninit();
     let mut storage = SockAddrStorage::zeroed();
     let mut io = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
-    // SAFETY: `msghdr` is plain data, for which all zeroes is a valid value.
-    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
-    message.msg_name = (&raw mut storage).cast();
-    message.msg_namelen = storage.size_of();
-    message.msg_iov = &raw mut io;
-    message.msg_iovlen = 1;
-    message.msg_control = control.0.as_mut_ptr().cast();
-    message.msg_controllen = CONTROL as _;
+    let mut message = incoming(&mut storage, &mut io, &mut control);
     // SAFETY: every pointer in `message` is valid for writes of the length beside it, over the call.
     let len = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, 0) };
     let Ok(len) = usize::try_from(len) else { return Err(io::Error::last_os_error()) };
-    // SAFETY: the kernel wrote an address of this length.
-    let from = unsafe { SockAddr::new(storage, message.msg_namelen) };
-    let mut incoming =
-        Incoming { len, remote: from.as_socket(), local: None, segment: None, ecn: Ecn::NotEct };
-    // SAFETY: `message` and the control data it names are as recvmsg left them; the macro stays within.
-    let mut header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
-    while !header.is_null() {
-        // SAFETY: the macros give a header that lies in the control data as a whole.
-        unsafe { incoming.note(header) };
-        // SAFETY: as above; the macro answers null at the end.
-        header = unsafe { libc::CMSG_NXTHDR(&raw const message, header) };
+    // SAFETY: recvmsg has just filled the message.
+    Ok(unsafe { Incoming::read(&message, storage, len) })
+}
+
+/// Most messages of one [`recv_batch`].
+pub(crate) const MESSAGES: usize = 16;
+
+/// Receives up to [`MESSAGES`] messages, each a datagram or several that were merged, into a part of `slab` of its own:
+/// number `n` at `n * stride`. Gives each to `take`, with its number, and says how many there were.
+pub(crate) fn recv_batch(
+    fd: BorrowedFd<'_>,
+    slab: &mut [u8],
+    stride: usize,
+    mut take: impl FnMut(usize, Incoming),
+) -> io::Result<usize> {
+    let mut controls = [const { MaybeUninit::<Control>::uninit() }; MESSAGES];
+    let mut storages = [const { MaybeUninit::<SockAddrStorage>::uninit() }; MESSAGES];
+    let mut ios = [const { MaybeUninit::<libc::iovec>::uninit() }; MESSAGES];
+    let mut messages = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; MESSAGES];
+    let places = controls.iter_mut().zip(&mut storages).zip(&mut ios).zip(&mut messages);
+    let mut asked = 0;
+    for ((((control, storage), io), message), room) in places.zip(slab.chunks_mut(stride)) {
+        let io = io.write(libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() });
+        let header = incoming(storage.write(SockAddrStorage::zeroed()), io, control);
+        message.write(libc::mmsghdr { msg_hdr: header, msg_len: 0 });
+        asked += 1;
     }
-    Ok(incoming)
+    // SAFETY: the first `asked` messages are set, and every pointer in them is valid for writes of the length beside it,
+    // over the call.
+    let got = unsafe {
+        let first = messages.as_mut_ptr().cast();
+        libc::recvmmsg(fd.as_raw_fd(), first, asked, libc::MSG_DONTWAIT as _, core::ptr::null_mut())
+    };
+    let Ok(got) = usize::try_from(got) else { return Err(io::Error::last_os_error()) };
+    for (number, (message, storage)) in messages.iter().zip(&storages).take(got).enumerate() {
+        // SAFETY: the kernel has filled the first `got` messages, and their addresses with them.
+        let incoming = unsafe {
+            let message = message.assume_init_ref();
+            Incoming::read(&message.msg_hdr, storage.assume_init_read(), message.msg_len as usize)
+        };
+        take(number, incoming);
+    }
+    Ok(got)
+}
+
+/// What a message is received with.
+fn incoming(
+    storage: &mut SockAddrStorage,
+    io: &mut libc::iovec,
+    control: &mut MaybeUninit<Control>,
+) -> libc::msghdr {
+    // SAFETY: `msghdr` is plain data, for which all zeroes is a valid value.
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    message.msg_namelen = storage.size_of();
+    message.msg_name = (&raw mut *storage).cast();
+    message.msg_iov = io;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = CONTROL as _;
+    message
 }
 
 impl Incoming {
+    /// Reads what a message says of itself.
+    ///
+    /// # Safety
+    ///
+    /// The kernel has filled `message`, whose address is in `storage` and whose control data is where it says.
+    unsafe fn read(message: &libc::msghdr, storage: SockAddrStorage, len: usize) -> Self {
+        // SAFETY: the kernel wrote an address of this length.
+        let from = unsafe { SockAddr::new(storage, message.msg_namelen) };
+        let mut incoming =
+            Self { len, remote: from.as_socket(), local: None, segment: None, ecn: Ecn::NotEct };
+        // SAFETY: `message` and the control data it names are as the kernel left them; the macro stays within.
+        let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
+        while !header.is_null() {
+            // SAFETY: the macros give a header that lies in the control data as a whole.
+            unsafe { incoming.note(header) };
+            // SAFETY: as above; the macro answers null at the end.
+            header = unsafe { libc::CMSG_NXTHDR(message, header) };
+        }
+        incoming
+    }
+
     /// Takes one control message to heart.
     ///
     /// # Safety

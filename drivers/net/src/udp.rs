@@ -105,6 +105,13 @@ pub struct ReceivedMany {
 }
 
 impl ReceivedMany {
+    /// `None` if it came from no IP address.
+    fn new(incoming: &sys::Incoming) -> Option<Self> {
+        let sys::Incoming { len, remote, local, segment, ecn } = *incoming;
+        let segment = segment.map_or(len, |segment| segment.min(len));
+        Some(Self { len, segment, remote: fold(remote?), local, ecn })
+    }
+
     /// The datagrams in `buf`, the buffer they were received into. None if it was an empty one.
     pub fn datagrams<'b>(&self, buf: &'b mut [u8]) -> impl Iterator<Item = &'b mut [u8]> + use<'b> {
         let len = self.len.min(buf.len());
@@ -202,11 +209,32 @@ impl UdpSocket {
     ///
     /// As for [`UdpSocket::send_to`]; [`io::ErrorKind::WouldBlock`] if none waits.
     pub fn recv_many(&self, buf: &mut [u8]) -> io::Result<ReceivedMany> {
-        let sys::Incoming { len, remote, local, segment, ecn } = sys::recv(self.socket.as_fd(), buf)?;
-        let remote = fold(remote.ok_or(io::ErrorKind::InvalidData)?);
-        let segment = segment.map_or(len, |segment| segment.min(len));
-        Ok(ReceivedMany { len, segment, remote, local, ecn })
+        let incoming = sys::recv(self.socket.as_fd(), buf)?;
+        ReceivedMany::new(&incoming).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
+
+    /// As [`UdpSocket::recv_many`], up to [`UdpSocket::BATCH`] times in one system call. Reception number `n` is put to
+    /// `n * stride` of `slab` and given to `take` with that place; a `stride` must hold 65,535 bytes. Returns how many
+    /// there were: fewer than there was room for mean that the socket has no more.
+    ///
+    /// # Errors
+    ///
+    /// As for [`UdpSocket::recv_many`].
+    pub fn recv_batch(
+        &self,
+        slab: &mut [u8],
+        stride: usize,
+        mut take: impl FnMut(usize, &ReceivedMany),
+    ) -> io::Result<usize> {
+        sys::recv_batch(self.socket.as_fd(), slab, stride, |number, incoming| {
+            if let Some(received) = ReceivedMany::new(&incoming) {
+                take(number * stride, &received);
+            }
+        })
+    }
+
+    /// Most receptions of one [`UdpSocket::recv_batch`].
+    pub const BATCH: usize = sys::MESSAGES;
 
     /// Sends `bytes` to `to` as datagrams of `segment` bytes, the last of which may be shorter, in as few system calls
     /// as the kernel allows. Returns the bytes that were taken, whole datagrams from the front; fewer than all means

@@ -104,14 +104,11 @@ impl AsRawFd for Transport {
 }
 
 impl Link for Transport {
-    fn recv(&mut self, inbox: &mut Inbox) -> io::Result<()> {
+    fn recv(&mut self, inbox: &mut Inbox) -> io::Result<bool> {
         match &mut self.kind {
             Kind::Udp { socket, number } => loop {
-                match socket.recv_many(inbox.room()) {
-                    Ok(got) => {
-                        inbox.push_datagrams(Path::udp(*number, got.remote), got.len, got.segment);
-                        return Ok(());
-                    }
+                match inbox.receive(socket, *number) {
+                    Ok(drained) => return Ok(drained),
                     Err(error) => match classify(&error) {
                         Fault::WouldBlock => return Err(ErrorKind::WouldBlock.into()),
                         Fault::Interrupted => {}
@@ -121,7 +118,7 @@ impl Link for Transport {
                 }
             },
             Kind::Tcp { link, partial } => {
-                receive_frames(link, partial, self.path, Deframer::new(MAX_FRAME), inbox)
+                receive_frames(link, partial, self.path, Deframer::new(MAX_FRAME), inbox).map(|()| false)
             }
         }
     }
@@ -218,7 +215,7 @@ mod tests {
         };
         let (packets, slab) = inbox.packets();
         let got = packets.iter().map(|p| (p.path, slab[p.start..p.start + p.len].to_vec())).collect();
-        result.map(|()| got)
+        result.map(|_| got)
     }
 
     fn put(outbox: &mut Outbox, path: Path, packet: &[u8]) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use oxivpn_proto::limits::MAX_USER_PASS;
+use oxivpn_proto::options::compression::Compression;
 use oxivpn_proto::options::{lexer, values};
 use oxivpn_proto::pool::{ClientOverrides, Ifconfig6Push, IfconfigPush, PushEdit};
 
@@ -129,6 +130,8 @@ fn apply(client: &mut ClientOverrides, line: &Line) -> Result<(), ProfileError> 
             c.inactive = Some((values::seconds(l.first()?)?, bytes));
             Ok(())
         }),
+        "comp-lzo" => ("comp-lzo [no|yes|adaptive]", 0, 1, compression),
+        "compress" => ("compress [stub|stub-v2|migrate|lzo|lz4|lz4-v2]", 0, 1, compression),
         "override-username" => ("override-username NAME", 1, 1, override_username),
         // They change nothing here.
         "echo" | "parameter" | "ping-timer-rem" | "socket-flags" => return Ok(()),
@@ -148,7 +151,7 @@ fn apply(client: &mut ClientOverrides, line: &Line) -> Result<(), ProfileError> 
 type Take = fn(&mut ClientOverrides, &Line) -> Result<(), Fault>;
 
 /// What OpenVPN takes for a client (`openvpn: multi.h`, `CLIENT_CONNECT_OPT_MASK`) and is the same for all here.
-const FOR_ALL: [&str; 13] = [
+const FOR_ALL: [&str; 11] = [
     "max-routes-per-client",
     "ping",
     "ping-exit",
@@ -157,8 +160,6 @@ const FOR_ALL: [&str; 13] = [
     "data-ciphers",
     "ncp-ciphers",
     "data-ciphers-fallback",
-    "compress",
-    "comp-lzo",
     "auth-token",
     "auth-token-user",
     "vlan-pvid",
@@ -182,6 +183,11 @@ fn not_here(line: &Line) -> ProfileError {
         Some(name) => error.cure(format!("Did you mean `{name}`?")),
         None => error.cure("Remove the line"),
     }
+}
+
+fn compression(client: &mut ClientOverrides, line: &Line) -> Result<(), Fault> {
+    client.framing = Some(Compression::parse(&line.all())?.framing());
+    Ok(())
 }
 
 fn ifconfig_push(client: &mut ClientOverrides, line: &Line) -> Result<(), Fault> {
@@ -266,6 +272,8 @@ pub fn read(
 
 #[cfg(test)]
 mod tests {
+    use oxivpn_proto::config::params::Framing;
+
     use super::*;
     use crate::Disk;
 
@@ -280,7 +288,7 @@ mod tests {
         let text = "# a comment\r\n\nifconfig-push 10.8.0.9 255.255.255.0 192.0.2.1\nifconfig-ipv6-push fd00::9/64 fd00::1\n\
                     iroute 192.168.4.7 255.255.255.0\niroute 192.0.2.9\niroute-ipv6 2001:db8::5/48\n\
                     push \"route 10.0.0.0 255.0.0.0\"\npush-remove route\npush-reset\nsession-timeout 60\ninactive 9 5\n\
-                    override-username alice\n--disable\necho x";
+                    override-username alice\n--disable\necho x\ncompress\ncomp-lzo no";
         let client = options(text);
         let push = client.ifconfig_push.unwrap();
         assert_eq!((push.local, push.alias), ([10, 8, 0, 9].into(), Some([192, 0, 2, 1].into())));
@@ -298,6 +306,7 @@ mod tests {
         assert_eq!(client.session_timeout, Some(core::time::Duration::from_secs(60)));
         assert_eq!(client.inactive, Some((core::time::Duration::from_secs(9), 5)));
         assert_eq!(client.override_username.as_deref(), Some("alice"));
+        assert_eq!(client.framing, Some(Framing::Stub));
         assert!(client.disable);
         assert_eq!(options(""), ClientOverrides::default());
     }
@@ -316,6 +325,7 @@ mod tests {
             ("dissable", "in ccd/c1:2: dissable. Did you mean `disable`?"),
             ("frobnicate", "in ccd/c1:2: frobnicate. Remove the line"),
             ("dev tun", "option 'dev' cannot be used in this context (ccd/c1)"),
+            ("compress snappy", "In ccd/c1:2: compress: bad comp option: snappy"),
             ("cipher AES-256-GCM", "`cipher` for one client is not built yet"),
             ("push \"a", "In ccd/c1:2: No closing quotation"),
         ];

@@ -24,6 +24,7 @@ impl Profile {
             auth_name: self.tunnel.auth_name.clone(),
             timing: self.tunnel.timing,
             keepalive: self.tunnel.keepalive,
+            framing: self.tunnel.compression.framing,
             replay: self.tunnel.replay,
             peer_info: PeerInfo {
                 version: env!("CARGO_PKG_VERSION").into(),
@@ -52,7 +53,12 @@ impl Profile {
     /// crate's, `platform` the system's; a caller with a name of its own changes them.
     pub fn client_config(&self, remote: &Remote, tls: Arc<dyn TlsFactory>) -> ClientConfig {
         let channel = self.channel_to(remote, tls);
-        ClientConfig { channel, pull: self.tunnel.pull.clone(), tun_mtu_max: remote.tun_mtu_max }
+        ClientConfig {
+            channel,
+            pull: self.tunnel.pull.clone(),
+            tun_mtu_max: remote.tun_mtu_max,
+            allow_compression: self.tunnel.compression.allow,
+        }
     }
 
     /// What the core needs to be the server that `server`, of `role`, describes. `drawn` is random and becomes the
@@ -63,8 +69,10 @@ impl Profile {
         drawn: &Zeroizing<[u8; 32]>,
         tls: Arc<dyn TlsFactory>,
     ) -> ServerConfig {
+        // What is looked at for each key, whatever it is that lets the client in.
+        let looks =
+            self.scripts.tls_verify.is_some() || server.tls_crypt_v2_verify.is_some() || server.ccd_exclusive;
         let asks = server.auth_verify.is_some()
-            || self.scripts.tls_verify.is_some()
             || self.management.as_ref().is_some_and(|management| management.client_auth);
         ServerConfig {
             channel: ChannelConfig {
@@ -79,8 +87,8 @@ impl Profile {
             initial_rate: server.connect_freq_initial,
             connect_rate: server.connect_freq,
             login: server.login,
-            ask_login: asks || server.tls_crypt_v2_verify.is_some(),
-            ask_with_token: self.scripts.tls_verify.is_some() || server.tls_crypt_v2_verify.is_some(),
+            ask_login: asks || looks,
+            ask_with_token: looks,
             username_as_common_name: server.username_as_common_name,
             duplicate_cn: server.duplicate_cn,
             token: server.token.as_ref().map(|token| TokenConfig {
@@ -90,6 +98,7 @@ impl Profile {
                 secret: token.secret.clone().unwrap_or_else(|| drawn.clone()),
             }),
             require_tls_ekm: server.require_tls_ekm,
+            migrate_compression: self.tunnel.compression.migrate,
         }
     }
 

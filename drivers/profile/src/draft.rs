@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use oxivpn_proto::config::params::ReplayWindow;
 use oxivpn_proto::config::{Keepalive, Mssfix, PullPolicy, Timing};
+use oxivpn_proto::options::compression::Compression;
 use oxivpn_proto::options::values::OptionError;
 use oxivpn_proto::tls::rustls::TlsVersion;
 use oxivpn_proto::tls::verify::{CertRole, NameRule};
@@ -161,6 +162,20 @@ pub(crate) struct CipherDraft {
     pub(crate) auth: Option<(String, Origin)>,
 }
 
+/// `comp-lzo`, `compress` and `allow-compression`.
+#[derive(Debug, Default)]
+pub(crate) struct CompressionDraft {
+    pub(crate) line: Option<(Compression, Origin)>,
+    pub(crate) allow: Option<Allow>,
+}
+
+/// `allow-compression`; `yes` means `asym`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Allow {
+    No,
+    Asym,
+}
+
 /// `genkey`.
 #[derive(Clone, Debug)]
 pub(crate) struct GenkeyLine {
@@ -204,6 +219,7 @@ pub(crate) struct Draft {
     pub(crate) log: LogOptions,
     pub(crate) process: ProcessOptions,
     pub(crate) ciphers: CipherDraft,
+    pub(crate) compression: CompressionDraft,
     pub(crate) timing: Timing,
     pub(crate) keepalive: Keepalive,
     pub(crate) replay: ReplayWindow,
@@ -265,6 +281,7 @@ impl Default for Draft {
             },
             process: ProcessOptions::default(),
             ciphers: CipherDraft::default(),
+            compression: CompressionDraft::default(),
             timing: Timing::default(),
             keepalive: Keepalive::default(),
             replay: ReplayWindow::DEFAULT,
@@ -369,6 +386,11 @@ impl Line {
     /// The parameter with this index from 0.
     pub(crate) fn word(&self, index: usize) -> Option<&str> {
         self.words.get(index).map(String::as_str)
+    }
+
+    /// Name and parameters.
+    pub(crate) fn all(&self) -> Vec<&str> {
+        core::iter::once(self.name.as_str()).chain(self.words.iter().map(String::as_str)).collect()
     }
 
     /// All parameters.

@@ -6,10 +6,11 @@ use core::time::Duration;
 use std::path::{Path, PathBuf};
 
 use oxivpn_proto::config::cipher::DataCipher;
-use oxivpn_proto::config::params::ReplayWindow;
+use oxivpn_proto::config::params::{Framing, ReplayWindow};
 use oxivpn_proto::config::{Keepalive, Mssfix, PullPolicy, Timing};
 use oxivpn_proto::gremlin::Mask;
 use oxivpn_proto::options::pushed::{RedirectFlags, Route4, Route6, Topology};
+use oxivpn_proto::plane::Capabilities;
 use oxivpn_proto::tls::rustls::TlsVersion;
 use oxivpn_proto::tls::verify::PeerRules;
 use oxivpn_proto::wrap::WrapConfig;
@@ -327,6 +328,39 @@ pub struct ProcessOptions {
     pub environment: Vec<(String, String)>,
     /// `gremlin`: faults at random, for tests.
     pub gremlin: Option<GremlinOptions>,
+    /// `data-format`: the newest framing of data packets that is offered to the other side.
+    pub data_format: NewestFormat,
+}
+
+/// `data-format`, an option of our own: for networks that mistake a newer framing, and to compare them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NewestFormat {
+    /// `v1`: P_DATA_V1, without peer-id, so that a client can't change its address.
+    V1,
+    /// `v2`: P_DATA_V2.
+    V2,
+    /// `epoch`: whatever both sides know.
+    #[default]
+    Epoch,
+}
+
+impl NewestFormat {
+    /// What is left of a plane's capabilities.
+    #[must_use]
+    pub const fn narrow(self, capabilities: Capabilities) -> Capabilities {
+        let Capabilities { epoch, data_v2, asymmetric_ids, .. } = capabilities;
+        let (may_v2, may_epoch) = match self {
+            Self::V1 => (false, false),
+            Self::V2 => (true, false),
+            Self::Epoch => (true, true),
+        };
+        Capabilities {
+            epoch: epoch && may_epoch,
+            data_v2: data_v2 && may_v2,
+            asymmetric_ids: asymmetric_ids && may_v2,
+            ..capabilities
+        }
+    }
 }
 
 /// `gremlin`.
@@ -366,6 +400,8 @@ pub struct TunnelOptions {
     pub fallback: Option<DataCipher>,
     /// `auth`, canonical name.
     pub auth_name: String,
+    /// `comp-lzo`, `compress`, `allow-compression`.
+    pub compression: CompressionOptions,
     /// Timers; `server_poll` is the first remote's.
     pub timing: Timing,
     /// Keepalive before anything is pushed.
@@ -378,6 +414,17 @@ pub struct TunnelOptions {
     pub push_peer_info: bool,
     /// `IV_GUI_VER`, `IV_SSO` and, with `push-peer-info`, `UV_*` of `setenv`.
     pub peer_info: Vec<(String, String)>,
+}
+
+/// `comp-lzo`, `compress`, `allow-compression`. Nothing is ever compressed or decompressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CompressionOptions {
+    /// How data packets are framed.
+    pub framing: Framing,
+    /// Whether a server may push an algorithm; packets that it compresses are dropped.
+    pub allow: bool,
+    /// `compress migrate`: a server gets its clients off compression.
+    pub migrate: bool,
 }
 
 /// Certificates and key, in DER, and what is demanded of the server.

@@ -51,6 +51,7 @@ fn values_and_words() {
         ("ifconfig 10.0.0.1 10.0.0.1", PLACE, "addresses must be different"),
         ("pull-filter drop x", PLACE, "Unknown --pull-filter type: drop"),
         ("nice 40", PLACE, "'40' is not a number from -20 to 19"),
+        ("data-format v3", PLACE, "'v3' must be v1, v2 or epoch. Write `data-format v1|v2|epoch`"),
         ("gremlin drop", PLACE, "cannot parse 'drop' as non-negative integer. Write `gremlin MASK [SEED]`"),
         ("gremlin 1632 0x7", PLACE, "cannot parse '0x7' as non-negative integer"),
         ("remap-usr1 SIGINT", PLACE, "--remap-usr1 parm must be 'SIGHUP' or 'SIGTERM'"),
@@ -128,10 +129,6 @@ fn lines_and_files() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     let words = [
-        "comp-lzo",
-        "comp-lzo no",
-        "compress",
-        "compress lz4",
         "fragment 1300",
         "http-proxy p 8080",
         "socks-proxy p",
@@ -234,6 +231,8 @@ fn warnings_name_place_and_cure() {
         ("ns-cert-type server", "write `remote-cert-tls server`"),
         ("auth none", "auth none has no effect"),
         ("allow-compression asym", "compressed packets are never accepted"),
+        ("comp-lzo", "Compression has been used in the past to break encryption"),
+        ("compress lz4-v2", "write `comp-lzo no` or `compress stub-v2` on both sides"),
         ("tls-cipher DEFAULT:@SECLEVEL=0", "wildcards in tls-cipher are not known here"),
         ("tls-cert-profile insecure", "RSA keys under 2048 bits and SHA-1 are never accepted"),
         ("max-packet-size 9999", "max-packet-size must be 154 to 2048, 2048 is used"),
@@ -290,13 +289,13 @@ fn secrets_that_others_can_read_are_told() {
 
 #[test]
 fn options_may_be_optional() {
-    let all = warnings(&with("setenv opt frobnicate 1\nsetenv opt comp-lzo no\nsetenv opt verb x"));
+    let all = warnings(&with("setenv opt frobnicate 1\nsetenv opt fragment 1300\nsetenv opt verb x"));
     assert_eq!(all.len(), 3);
     assert!(all[0].contains("optional `frobnicate` is skipped"), "{all:?}");
     assert_eq!(with("setenv opt verb 5").log.verbosity, 5);
     assert_eq!(with("ignore-unknown-option foo --bar\nfoo 1\nbar").warnings.len(), 2);
     assert_eq!(with("setenv FORWARD_COMPATIBLE 1\nfoo 1").warnings.len(), 1);
-    assert!(error("setenv FORWARD_COMPATIBLE 1\ncomp-lzo").contains("`comp-lzo` is not built yet"));
+    assert!(error("setenv FORWARD_COMPATIBLE 1\nfragment 9").contains("`fragment` is not built yet"));
     assert!(error("foo\nignore-unknown-option foo").contains("client.ovpn:7: foo"));
     assert!(error("setenv opt").contains("setenv opt"));
 }

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use common::{BASE, Memory, PKI, client_key_v2, read, static_key, warnings, with};
 use oxivpn_profile::profile::{
-    AuthRetry, Bind, CredentialSource, DeviceKind, Family, GremlinOptions, LogFile, PrivateKey, Protocol,
-    RestartAs,
+    AuthRetry, Bind, CompressionOptions, CredentialSource, DeviceKind, Family, GremlinOptions, LogFile,
+    NewestFormat, PrivateKey, Protocol, RestartAs,
 };
 use oxivpn_profile::{Command, Profile, parse_args};
 use oxivpn_proto::config::cipher::DataCipher;
-use oxivpn_proto::config::params::ReplayWindow;
+use oxivpn_proto::config::params::{Framing, ReplayWindow};
 use oxivpn_proto::config::{FilterAction, Mssfix, PingTimeout};
 use oxivpn_proto::gremlin::Mask;
 use oxivpn_proto::options::pushed::{Gateway, RedirectFlags, Target, Topology};
@@ -151,6 +151,36 @@ fn keepalive_and_timing() {
         ("tls-timeout 5", |p| p.tunnel.timing.tls_timeout == secs(5)),
         ("replay-window 128 30", |p| p.tunnel.replay == ReplayWindow { packets: 128, time: secs(30) }),
     ]);
+}
+
+#[test]
+fn compression() {
+    let is = |p: &Profile, framing, allow, migrate| {
+        p.tunnel.compression == CompressionOptions { framing, allow, migrate }
+    };
+    let plain = with("");
+    assert!(is(&plain, Framing::None, false, false));
+    for (lines, framing, allow, warned) in [
+        ("comp-lzo no", Framing::Stub, false, false),
+        ("comp-lzo no\nallow-compression no", Framing::Stub, false, false),
+        ("comp-lzo no\nallow-compression asym", Framing::Stub, true, true),
+        ("comp-lzo", Framing::Stub, true, true),
+        ("comp-lzo adaptive\ncomp-noadapt", Framing::Stub, true, true),
+        ("compress", Framing::Swap, true, false),
+        ("compress stub\nallow-compression no", Framing::Swap, false, false),
+        ("compress stub-v2", Framing::StubV2, true, false),
+        ("compress lz4", Framing::Swap, true, true),
+        ("compress lz4-v2", Framing::StubV2, true, true),
+        ("compress lz4\ncomp-lzo no", Framing::Stub, false, false),
+        ("allow-compression yes", Framing::None, true, true),
+    ] {
+        let profile = with(lines);
+        assert!(is(&profile, framing, allow, false), "{lines}: {:?}", profile.tunnel.compression);
+        assert_eq!(profile.warnings.len(), usize::from(warned), "{lines}: {:?}", profile.warnings);
+        let config = profile.client_config(&profile.remotes[0], Arc::new(NoTls));
+        assert_eq!((config.channel.framing, config.allow_compression), (framing, allow), "{lines}");
+    }
+    assert!(is(&with("compress migrate"), Framing::None, true, true));
 }
 
 #[test]
@@ -382,6 +412,7 @@ fn process_and_log() {
         ("writepid a.pid", |p| p.process.pid_file == Some("a.pid".into())),
         ("nice -5", |p| p.process.nice == Some(-5)),
         ("remap-usr1 SIGTERM", |p| p.process.remap_usr1 == Some(RestartAs::Term)),
+        ("data-format v2", |p| p.process.data_format == NewestFormat::V2),
         ("gremlin 1632", |p| {
             p.process.gremlin == Some(GremlinOptions { mask: Mask::from(1632), seed: None })
         }),

@@ -112,7 +112,7 @@ fn what_contradicts_itself() {
         ("tls-server\nkeepalive 10 15", "must be at least twice the value of the first parameter"),
         ("tls-server\nkeepalive 10 60\nping-exit 9", "--keepalive conflicts with --ping"),
         ("tls-server\nsecret ta.key", "`secret` is not built yet"),
-        ("tls-server\ncomp-lzo", "`comp-lzo` is not built yet"),
+        ("tls-server\nfragment 1300", "`fragment` is not built yet"),
         ("", "The profile says neither `client` nor `tls-client`"),
     ];
     for (lines, expected) in table {

@@ -4,9 +4,10 @@
 mod common;
 
 use common::{Memory, PKI, client_key_v2, static_key, warnings};
-use oxivpn_profile::profile::{DeviceKind, Family, PrivateKey, Protocol};
+use oxivpn_profile::profile::{CompressionOptions, DeviceKind, Family, PrivateKey, Protocol};
 use oxivpn_profile::{Profile, ProfileError};
 use oxivpn_proto::config::cipher::DataCipher;
+use oxivpn_proto::config::params::Framing;
 use oxivpn_proto::config::{Mssfix, PingTimeout};
 use oxivpn_proto::tls::verify::NameRule;
 use oxivpn_proto::wrap::WrapConfig;
@@ -67,15 +68,18 @@ fn sixty_remotes() {
 }
 
 #[test]
-fn compression_and_fragments_are_refused() {
-    let error = load("compress.ovpn").unwrap_err();
-    assert!(
-        error.to_string().starts_with("Options error: In compress.ovpn:15: `compress` is not built yet"),
-        "{error}"
-    );
+fn compression_is_framing_only() {
+    let profile = load("compress.ovpn").unwrap();
+    let expected = CompressionOptions { framing: Framing::Swap, allow: true, migrate: false };
+    assert_eq!(profile.tunnel.compression, expected);
+    assert!(!warnings(&profile).iter().any(|warning| warning.contains("ompress")), "{:?}", profile.warnings);
+}
+
+#[test]
+fn fragments_are_refused() {
     let error = load("fragment.ovpn").unwrap_err();
     assert!(
-        error.to_string().starts_with("Options error: In fragment.ovpn:10: `comp-lzo` is not built yet"),
+        error.to_string().starts_with("Options error: In fragment.ovpn:17: `fragment` is not built yet"),
         "{error}"
     );
 }

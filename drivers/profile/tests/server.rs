@@ -12,6 +12,7 @@ use oxivpn_profile::server::{
     ClientCert, ManagementAddress, Pool4, Role, ServerOptions, StatusOptions, VerifyVia,
 };
 use oxivpn_proto::config::PingTimeout;
+use oxivpn_proto::config::params::Framing;
 use oxivpn_proto::config::server::{LoginPolicy, Rate};
 use oxivpn_proto::options::pushed::{Target, Topology};
 use oxivpn_proto::tls::rustls::ClientCertMode;
@@ -336,7 +337,16 @@ fn the_core_gets_the_settings() {
     assert_eq!((rich.channel.tun_mtu, rich.channel.timing.hand_window), (1400, secs(9)));
     assert_eq!(rich.channel.ciphers.len(), 1);
     assert_eq!(rich.channel.keepalive.inactive, Some((secs(60), 0)));
+    let framed = |lines: &str| {
+        let config = config(lines);
+        (config.channel.framing, config.migrate_compression)
+    };
+    assert_eq!(framed("compress migrate"), (Framing::None, true));
+    assert_eq!(framed("comp-lzo no\npush \"comp-lzo no\""), (Framing::Stub, false));
     let fixed = config("auth-gen-token\nauth-gen-token-secret token.key").token.unwrap();
     assert_eq!(*fixed.secret, [5; 32]);
     assert!(config("script-security 2\ntls-verify /bin/hook").ask_login);
+    // For a look at the file with each key.
+    let exclusive = config("client-config-dir ccd\nccd-exclusive");
+    assert!(exclusive.ask_login && exclusive.ask_with_token);
 }

@@ -16,7 +16,7 @@ use crate::plane::Capabilities;
 use crate::tls::TlsFactory;
 use crate::wrap::WrapConfig;
 use cipher::DataCipher;
-use params::ReplayWindow;
+use params::{Framing, ReplayWindow};
 
 /// What holds for a whole node.
 #[derive(Clone, Debug)]
@@ -44,6 +44,9 @@ pub struct ChannelConfig {
     pub keepalive: Keepalive,
     /// Largest control packet with IP and UDP headers (`max-packet-size`), 154 to 2,048.
     pub max_packet_size: u16,
+    /// Compression framing (`comp-lzo`, `compress`); a client's may be changed by what is pushed, a server's for one
+    /// client by what is decided about it.
+    pub framing: Framing,
     /// Window for control and data packets.
     pub replay: ReplayWindow,
     /// What we tell about ourselves.
@@ -80,6 +83,7 @@ impl ChannelConfig {
             timing: Timing::default(),
             keepalive: Keepalive::default(),
             max_packet_size: 1250,
+            framing: Framing::None,
             replay: ReplayWindow::DEFAULT,
             peer_info: PeerInfo::default(),
             tun_mtu: 1500,
@@ -99,12 +103,16 @@ pub struct ClientConfig {
     pub pull: PullPolicy,
     /// Largest MTU a server may push (`tun-mtu-max`).
     pub tun_mtu_max: u16,
+    /// Whether a server may push an algorithm (`comp-lzo yes`, `compress lz4`) and not only framing, as with
+    /// `allow-compression asym`. Packets are framed for it then, and those that are compressed are dropped.
+    pub allow_compression: bool,
 }
 
 impl ClientConfig {
     /// OpenVPN's defaults around the two things that have none.
     pub fn new(wrap: WrapConfig, tls: Arc<dyn TlsFactory>) -> Self {
-        Self { channel: ChannelConfig::new(wrap, tls), pull: PullPolicy::default(), tun_mtu_max: 1600 }
+        let channel = ChannelConfig::new(wrap, tls);
+        Self { channel, pull: PullPolicy::default(), tun_mtu_max: 1600, allow_compression: false }
     }
 }
 

@@ -16,6 +16,34 @@ pub enum DataFormat {
     Epoch(PeerId),
 }
 
+/// Compression framing: what stands around payloads that might be compressed and never are (`openvpn: comp.h`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// Neither `comp-lzo` nor `compress`.
+    #[default]
+    None,
+    /// `comp-lzo`, `compress lzo`: 0xfa in front.
+    Stub,
+    /// `compress`, `compress stub`, `compress lz4`: 0xfb in the place of the first byte, which goes to the end.
+    Swap,
+    /// `compress stub-v2`, `compress lz4-v2`: nothing around IP packets, as only what begins with 0x50 gets an escape.
+    StubV2,
+}
+
+impl Framing {
+    /// All there are.
+    pub const ALL: [Self; 4] = [Self::None, Self::Stub, Self::Swap, Self::StubV2];
+
+    /// What OpenVPN's log calls it; `None` if there is none.
+    pub const fn name(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Stub | Self::Swap => Some("stub"),
+            Self::StubV2 => Some("stubv2"),
+        }
+    }
+}
+
 /// `replay-window`: how far back and how long a late packet is accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReplayWindow {
@@ -43,6 +71,8 @@ pub struct DataParams {
     pub cipher: DataCipher,
     /// Layout of outgoing packets. Incoming V1 and V2 are both accepted; with `Epoch` only that.
     pub format: DataFormat,
+    /// Compression framing of all packets, in both directions.
+    pub framing: Framing,
     /// Window for incoming packets.
     pub replay: ReplayWindow,
     /// Largest TCP MSS of inner IPv4 segments, IPv6 gets 20 less; `None` leaves the option alone.

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use super::ChannelConfig;
+use super::params::Framing;
 use crate::tls::TlsFactory;
 use crate::wrap::WrapConfig;
 use crate::wrap::tls_crypt_v2::ServerKeyV2;
@@ -40,6 +41,9 @@ pub struct ServerConfig {
     pub token: Option<TokenConfig>,
     /// `force-tls-key-material-export`: refuse clients that can only do the PRF.
     pub require_tls_ekm: bool,
+    /// `compress migrate`: clients whose configuration has a compression option are told to frame packets only, in the
+    /// form that costs least of those they know.
+    pub migrate_compression: bool,
 }
 
 impl ServerConfig {
@@ -58,6 +62,7 @@ impl ServerConfig {
             duplicate_cn: false,
             token: None,
             require_tls_ekm: false,
+            migrate_compression: false,
         }
     }
 }
@@ -143,4 +148,6 @@ pub struct ClientSettings {
     /// `override-username`: the name that counts in the place of the one that the client sends, also at renegotiations
     /// and in tokens. No effect on a server that asks nobody for names.
     pub username: Option<String>,
+    /// `comp-lzo` or `compress` for this client. The client has to be told by `push`, unless it is configured so.
+    pub framing: Option<Framing>,
 }

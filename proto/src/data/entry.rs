@@ -14,7 +14,7 @@ use crate::config::params::DataParams;
 use crate::directive::PeerRef;
 use crate::drops::DropReason;
 use crate::path::Path;
-use crate::report::{Report, Totals};
+use crate::report::{Misframed, Report, Totals};
 use crate::wire::data::DataHeader;
 use crate::wire::ids::KeyId;
 
@@ -47,6 +47,7 @@ pub(super) struct Entry {
     /// Not told before this time that it has moved again.
     float_after: Instant,
     exit_reported: bool,
+    misframed_reported: bool,
 }
 
 impl Entry {
@@ -66,6 +67,7 @@ impl Entry {
             floated: None,
             float_after: Instant::ZERO,
             exit_reported: false,
+            misframed_reported: false,
         }
     }
 
@@ -121,7 +123,7 @@ impl Entry {
         }
     }
 
-    /// Seals a payload with the sending key.
+    /// Seals a payload with the sending key, framed.
     #[inline]
     pub(super) fn seal(
         &mut self,
@@ -131,6 +133,7 @@ impl Entry {
     ) -> Result<Sealed, SealError> {
         let id = self.sending.ok_or(SealError::NoKey)?;
         let key = self.keys[usize::from(id.get())].as_deref_mut().ok_or(SealError::NoKey)?;
+        self.params.framing.add(slot)?;
         let span = match key.seal(slot) {
             Ok(span) => span,
             Err(e) => {
@@ -174,6 +177,27 @@ impl Entry {
         Ok(span)
     }
 
+    /// Takes the framing off the payload that [`open`](Self::open) found. The error is told once.
+    #[inline]
+    pub(super) fn unframe(
+        &mut self,
+        packet: &mut [u8],
+        span: Span,
+        reports: &mut VecDeque<Report>,
+    ) -> Result<Span, DropReason> {
+        match self.params.framing.strip(&mut packet[span.clone()]) {
+            Ok((front, tail)) => Ok(span.start + front..span.end - tail),
+            Err(found) => {
+                self.uncount_received(packet.len());
+                self.note_misframed(found, reports);
+                Err(match found {
+                    Misframed::Compressed => DropReason::Compressed,
+                    Misframed::Other(_) => DropReason::Framing,
+                })
+            }
+        }
+    }
+
     /// The packet just received was no tunnel packet: `inactive` must not take it for activity.
     #[inline]
     pub(super) fn uncount_received(&mut self, bytes: usize) {
@@ -209,6 +233,12 @@ impl Entry {
             self.floated = Some(from);
             self.float_after = now + FLOAT_PAUSE;
             reports.push_back(Report::Floated { peer: self.peer, to: from });
+        }
+    }
+
+    pub(super) fn note_misframed(&mut self, found: Misframed, reports: &mut VecDeque<Report>) {
+        if !core::mem::replace(&mut self.misframed_reported, true) {
+            reports.push_back(Report::Misframed { peer: self.peer, found });
         }
     }
 

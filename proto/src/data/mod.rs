@@ -4,6 +4,7 @@
 mod aead;
 mod entry;
 mod epoch;
+mod framing;
 mod inner;
 mod key_slot;
 pub mod mss;
@@ -51,14 +52,15 @@ pub(crate) const fn tail_overhead(format: DataFormat) -> usize {
     }
 }
 
-/// Bytes that a data packet adds to its payload.
+/// Bytes that a data packet adds to its payload, [`Framing`](crate::config::params::Framing) left out.
 pub const fn overhead(format: DataFormat) -> usize {
     front_overhead(format) + tail_overhead(format)
 }
 
 impl DataKey {
     /// Makes the two classic (32-bit packet id) keys of `params.cipher` from the key block. `key` and
-    /// `params.format` go into the header of every packet sealed.
+    /// `params.format` go into the header of every packet sealed. Payloads are those between the ciphers: framing
+    /// (`params.framing`) is put around and taken off by [`Table`] only.
     ///
     /// With [`DataFormat::Epoch`] the keys are those of epoch 1; only [`Table`] moves on to later epochs.
     pub fn into_keys(self, key: KeyId, params: &DataParams) -> (Arc<SendKey>, RecvKey) {

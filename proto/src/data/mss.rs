@@ -1,7 +1,7 @@
 //! `mssfix`: the TCP maximum segment size of connections through the tunnel.
 
 use crate::config::Mssfix;
-use crate::config::params::DataFormat;
+use crate::config::params::{DataFormat, Framing};
 
 use super::overhead;
 
@@ -15,11 +15,12 @@ const INNER_V4: u32 = 40;
 pub fn mss_for(
     mssfix: Mssfix,
     format: DataFormat,
+    framing: Framing,
     tun_mtu: u16,
     is_stream: bool,
     outer_ipv6: Option<bool>,
 ) -> Option<u16> {
-    let header = overhead(format) as u32 + if is_stream { 2 } else { 0 };
+    let header = (overhead(format) + framing.overhead()) as u32 + if is_stream { 2 } else { 0 };
     let outer = if is_stream { 20 } else { 8 } + if outer_ipv6 == Some(false) { 20 } else { 40 };
     let (size, around) = match mssfix {
         Mssfix::Off | Mssfix::Link(0) | Mssfix::Mtu(0) | Mssfix::Fixed(0) => return None,

@@ -1,5 +1,6 @@
 //! A packet in the caller's buffer, with room around it for what encryption adds.
 
+use super::send::SealError;
 use super::{Span, TAG_LEN, front_overhead, tail_overhead};
 use crate::config::params::DataFormat;
 use crate::path::Path;
@@ -16,9 +17,10 @@ const _: () = {
     let all = [DataFormat::V1, DataFormat::V2(PeerId::UNDEFINED), DataFormat::Epoch(PeerId::UNDEFINED)];
     let mut i = 0;
     while i < all.len() {
-        // 2 bytes length prefix on a stream, 10 bytes of a SOCKS5 datagram.
-        assert!(front_overhead(all[i]) + 2 + 10 <= HEADROOM);
-        assert!(tail_overhead(all[i]) <= TAILROOM);
+        // 2 bytes escape of compression framing, 2 bytes length prefix on a stream, 10 bytes of a SOCKS5 datagram.
+        assert!(front_overhead(all[i]) + 2 + 2 + 10 <= HEADROOM);
+        // 1 byte of compression framing.
+        assert!(tail_overhead(all[i]) + 1 <= TAILROOM);
         i += 1;
     }
 };
@@ -64,6 +66,24 @@ impl<'a> Slot<'a> {
     /// Free bytes behind.
     pub const fn tailroom(&self) -> usize {
         self.buf.len() - self.start - self.len
+    }
+
+    /// Puts `bytes` in front of the payload; they belong to it from now on.
+    #[inline]
+    pub(super) fn grow_front(&mut self, bytes: &[u8]) -> Result<(), SealError> {
+        let start = self.start.checked_sub(bytes.len()).ok_or(SealError::NoRoom)?;
+        self.buf[start..self.start].copy_from_slice(bytes);
+        self.start = start;
+        self.len += bytes.len();
+        Ok(())
+    }
+
+    /// Puts `byte` behind the payload; it belongs to it from now on.
+    #[inline]
+    pub(super) fn grow_back(&mut self, byte: u8) -> Result<(), SealError> {
+        *self.buf.get_mut(self.start + self.len).ok_or(SealError::NoRoom)? = byte;
+        self.len += 1;
+        Ok(())
     }
 
     /// The bytes in front, the payload and the tag behind, disjoint. `None` if there is no room.

@@ -13,10 +13,10 @@ use super::routes::Routes;
 use super::send::SealError;
 use super::slot::{Sealed, Slot};
 use super::usage::Bounds;
-use super::{Span, front_overhead, mss, tail_overhead};
+use super::{Span, framing, front_overhead, mss, tail_overhead};
 use crate::clock::Instant;
 use crate::config::cipher::DataCipher;
-use crate::config::params::DataParams;
+use crate::config::params::{DataParams, Framing};
 use crate::directive::{Directive, PeerRef};
 use crate::drops::{DropCounters, DropReason};
 use crate::keys::data_key::DataKey;
@@ -30,10 +30,10 @@ use crate::wire::ids::{KeyId, PeerId};
 /// [`Table::poll_transmit`] must hold this much.
 pub const MAX_OWN_PACKET: usize = 64;
 
-/// Where the payload of such a packet starts: behind the longest header.
-const OWN_START: usize = 24;
+/// Where the payload of such a packet starts: behind the longest header and a byte of framing.
+const OWN_START: usize = 25;
 
-const _: () = assert!(OWN_START + inner::EXIT.len() + super::TAG_LEN <= MAX_OWN_PACKET);
+const _: () = assert!(OWN_START + inner::EXIT.len() + 1 + super::TAG_LEN <= MAX_OWN_PACKET);
 
 /// Peers, keys and routes. Takes orders, seals and opens packets, tells news.
 ///
@@ -96,7 +96,7 @@ pub enum Forward {
 pub struct Outgoing {
     /// Where it goes.
     pub path: Path,
-    /// Bytes that sealing puts in front of the payload.
+    /// Bytes that sealing puts in front of an IP packet.
     pub front: usize,
     /// Bytes that it puts behind, at most.
     pub tail: usize,
@@ -184,8 +184,9 @@ impl Table {
     pub fn outgoing(&mut self, peer: PeerRef) -> Option<Outgoing> {
         let at = self.find_out(peer)?;
         let entry = self.entries.get(at)?;
-        let format = entry.params.format;
-        Some(Outgoing { path: entry.path, front: front_overhead(format), tail: tail_overhead(format) })
+        let DataParams { format, framing, .. } = entry.params;
+        let front = front_overhead(format) + framing.front();
+        Some(Outgoing { path: entry.path, front, tail: tail_overhead(format) + framing.tail() })
     }
 
     #[inline]
@@ -265,6 +266,7 @@ impl Table {
         let span = entry.open(now, header, datagram, &mut self.reports)?;
         entry.note_path(now, from, &mut self.reports);
         let bytes = datagram.len();
+        let span = entry.unframe(datagram, span, &mut self.reports)?;
         let payload = &mut datagram[span.clone()];
         let kind = inner::classify(payload);
         if kind != Inner::Ip {
@@ -277,7 +279,14 @@ impl Table {
                 return Ok((entry.peer, None));
             }
             Inner::Ping | Inner::Occ => return Ok((entry.peer, None)),
-            Inner::Other => return Err(DropReason::NotIp),
+            Inner::Other => {
+                if entry.params.framing == Framing::None
+                    && let Some(found) = framing::suspect(payload)
+                {
+                    entry.note_misframed(found, &mut self.reports);
+                }
+                return Err(DropReason::NotIp);
+            }
         }
         if entry.filtered && inner::source(payload).and_then(|a| self.routes.find(a)) != Some(at) {
             return Err(DropReason::InnerSource);

@@ -107,6 +107,9 @@ pub enum Verdict {
     /// Refuse it with `AUTH_FAILED`: the text after the comma, empty for none. A dynamic challenge is
     /// `CRV1:flags:state:user:text`, a temporary failure `TEMP[flags]:text`.
     Deny(String),
+    /// As `Deny`, and the keys that the client has from earlier logins are taken from it at once, not when it has been
+    /// told (`openvpn: ssl_verify.c`, `tls_deauthenticate`).
+    Revoke(String),
     /// End the session without a word, as after a certificate that was refused.
     Drop,
 }

@@ -18,12 +18,11 @@ pub fn run(data: &[u8]) {
 
 fn check(message: &ControlMessage, len: usize) {
     let text = match message {
-        ControlMessage::PushReply(text)
-        | ControlMessage::AuthFailed(text)
+        ControlMessage::PushReply(text) | ControlMessage::ChallengeResponse(text) => text.as_str(),
+        ControlMessage::AuthFailed(text)
         | ControlMessage::AuthTemporary { reason: text, .. }
         | ControlMessage::Restart { reason: text, .. }
         | ControlMessage::Halt(text)
-        | ControlMessage::ChallengeResponse(text)
         | ControlMessage::Info(text) => text,
         ControlMessage::AuthPending(_)
         | ControlMessage::PushRequest

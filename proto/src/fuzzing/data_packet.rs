@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::Instant;
 use crate::config::cipher::DataCipher;
-use crate::config::params::{DataFormat, DataParams, ReplayWindow};
+use crate::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
 use crate::data::Table;
 use crate::directive::{Directive, PeerRef};
 use crate::drops::DropReason;
@@ -51,8 +51,9 @@ fn table() -> Table {
     let mut table = Table::new();
     for (i, (format, by_path, float)) in PEERS.into_iter().enumerate() {
         let peer = PeerRef { id: PeerId::from_low_bits(i as u32), generation: 1 };
-        let cipher = DataCipher::ALL[i % 4];
-        let params = DataParams { cipher, format, replay: ReplayWindow::DEFAULT, mss: None, by_path, float };
+        let (cipher, framing) = (DataCipher::ALL[i % 4], Framing::ALL[i % 4]);
+        let params =
+            DataParams { cipher, format, framing, replay: ReplayWindow::DEFAULT, mss: None, by_path, float };
         table.apply(Instant::ZERO, Directive::AddPeer { peer, path: path(i), params });
         for key in 0..3 {
             let block = Zeroizing::new([key ^ i as u8; 256]);

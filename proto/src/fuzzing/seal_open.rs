@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::Instant;
 use crate::config::cipher::DataCipher;
-use crate::config::params::{DataFormat, DataParams, ReplayWindow};
+use crate::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
 use crate::data::{HEADROOM, Payload, Slot, TAILROOM, Table};
 use crate::directive::{Directive, PeerRef};
 use crate::drops::DropReason;
@@ -16,7 +16,8 @@ use crate::wire::ids::{KeyId, PeerId};
 
 const PEER: PeerRef = PeerRef { id: PeerId::from_low_bits(5), generation: 1 };
 
-/// First byte: cipher, format, key id. Then 2 bytes for each packet: payload length, and delivery order.
+/// First byte: cipher, format, key id. Then 2 bytes for each packet: payload length, and delivery order. The first
+/// length says which framing, too.
 pub fn run(data: &[u8]) {
     let Some((&head, rest)) = data.split_first() else { return };
     let format = match head >> 2 & 3 {
@@ -25,8 +26,9 @@ pub fn run(data: &[u8]) {
         _ => DataFormat::Epoch(PEER.id),
     };
     let cipher = DataCipher::ALL[usize::from(head & 3)];
-    let mut sender = table(cipher, format, TlsRole::Client, head >> 4);
-    let mut receiver = table(cipher, format, TlsRole::Server, head >> 4);
+    let framing = Framing::ALL[usize::from(rest.first().map_or(0, |length| length & 3))];
+    let mut sender = table(cipher, format, framing, TlsRole::Client, head >> 4);
+    let mut receiver = table(cipher, format, framing, TlsRole::Server, head >> 4);
     let mut packets: Vec<(u8, Vec<u8>, Vec<u8>)> = Vec::new();
     for pair in rest.chunks_exact(2) {
         let mut plain = vec![pair[1]; 20 + usize::from(pair[0])];
@@ -63,12 +65,13 @@ fn path() -> Path {
     Path::udp(0, SocketAddr::from((Ipv4Addr::LOCALHOST, 1194)))
 }
 
-fn table(cipher: DataCipher, format: DataFormat, role: TlsRole, key: u8) -> Table {
+fn table(cipher: DataCipher, format: DataFormat, framing: Framing, role: TlsRole, key: u8) -> Table {
     let mut table = Table::new();
     let (now, key) = (Instant::ZERO, KeyId::from_low_bits(key));
     let by_path = role == TlsRole::Client;
     let float = false;
-    let params = DataParams { cipher, format, replay: ReplayWindow::DEFAULT, mss: None, by_path, float };
+    let params =
+        DataParams { cipher, format, framing, replay: ReplayWindow::DEFAULT, mss: None, by_path, float };
     let data = DataKey::new(Zeroizing::new(core::array::from_fn(|i| i as u8)), role, KeyLimits::default());
     table.apply(now, Directive::AddPeer { peer: PEER, path: path(), params });
     table.apply(now, Directive::InstallKey { peer: PEER, key, data });

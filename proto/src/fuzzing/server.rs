@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::Instant;
 use crate::config::cipher::DataCipher;
-use crate::config::params::{DataFormat, DataParams, ReplayWindow};
+use crate::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
 use crate::directive::{Directive, Order, PeerRef};
 use crate::keys::data_key::{DataKey, KeyLimits, TlsRole};
 use crate::keys::ekm;
@@ -210,6 +210,7 @@ impl Server {
             let params = DataParams {
                 cipher: DataCipher::Aes256Gcm,
                 format: DataFormat::V2(PEER.id),
+                framing: Framing::None,
                 replay: ReplayWindow::DEFAULT,
                 mss: None,
                 by_path: true,

@@ -12,20 +12,20 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::script::{Script, some_path};
+use super::script::{Script, report, some_path};
 use super::server::{PEER, PUSH, Server};
 use super::world::{Faults, PATH, World, config, inner_packet, secs, wraps};
-use crate::clock::Instant;
+use crate::config::params::Framing;
 use crate::config::{ClientConfig, Credentials};
-use crate::directive::{Directive, Order, PeerRef};
+use crate::directive::{Directive, Order};
 use crate::event::Event;
 use crate::path::{Path, StreamChange, StreamId};
 use crate::plane::{Capabilities, DataPlane as _};
-use crate::report::{Report, Totals, Wear};
+use crate::report::Report;
 use crate::tls::fake::FakeFactory;
 use crate::tls::{TlsFailure, TlsFailureKind};
 use crate::wire::ack::AckList;
-use crate::wire::ids::{KeyId, MessageId, PeerId};
+use crate::wire::ids::MessageId;
 
 /// Operations of one input.
 const MAX_OPERATIONS: usize = 200;
@@ -125,6 +125,8 @@ impl Setup {
         timing.reneg_bytes = pick(6, [0, 100, 0, 1]);
         config.channel.max_packet_size = [1250, 154, 2048, 400][usize::from(self.flags >> 3 & 3)];
         config.channel.float = self.flags & 0x80 != 0;
+        config.channel.framing = Framing::ALL[usize::from(self.faults >> 6)];
+        config.allow_compression = self.flags & 0x8000 != 0;
         config
     }
 
@@ -199,7 +201,8 @@ fn operate(world: &mut World, script: &mut Script<'_>, setup: &mut Setup, record
             }
         }
         18 => {
-            let report = report(world, script);
+            let peer = world.peer;
+            let report = report(script, |_| peer, |script, _| some_path(script));
             world.node.handle_report(now, report);
         }
         19 => {
@@ -272,34 +275,6 @@ fn forge(world: &mut World, script: &mut Script<'_>) {
     };
     let mut packet = packet;
     world.deliver(false, &mut packet);
-}
-
-fn report(world: &World, script: &mut Script<'_>) -> Report {
-    let (kind, who) = (script.byte(), script.byte());
-    let stranger = PeerRef { id: PeerId::from_low_bits(who.into()), generation: u32::from(who) };
-    let peer = world.peer.filter(|_| who < 192).unwrap_or(stranger);
-    let key = KeyId::from_low_bits(script.byte());
-    match kind % 9 {
-        0 => Report::Applied(script.long()),
-        1 => Report::FirstReceive { peer, key },
-        2 => Report::KeyWorn { peer, key, why: Wear::Usage },
-        3 => Report::KeySpent { peer, key },
-        4 => Report::Floated { peer, to: some_path(script) },
-        5 => Report::PeerExit { peer },
-        6 => Report::PeerLost { peer },
-        _ => {
-            let mut totals = || Totals {
-                rx_packets: script.long(),
-                rx_bytes: script.long(),
-                tx_packets: script.long(),
-                tx_bytes: script.long(),
-            };
-            let (totals, key_totals) = (totals(), totals());
-            let last_rx = Instant::from_nanos(script.long());
-            let last_tx = Instant::from_nanos(script.long());
-            Report::Activity { peer, last_rx, last_tx, totals, key_totals }
-        }
-    }
 }
 
 /// The server says something on the data channel.

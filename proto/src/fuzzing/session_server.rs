@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::mole::{self, Words};
 use super::net::{Host, Net};
-use super::script::{Script, some_path};
+use super::script::{Script, report, some_path};
 use super::world::{Faults, inner_packet, secs};
 use crate::clock::Instant;
 use crate::config::server::ClientSettings;
@@ -25,8 +25,7 @@ use crate::event::Event;
 use crate::event::login::{AdmitTicket, LoginTicket, Verdict};
 use crate::handle::SessionHandle;
 use crate::path::StreamChange;
-use crate::report::{Report, Totals, Wear};
-use crate::wire::ids::{KeyId, PeerId};
+use crate::report::Report;
 use setup::Setup;
 
 /// Operations of one input.
@@ -308,35 +307,11 @@ impl Play {
     }
 
     fn report(&self, script: &mut Script<'_>) -> Report {
-        let (kind, who) = (script.byte(), script.byte());
-        let stranger = PeerRef { id: PeerId::from_low_bits(who.into()), generation: u32::from(who) };
-        let known = self.record.peers.values().nth(usize::from(who % 4)).copied();
-        let peer = known.filter(|_| who < 192).unwrap_or(stranger);
-        let key = KeyId::from_low_bits(script.byte());
-        match kind % 9 {
-            0 => Report::Applied(script.long()),
-            1 => Report::FirstReceive { peer, key },
-            2 => Report::KeyWorn { peer, key, why: Wear::Usage },
-            3 => Report::KeySpent { peer, key },
-            4 => {
-                let client = self.net.clients.get(&(key.get() % CLIENTS)).map(|client| client.path);
-                Report::Floated { peer, to: client.unwrap_or_else(|| some_path(script)) }
-            }
-            5 => Report::PeerExit { peer },
-            6 => Report::PeerLost { peer },
-            _ => {
-                let mut totals = || Totals {
-                    rx_packets: script.long(),
-                    rx_bytes: script.long(),
-                    tx_packets: script.long(),
-                    tx_bytes: script.long(),
-                };
-                let (totals, key_totals) = (totals(), totals());
-                let last_rx = Instant::from_nanos(script.long());
-                let last_tx = Instant::from_nanos(script.long());
-                Report::Activity { peer, last_rx, last_tx, totals, key_totals }
-            }
-        }
+        let known = |who| self.record.peers.values().nth(usize::from(who % 4)).copied();
+        report(script, known, |script, key| {
+            let client = self.net.clients.get(&(key.get() % CLIENTS)).map(|client| client.path);
+            client.unwrap_or_else(|| some_path(script))
+        })
     }
 
     /// Lets time pass as long as the budget lasts.

@@ -171,7 +171,7 @@ impl Node {
             Knock::Drop(reason) => {
                 self.door.spare = reply;
                 self.drops.count(reason);
-                self.turn_away(path, reason);
+                self.turn_away(now, path, reason);
             }
             Knock::Welcome(welcome, verified) => {
                 self.door.spare = reply;
@@ -233,9 +233,9 @@ impl Node {
     }
 
     /// What came on a byte stream makes no session.
-    fn turn_away(&mut self, path: Path, reason: DropReason) {
+    fn turn_away(&mut self, now: Instant, path: Path, reason: DropReason) {
         let Path::Stream(id) = path else { return };
-        let of_nobody = self.endpoint.find(&path).is_none() && self.endpoint.challenger(&path).is_none();
+        let of_nobody = !self.distrust(now, path, reason);
         if of_nobody && reason != DropReason::RateLimited && self.events.len() < MAX_EVENTS {
             self.events.push_back(Event::Unwelcome(id));
         }

@@ -110,8 +110,20 @@ impl Node {
             }
             Route::Stranger => self.knock(now, path, bytes),
             Route::Data => self.drops.count(DropReason::DataAtControl),
-            Route::Drop(reason) => self.drops.count(reason),
+            Route::Drop(reason) => {
+                self.drops.count(reason);
+                self.distrust(now, path, reason);
+            }
         }
+    }
+
+    /// What came on a byte stream belongs to no session: those that are there end. `false` if there are none.
+    fn distrust(&mut self, now: Instant, path: Path, reason: DropReason) -> bool {
+        let at_path = [self.endpoint.challenger(&path), self.endpoint.find(&path)];
+        for handle in at_path.into_iter().flatten().filter(|_| path.is_stream()) {
+            self.with(now, handle, |session, _| session.distrust(reason));
+        }
+        at_path != [None; 2]
     }
 
     /// Takes news about a byte stream.
@@ -135,6 +147,7 @@ impl Node {
             | Report::KeySpent { peer, .. }
             | Report::Floated { peer, .. }
             | Report::PeerExit { peer }
+            | Report::Misframed { peer, .. }
             | Report::PeerLost { peer }
             | Report::Activity { peer, .. } => peer,
         };
@@ -162,7 +175,7 @@ impl Node {
         }
         let remote = self.sessions.get(&handle).and_then(|entry| entry.session.listened_to());
         if !self.endpoint.insert(to, handle, remote) {
-            return;
+            return self.with(now, handle, |session, _| session.stay());
         }
         self.with(now, handle, |session, now| session.handle_report(now, report));
         let left = if path_of(self) == Some(to) { before } else { to };
@@ -447,7 +460,7 @@ impl Node {
         while let Some(directive) = entry.session.poll_directive() {
             self.last_order += 1;
             match directive {
-                // What is sent next may make the peer forget the key that sent before.
+                // What is sent next may let the peer use the new key, or forget the one that sent before.
                 Directive::InstallKey { .. } | Directive::PromoteKey { .. } => entry.gate = self.last_order,
                 Directive::RemovePeer { .. } => removal = Some(self.last_order),
                 _ => {}

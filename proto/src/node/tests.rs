@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::CloseCause;
-use crate::config::params::DataFormat;
+use crate::config::params::{DataFormat, Framing};
 use crate::deadline::Timer;
 use crate::event::Advance;
 use crate::fuzzing::server::PUSH;
@@ -318,9 +318,12 @@ fn ciphers_and_formats_follow_the_push() {
     assert!(refusal.contains("AES-256-CBC not in AES-256-GCM:AES-128-GCM:CHACHA20-POLY1305"), "{refusal}");
     let refusal = established(&PUSH.replace("cipher AES-256-GCM,", "")).unwrap_err();
     assert!(refusal.contains("data-ciphers-fallback"), "{refusal}");
-    let refusal = established(&format!("{PUSH},comp-lzo no")).unwrap_err();
-    assert!(refusal.contains("pull-filter ignore comp-lzo"), "{refusal}");
-    established(&format!("{PUSH},compress stub-v2")).unwrap();
+    let params = established(&format!("{PUSH},comp-lzo no")).unwrap();
+    assert_eq!((params.framing, params.mss), (Framing::Stub, Some(1399)));
+    let params = established(&format!("{PUSH},compress stub-v2")).unwrap();
+    assert_eq!((params.framing, params.mss), (Framing::StubV2, Some(1400)));
+    let refusal = established(&format!("{PUSH},comp-lzo yes")).unwrap_err();
+    assert!(refusal.contains("allow-compression asym"), "{refusal}");
 }
 
 #[test]
@@ -390,6 +393,46 @@ fn a_plane_that_never_answers_stops_no_timer_but_retransmission() {
     world.node.handle_report(world.now, Report::Applied(u64::MAX));
     world.drain();
     assert_eq!(world.causes(), [&CloseCause::HandWindow]);
+}
+
+#[test]
+fn a_plane_that_is_silent_for_a_minute_ends_its_session() {
+    let mut world = World::new(config(WrapConfig::None));
+    let capabilities = Capabilities { synchronous: false, ..Capabilities::USERSPACE };
+    world.node.config = Arc::new(NodeConfig { capabilities });
+    world.run(secs(1));
+    world.node.handle_report(world.now, Report::Applied(u64::MAX));
+    let peer = world.peer.unwrap();
+    let mut asked = 0;
+    let mut silent = |world: &mut World, time: Duration| {
+        let end = world.now + time;
+        while let Some(deadline) = world.node.deadline().filter(|deadline| deadline.at <= end) {
+            world.now = world.now.max(deadline.at);
+            world.node.handle_timeout(world.now);
+            while let Some(order) = world.node.poll_directive() {
+                asked += usize::from(matches!(order.directive, Directive::AskActivity { .. }));
+            }
+        }
+        world.now = end;
+        asked
+    };
+    assert_eq!(silent(&mut world, secs(9 + 30)), 30);
+    let activity = Report::Activity {
+        peer,
+        last_rx: world.now,
+        last_tx: world.now,
+        totals: crate::report::Totals::default(),
+        key_totals: crate::report::Totals::default(),
+    };
+    world.node.handle_report(world.now, activity);
+    assert_eq!(silent(&mut world, secs(10 + 59)), 30 + 60);
+    assert_eq!(world.node.sessions(), 1);
+    silent(&mut world, secs(1));
+    assert_eq!(world.node.sessions(), 0);
+    // What comes later is of nobody.
+    world.node.handle_report(world.now, activity);
+    world.drain();
+    assert_eq!(world.causes(), [&CloseCause::PlaneSilent]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
+use super::compression::Compression;
 use super::values::{self, OptionError};
 use crate::wire::ids::PeerId;
 
@@ -70,8 +71,8 @@ pub enum Pushed {
     SendBuffer(u32),
     /// `rcvbuf`.
     ReceiveBuffer(u32),
-    /// `comp-lzo` or `compress`: the whole line.
-    Compression(Vec<String>),
+    /// `comp-lzo` or `compress`.
+    Compression(Compression),
     /// `setenv-safe NAME VALUE`.
     SetenvSafe(String, String),
     /// `echo` or `parameter`: text for user interfaces.
@@ -106,7 +107,7 @@ impl Pushed {
             "peer-id" | "cipher" | "key-derivation" | "protocol-flags" | "auth-token" | "auth-token-user" => {
                 session_option(name, rest)
             }
-            "comp-lzo" | "compress" => optional(rest).map(|_| Self::Compression(owned(words))),
+            "comp-lzo" | "compress" => Compression::parse(words).map(Self::Compression),
             "setenv-safe" => match *rest {
                 [name] => Ok(Self::SetenvSafe(name.into(), String::new())),
                 [name, value] => Ok(Self::SetenvSafe(name.into(), value.into())),

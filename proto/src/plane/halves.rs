@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use crate::clock::Instant;
     use crate::config::cipher::DataCipher;
-    use crate::config::params::{DataFormat, DataParams, ReplayWindow};
+    use crate::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
     use crate::data::{HEADROOM, SealError, Slot, TAILROOM, Table};
     use crate::drops::DropReason;
     use crate::keys::data_key::{DataKey, KeyLimits, TlsRole};
@@ -127,12 +127,14 @@ mod tests {
         let params = DataParams {
             cipher: DataCipher::Aes256Gcm,
             format,
+            framing: Framing::None,
             replay: ReplayWindow::DEFAULT,
             mss: None,
             by_path: true,
             float: false,
         };
-        let data = DataKey::new(Zeroizing::new(core::array::from_fn(|i| i as u8)), role, KeyLimits::default());
+        let data =
+            DataKey::new(Zeroizing::new(core::array::from_fn(|i| i as u8)), role, KeyLimits::default());
         [
             Directive::AddPeer { peer: PEER, path: path(), params },
             Directive::InstallKey { peer: PEER, key: KEY, data },

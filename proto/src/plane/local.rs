@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
     use crate::config::cipher::DataCipher;
-    use crate::config::params::{DataFormat, DataParams, ReplayWindow};
+    use crate::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
     use crate::data::table::MAX_OWN_PACKET;
     use crate::data::{HEADROOM, Payload, TAILROOM};
     use crate::directive::Directive;
@@ -149,6 +149,7 @@ mod tests {
         let params = DataParams {
             cipher: DataCipher::ChaCha20Poly1305,
             format: DataFormat::V2(PEER.id),
+            framing: Framing::None,
             replay: ReplayWindow::DEFAULT,
             mss: None,
             by_path: true,

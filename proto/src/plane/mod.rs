@@ -27,11 +27,22 @@ pub struct Capabilities {
     pub epoch: bool,
     /// Knows P_DATA_V1.
     pub data_v1: bool,
+    /// Knows P_DATA_V2; the epoch format is of no use without it.
+    pub data_v2: bool,
     /// Can take different peer-ids in the two directions (`ID=`).
     pub asymmetric_ids: bool,
+    /// Knows the compression framings that add a byte to each packet.
+    pub framing: bool,
 }
 
 impl Capabilities {
     /// What the plane in this crate can do: everything.
-    pub const USERSPACE: Self = Self { synchronous: true, epoch: true, data_v1: true, asymmetric_ids: true };
+    pub const USERSPACE: Self = Self {
+        synchronous: true,
+        epoch: true,
+        data_v1: true,
+        data_v2: true,
+        asymmetric_ids: true,
+        framing: true,
+    };
 }

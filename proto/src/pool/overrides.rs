@@ -5,6 +5,8 @@ use core::time::Duration;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
+use crate::config::params::Framing;
+
 /// Settings of one client, from one source. Several sources are applied in order: what a later one says replaces what
 /// an earlier one said, and its routes and edits of the push list are added (`openvpn: multi.c`,
 /// `multi_connection_established`).
@@ -28,6 +30,8 @@ pub struct ClientOverrides {
     pub inactive: Option<(Duration, u64)>,
     /// `override-username`: the user name that counts from now on (2.7).
     pub override_username: Option<String>,
+    /// `comp-lzo`, `compress`: compression framing of this side; the client's has to be pushed.
+    pub framing: Option<Framing>,
 }
 
 /// `ifconfig-push LOCAL REMOTE-OR-NETMASK [ALIAS]`.

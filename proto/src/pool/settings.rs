@@ -245,6 +245,7 @@ impl Addressing {
             session_timeout: overrides.iter().rev().find_map(|o| o.session_timeout).filter(|t| !t.is_zero()),
             inactive: overrides.iter().rev().find_map(|o| o.inactive).filter(|(t, _)| !t.is_zero()),
             username: overrides.iter().rev().find_map(|o| o.override_username.clone()),
+            framing: overrides.iter().rev().find_map(|o| o.framing),
         };
         Ok(Granted { settings, notices })
     }

@@ -18,6 +18,7 @@ use super::push::messages;
 use super::side::{Locked, Question, Renamed, ServerSide, Side, TokenLife};
 use super::slots::Slots;
 use super::{Admitting, Now, Phase, Session};
+use crate::config::params::Framing;
 use crate::config::server::{ClientSettings, LoginPolicy};
 use crate::deadline::{Deadline, Timer};
 use crate::directive::{Directive, PeerRef};
@@ -85,6 +86,8 @@ impl Session {
 
     /// Takes it over.
     pub(crate) fn succeed(&mut self, peer: PeerRef) {
+        // It was told none, but may ask at a renegotiation.
+        self.own_id = self.own_id.map(|_| peer.id);
         self.peer = peer;
         self.slots = Slots::new(peer);
     }
@@ -96,7 +99,7 @@ impl Session {
 
     /// The client's key method 2 message is there: ours follows at once, then its login is looked at.
     pub(super) fn answer_client(&mut self, now: Now) {
-        let options = options_string(&self.side, &self.path);
+        let options = options_string(&self.side, &self.path, self.exchange.hello());
         // A server says only which peer-id it wants, and only to who asked likewise; a peer tells as much as the other.
         let peer_info = match (&self.side, self.own_id) {
             (Side::Peer(_), own_id) => super::negotiate::peer_info(&self.side, self.capabilities, own_id),
@@ -162,10 +165,7 @@ impl Session {
             server.username.clone_from(&claim.username);
             server.locked = Some(locked);
         } else if server.locked.as_ref() != Some(&locked) {
-            // Who became somebody else loses its keys at once; whoever is only refused has them until it is told
-            // (`openvpn: ssl_verify.c`, `tls_deauthenticate`; `push.c`, `send_auth_failed`).
-            self.slots.clear(&mut self.directives);
-            return self.deny(now, "");
+            return self.revoke(now, "");
         }
         server.granted = None;
         let by_token = token.as_ref().is_some_and(|token| token.state != TokenState::Initial);
@@ -238,6 +238,7 @@ impl Session {
         match verdict {
             Verdict::Accept => self.grant(now),
             Verdict::Deny(reason) => self.deny(now, &reason),
+            Verdict::Revoke(reason) => self.revoke(now, &reason),
             Verdict::Drop => self.fail(CloseCause::Denied(String::new())),
         }
     }
@@ -286,6 +287,13 @@ impl Session {
         self.dismiss(now, &message, CloseCause::Denied(reason.to_owned()));
     }
 
+    /// Refuses the client, and takes its keys at once: it became somebody else, or failed a challenge. Whoever is only
+    /// refused has them until it is told (`openvpn: ssl_verify.c`, `tls_deauthenticate`; `push.c`, `send_auth_failed`).
+    fn revoke(&mut self, now: Now, reason: &str) {
+        self.slots.clear(&mut self.directives);
+        self.deny(now, reason);
+    }
+
     /// Asks the application for the client's settings, and pushes them, as soon as each can be done.
     pub(super) fn go_on_admitting(&mut self, now: Now) {
         let (session, path, granted) = (self.handle, self.path, self.is_granted());
@@ -323,13 +331,13 @@ impl Session {
     /// Whether nothing but the application's decision keeps the client out.
     pub(crate) fn is_admissible(&self) -> bool {
         let asked = matches!(self.phase, Phase::Admitting(Admitting { asked: true, .. }));
-        asked && self.offer().is_some_and(|offer| offer.is_ok())
+        asked && self.offer(None).is_some_and(|offer| offer.is_ok())
     }
 
-    /// What is agreed upon with the client, by what it said of itself.
-    fn offer(&self) -> Option<Result<Offer, &'static str>> {
+    /// What is agreed upon with the client, by what it said of itself and the framing that was decided for it.
+    fn offer(&self, framing: Option<Framing>) -> Option<Result<Offer, &'static str>> {
         let (server, hello) = (self.server()?, self.exchange.hello()?);
-        Some(offer(&server.config, self.capabilities, &self.path, self.peer.id, hello))
+        Some(offer(&server.config, self.capabilities, &self.path, self.peer.id, framing, hello))
     }
 
     /// The client bears another user name from now on.
@@ -356,13 +364,17 @@ impl Session {
 
     /// Options that bring the client its token, with the name that it is good for if that is not the client's own
     /// (`openvpn: push.c`, `prepare_auth_token_push_reply`).
-    fn token_options(&self) -> Vec<String> {
-        let Some(server) = self.server() else { return Vec::new() };
-        let Some(token) = &server.new_token else { return Vec::new() };
+    fn token_options(&self) -> Zeroizing<Vec<String>> {
+        let Some(server) = self.server() else { return Zeroizing::default() };
+        let Some(token) = &server.new_token else { return Zeroizing::default() };
         let name = server.renamed.as_ref().map(|renamed| STANDARD.encode(&renamed.name));
         let name = name.filter(|name| name.len() < MAX_USER_PASS);
-        let token = format!("auth-token {}", token.as_str());
-        core::iter::once(token).chain(name.map(|name| format!("auth-token-user {name}"))).collect()
+        let word = "auth-token ";
+        let mut option = String::with_capacity(word.len() + token.len());
+        option.push_str(word);
+        option.push_str(token);
+        let name = name.map(|name| format!("auth-token-user {name}"));
+        Zeroizing::new(core::iter::once(option).chain(name).collect())
     }
 
     /// Takes the application's decision about the client.
@@ -382,17 +394,18 @@ impl Session {
 
     /// Agrees with the client, installs its first key, and pushes its configuration.
     fn come_up_as_server(&mut self, now: Now, settings: ClientSettings) {
-        let Some(offer) = self.offer() else { return };
-        let Offer { agreed, mut options } = match offer {
+        let Some(offer) = self.offer(settings.framing) else { return };
+        let Offer { agreed, options } = match offer {
             Ok(offer) => offer,
             Err(reason) => return self.deny(now, reason),
         };
         // Before the cipher, behind the peer-id (`openvpn: push.c`, `prepare_push_reply`).
         let at = usize::from(options.first().is_some_and(|option| option.starts_with("peer-id ")));
-        options.splice(at..at, self.token_options());
-        let all = settings.push.iter().chain(&options).map(String::as_str);
+        let (first, last) = options.split_at(at);
+        let tokens = self.token_options();
+        let all = settings.push.iter().chain(first).chain(tokens.iter()).chain(last).map(String::as_str);
         let texts = match messages("PUSH_REPLY", all) {
-            Ok(texts) => texts,
+            Ok(texts) => Zeroizing::new(texts),
             Err(too_long) => {
                 let text = format!("the option `{}...` is too long to be pushed", too_long.0);
                 return self.fail(CloseCause::Push(text));
@@ -406,7 +419,7 @@ impl Session {
         self.set_routes(settings.routes);
         self.keepalive.restrict(settings.session_timeout, settings.inactive);
         self.keepalive.start(now.at, &[]);
-        for text in &texts {
+        for text in texts.iter() {
             self.push_text(now, text);
         }
         self.schedule_token(now);
@@ -436,10 +449,10 @@ impl Session {
         self.directives.extend(removed.chain(added));
     }
 
-    /// Sends PUSH_UPDATE; whether the client takes it and the options fit.
+    /// Sends PUSH_UPDATE; whether the client takes it, the options fit, and there is a control channel.
     pub(crate) fn push_update(&mut self, now: Now, options: &[String]) -> bool {
         let takes = self.server().is_some_and(|server| server.takes_updates);
-        if !takes || !matches!(self.phase, Phase::Up) {
+        if !takes || !matches!(self.phase, Phase::Up) || self.is_lame() {
             return false;
         }
         let Ok(texts) = messages("PUSH_UPDATE", options.iter().map(String::as_str)) else { return false };
@@ -457,8 +470,7 @@ impl Session {
                 self.go_on_admitting(now);
             }
             ControlMessage::ChallengeResponse(text) if self.may_respond() => {
-                let (session, response) = (self.handle, Zeroizing::new(text));
-                self.events.push_back(Event::ChallengeResponse { session, response });
+                self.events.push_back(Event::ChallengeResponse { session: self.handle, response: text });
             }
             ControlMessage::Exit => self.fail(CloseCause::PeerExit),
             _ => self.count(DropReason::ControlMessage),
@@ -484,10 +496,13 @@ impl Session {
     /// Pushes a renewed token by itself.
     pub(super) fn push_token(&mut self, now: Now) {
         let options = self.token_options();
-        if !options.is_empty() {
-            self.push_text(now, &format!("PUSH_REPLY,{}", options.join(",")));
-            self.schedule_token(now);
+        if options.is_empty() {
+            return;
         }
+        if let Ok(texts) = messages("PUSH_REPLY", options.iter().map(String::as_str)).map(Zeroizing::new) {
+            texts.iter().for_each(|text| self.push_text(now, text));
+        }
+        self.schedule_token(now);
     }
 
     fn schedule_token(&mut self, now: Now) {

@@ -3,11 +3,11 @@
 use core::time::Duration;
 
 use super::exchange::State;
+use super::handover::Handover;
 use super::message::ControlMessage;
 use super::negotiate::{Agreed, agree};
 use super::side::Side;
-use super::{Admitting, Configuring, NEVER, Now, Phase, Session};
-use crate::clock::Instant;
+use super::{Admitting, Configuring, Now, Phase, Session};
 use crate::config::Credentials;
 use crate::drops::DropReason;
 use crate::event::{CloseCause, Event};
@@ -24,9 +24,6 @@ use crate::wrap::Wrap;
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 const NEXT_REQUEST: Duration = Duration::from_secs(5);
 
-/// Time for our last ack of an exchange to arrive, with two retransmissions.
-const LAST_ACK: Duration = Duration::from_secs(10);
-
 impl Session {
     /// The current exchange became active.
     pub(super) fn on_exchange_active(&mut self, now: Now) {
@@ -34,9 +31,10 @@ impl Session {
         if self.exchange.key() != KeyId::FIRST {
             // Who came along to this key is through with the one before.
             self.previous = None;
+            // It was given up for want of acks, and came through nevertheless.
+            self.lame_until = None;
             self.take_next_key(now);
-            let at = self.promotion(now);
-            return self.slots.promote_by(self.exchange.key(), at);
+            return self.promote_in_time(now);
         }
         if !matches!(self.phase, Phase::Connecting) {
             return;
@@ -69,10 +67,9 @@ impl Session {
         }
         match self.derive() {
             Ok(data) => {
-                self.install(data, NEVER);
+                self.install(now, data);
                 if self.exchange.state() == State::Active {
-                    let at = self.promotion(now);
-                    self.slots.promote_by(key, at);
+                    self.promote_in_time(now);
                 }
                 self.push_token(now);
             }
@@ -245,25 +242,16 @@ impl Session {
         Ok(())
     }
 
-    /// By when the other side must have the key of the current exchange, too (`openvpn: ssl.c`,
-    /// `auth_deferred_expire_window`); a little later if the exchange itself took as long, as it has the key only
-    /// when our last ack has reached it.
-    fn promotion(&self, now: Now) -> Instant {
-        let timing = self.channel().timing;
-        let window = if timing.reneg.is_zero() {
-            timing.hand_window
-        } else {
-            timing.hand_window.min(timing.reneg / 2)
-        };
-        // The other side forgets the key before after its own transition window, which is mostly as long as ours.
-        let window = window.min(timing.tran_window / 2);
-        (self.exchange.started() + window).max(now.at + LAST_ACK)
+    /// The key of the current exchange, which is active, sends in any case when its time has come.
+    fn promote_in_time(&mut self, now: Now) {
+        let handover = Handover::new(self.exchange.started(), &self.channel().timing);
+        self.slots.promote_by(self.exchange.key(), handover.takes_over(now.at));
     }
 
-    /// Installs the key of the current exchange, to send from `promote_at` on unless it is the first.
-    pub(super) fn install(&mut self, data: DataKey, promote_at: Instant) {
+    /// Installs the key of the current exchange; to send with it is for later, unless it is the first.
+    pub(super) fn install(&mut self, now: Now, data: DataKey) {
         let key = self.exchange.key();
-        if let Some(key) = self.slots.install(key, data, promote_at, &mut self.directives) {
+        if let Some(key) = self.slots.install(now.at, key, data, &mut self.directives) {
             self.on_promoted(key);
         }
         self.exchange.settle();

@@ -119,6 +119,8 @@ pub(crate) struct Exchange {
     login: Option<ReceivedLogin>,
     /// Records with control messages, held until the exchange is active.
     records: VecDeque<Zeroizing<Vec<u8>>>,
+    /// Our own control messages, until the key method messages are through.
+    unsent: VecDeque<Zeroizing<Vec<u8>>>,
 }
 
 impl Exchange {
@@ -197,6 +199,7 @@ impl Exchange {
             hello: None,
             login: None,
             records: VecDeque::new(),
+            unsent: VecDeque::new(),
         }
     }
 
@@ -250,6 +253,7 @@ impl Exchange {
         self.tls.settle();
         self.backlog.shrink_to_fit();
         self.records.shrink_to_fit();
+        self.unsent.shrink_to_fit();
         self.send.shrink();
         self.recv.shrink();
     }
@@ -300,6 +304,9 @@ impl Exchange {
             self.state = State::SentKey;
         }
         self.read_records()?;
+        if self.state >= State::GotKey {
+            self.write_unsent()?;
+        }
         if self.state >= State::Handshake {
             self.queue_tls(now, sizes);
         }
@@ -312,7 +319,8 @@ impl Exchange {
 
     /// The peer was seen to have everything that was sent; whether that made the exchange active.
     pub(crate) fn conclude(&mut self, now: Instant) -> bool {
-        let missing_acks_only = self.state == State::GotKey && self.backlog.is_empty();
+        let flushed = self.backlog.is_empty() && self.tls.phase() == TlsPhase::Ready;
+        let missing_acks_only = self.state == State::GotKey && flushed;
         if missing_acks_only {
             self.state = State::Active;
             self.active_at = Some(now);
@@ -342,8 +350,16 @@ impl Exchange {
         }
     }
 
+    /// Adds to the peer's message. Bytes that grow where they are may leave copies behind.
+    fn gather(&mut self, record: &[u8]) {
+        let mut whole = Zeroizing::new(Vec::with_capacity(self.partial.len() + record.len()));
+        whole.extend_from_slice(&self.partial);
+        whole.extend_from_slice(record);
+        self.partial = whole;
+    }
+
     fn read_server_message(&mut self, record: &[u8]) -> Result<(), Failure> {
-        self.partial.extend_from_slice(record);
+        self.gather(record);
         match ServerMessage::parse(&self.partial) {
             Ok(ServerMessage { source, options, peer_info }) => {
                 self.hello = Some(PeerHello { options, peer_info });
@@ -363,7 +379,7 @@ impl Exchange {
     }
 
     fn read_client_message(&mut self, record: &[u8]) -> Result<(), Failure> {
-        self.partial.extend_from_slice(record);
+        self.gather(record);
         match Introduction::parse(&self.partial) {
             Ok(introduction) => {
                 let Introduction {
@@ -409,6 +425,7 @@ impl Exchange {
         self.secrets = Secrets::Server { own: message.source, client };
         self.tls.write_record(&text).map_err(Failure::Tls)?;
         self.state = State::GotKey;
+        self.write_unsent()?;
         self.queue_tls(now, sizes);
         Ok(())
     }
@@ -440,13 +457,25 @@ impl Exchange {
         if self.state == State::Active { self.records.pop_front() } else { None }
     }
 
-    /// Sends a control message as one record.
+    /// Sends a control message as one record. Before the key method messages are through it waits for them: the key
+    /// before is no way round, as OpenVPN reads nothing under it any more once it knows of this negotiation
+    /// (`openvpn: ssl.c`, `tls_send_payload`, `tls_pre_decrypt`).
     pub(crate) fn send_message(&mut self, now: Instant, text: &str, sizes: Sizes) -> Result<(), Failure> {
         let mut record = Zeroizing::new(Vec::with_capacity(text.len() + 1));
         record.extend_from_slice(text.as_bytes());
         record.push(0);
-        self.tls.write_record(&record).map_err(Failure::Tls)?;
-        self.queue_tls(now, sizes);
+        self.unsent.push_back(record);
+        if self.state >= State::GotKey {
+            self.write_unsent()?;
+            self.queue_tls(now, sizes);
+        }
+        Ok(())
+    }
+
+    fn write_unsent(&mut self) -> Result<(), Failure> {
+        while let Some(record) = self.unsent.pop_front() {
+            self.tls.write_record(&record).map_err(Failure::Tls)?;
+        }
         Ok(())
     }
 

@@ -2,8 +2,10 @@
 
 use core::fmt::Write as _;
 
+use super::framing;
 use super::side::Side;
 use crate::config::cipher::DataCipher;
+use crate::config::params::Framing;
 use crate::keys::data_key::TlsRole;
 use crate::path::Path;
 use crate::plane::Capabilities;
@@ -96,8 +98,12 @@ pub(crate) fn peer_info(side: &Side, capabilities: Capabilities, own_id: Option<
         line("ID", &format_args!("{:x}", id.get()));
     }
     let names = || config.ciphers.iter().map(|cipher| cipher.name()).collect::<Vec<_>>().join(":");
-    let epoch = if capabilities.epoch { DATA_EPOCH } else { 0 };
-    let common = DATA_V2 | TLS_KEY_EXPORT | CC_EXIT_NOTIFY | DYN_TLS_CRYPT | epoch;
+    let format = match (capabilities.data_v2, capabilities.epoch) {
+        (true, true) => DATA_V2 | DATA_EPOCH,
+        (true, false) => DATA_V2,
+        (false, _) => 0,
+    };
+    let common = format | TLS_KEY_EXPORT | CC_EXIT_NOTIFY | DYN_TLS_CRYPT;
     let client = match side {
         Side::Server(_) => return info,
         Side::Peer(_) => {
@@ -117,6 +123,9 @@ pub(crate) fn peer_info(side: &Side, capabilities: Capabilities, own_id: Option<
     }
     line("IV_CIPHERS", &names());
     line("IV_PROTO", &(common | REQUEST_PUSH | AUTH_PENDING_KW | AUTH_FAIL_TEMP));
+    if capabilities.framing {
+        ["IV_LZO_STUB", "IV_COMP_STUB", "IV_COMP_STUBv2"].iter().for_each(|name| line(name, &1));
+    }
     for (name, value) in &config.peer_info.extra {
         line(name, value);
     }
@@ -124,12 +133,19 @@ pub(crate) fn peer_info(side: &Side, capabilities: Capabilities, own_id: Option<
 }
 
 /// The options string ("OCC"): what OpenVPN sends with default options. Peers compare it only for
-/// warnings (`openvpn: options.c`, `options_string`).
-pub(crate) fn options_string(side: &Side, path: &Path) -> String {
+/// warnings (`openvpn: options.c`, `options_string`). A client that is got off compression hears what it says itself
+/// (`openvpn: ssl_util.c`, `options_string_compat_lzo`).
+pub(crate) fn options_string(side: &Side, path: &Path, remote: Option<&PeerHello>) -> String {
     let config = side.channel();
     let digest = HmacDigest::from_name(&config.auth_name).map_or(20, HmacDigest::output_len);
     let stream = path.is_stream();
-    let link_mtu = usize::from(config.tun_mtu) + 21 + digest + if stream { 2 } else { 0 };
+    let framing = match (side, remote) {
+        (Side::Server(server), Some(hello)) if framing::migrates(&server.config, hello) => Framing::Stub,
+        _ => config.framing,
+    };
+    let comp_lzo = if framing == Framing::None { "" } else { ",comp-lzo" };
+    let link_mtu =
+        usize::from(config.tun_mtu) + framing.overhead() + 21 + digest + if stream { 2 } else { 0 };
     let (proto, role) = match (stream, side.tls_role()) {
         (false, TlsRole::Client) => ("UDPv4", "tls-client"),
         (false, TlsRole::Server) => ("UDPv4", "tls-server"),
@@ -154,7 +170,7 @@ pub(crate) fn options_string(side: &Side, path: &Path) -> String {
     };
     let (mtu, auth) = (config.tun_mtu, &config.auth_name);
     format!(
-        "V4,dev-type tun,link-mtu {link_mtu},tun-mtu {mtu},proto {proto}{keydir}{cipher},auth {auth},keysize 128\
-         {tls_auth},key-method 2,{role}"
+        "V4,dev-type tun,link-mtu {link_mtu},tun-mtu {mtu},proto {proto}{comp_lzo}{keydir}{cipher},auth {auth},\
+         keysize 128{tls_auth},key-method 2,{role}"
     )
 }

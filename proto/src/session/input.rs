@@ -1,6 +1,7 @@
 //! What arrives: control packets and reports of the data plane.
 
 use super::exchange::State;
+use super::framing;
 use super::keepalive::Action;
 use super::{Now, Phase, Session};
 use crate::directive::Directive;
@@ -21,7 +22,33 @@ impl Session {
         }
         match self.receive(now, bytes) {
             Ok(()) => self.advance(now),
-            Err(reason) => self.count(reason),
+            Err(reason) => {
+                self.count(reason);
+                self.distrust(reason);
+            }
+        }
+    }
+
+    /// A packet at the session's path was dropped. A datagram may be anybody's, but on a byte stream there is nobody
+    /// else: what the other side can't have sent ends the session (`openvpn: forward.c`, `check_tls_errors_co`). Unlike
+    /// OpenVPN, not what a peer may send that is late, or thinks otherwise about keys.
+    pub(crate) fn distrust(&mut self, reason: DropReason) {
+        let junk = match reason {
+            DropReason::Malformed
+            | DropReason::UnknownOpcode
+            | DropReason::UnexpectedOpcode
+            | DropReason::WrapAuthentication
+            | DropReason::WrapReplay
+            | DropReason::TooManyAcks
+            | DropReason::Cookie => true,
+            // A peer's first reset may answer to nothing yet.
+            DropReason::WrongSessionId | DropReason::WrongAckSessionId => self.remote.is_some(),
+            _ => false,
+        };
+        if junk && self.path.is_stream() && !self.is_lame() {
+            self.fail(CloseCause::Protocol(
+                "there is something else than packets of this session on the stream",
+            ));
         }
     }
 
@@ -213,13 +240,13 @@ impl Session {
                 if key == self.exchange.key() && self.exchange.conclude(now.at) {
                     self.on_exchange_active(now);
                 }
-                if self.slots.on_first_receive(key, &mut self.directives) {
+                if self.slots.on_first_receive(now.at, key, &mut self.directives) {
                     self.on_promoted(key);
                 }
             }
             Report::KeyWorn { key, .. } => self.replace_key(now, key),
             Report::KeySpent { key, .. } => {
-                if let Some(key) = self.slots.on_spent(key, &mut self.directives) {
+                if let Some(key) = self.slots.on_spent(now.at, key, &mut self.directives) {
                     self.on_promoted(key);
                 }
                 self.replace_key(now, key);
@@ -229,6 +256,11 @@ impl Session {
                 self.directives.push_back(Directive::MovePeer { peer: self.peer, path: to });
                 self.events.push_back(Event::Floated { session: self.handle, to });
             }
+            Report::Misframed { found, .. } => {
+                let expected = self.agreed.map(|agreed| agreed.params.framing).unwrap_or_default();
+                let text = framing::warning(expected, found);
+                self.events.push_back(Event::Warning { session: self.handle, text });
+            }
             Report::PeerExit { .. } => self.fail(CloseCause::PeerExit),
             Report::PeerLost { .. } => self.fail(CloseCause::PingRestart),
             Report::Activity { last_rx, last_tx, totals, .. } => {
@@ -237,6 +269,13 @@ impl Session {
                 }
             }
             Report::Applied(_) => {}
+        }
+    }
+
+    /// May not move. A plane that moves peers by itself has done it, and takes it back.
+    pub(crate) fn stay(&mut self) {
+        if self.agreed.is_some() && !matches!(self.phase, Phase::Dying(_) | Phase::Dead) {
+            self.directives.push_back(Directive::MovePeer { peer: self.peer, path: self.path });
         }
     }
 
@@ -251,6 +290,8 @@ impl Session {
         match action {
             Action::Ask => self.directives.push_back(Directive::AskActivity { peer: self.peer }),
             Action::Ping => self.directives.push_back(Directive::SendPing { peer: self.peer }),
+            // A last packet might wait for that plane, too.
+            Action::Close(CloseCause::PlaneSilent) => self.finish(CloseCause::PlaneSilent),
             Action::Close(cause) => self.fail(cause),
         }
     }

@@ -15,6 +15,11 @@ const DEFAULT_RESTART: Duration = Duration::from_secs(120);
 /// How long to wait for the data plane's answer before asking again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
+/// So many questions in a row without an answer end the session: a plane that is silent for a minute is dead, and with
+/// it every timeout that it is asked for. It is the number that counts, not the time, so that a program that was
+/// stopped for long doesn't take itself for dead. OpenVPN looks at counters of its own, and has no such case.
+const MAX_UNANSWERED: u8 = 60;
+
 /// What a deadline or an answer leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -39,6 +44,8 @@ pub(crate) struct Keepalive {
     session_end: Option<Instant>,
     /// The data plane was asked; don't ask again before this time.
     hold: Instant,
+    /// Questions since the last answer.
+    unanswered: u8,
     /// Whether a data plane has the peer and can be asked.
     up: bool,
     /// Whether silence ends the session even if no setting says when: a client's has a default.
@@ -57,6 +64,7 @@ impl Keepalive {
             inactive_base: 0,
             session_end: None,
             hold: Instant::ZERO,
+            unanswered: 0,
             up: false,
             pulls,
         };
@@ -132,6 +140,10 @@ impl Keepalive {
         if !any || self.hold > now {
             return None;
         }
+        if self.unanswered >= MAX_UNANSWERED {
+            return Some(Action::Close(CloseCause::PlaneSilent));
+        }
+        self.unanswered += 1;
         self.hold = now + ASK_AGAIN;
         Some(Action::Ask)
     }
@@ -145,6 +157,7 @@ impl Keepalive {
         totals: Totals,
     ) -> Option<Action> {
         self.hold = Instant::ZERO;
+        self.unanswered = 0;
         if let Some(close) = self.judge_timeout(now, last_rx.max(self.control_rx)) {
             return Some(close);
         }
@@ -276,5 +289,20 @@ mod tests {
         assert_eq!(keepalive.handle_timeout(at(10)), Some(Action::Ask));
         assert_eq!(keepalive.deadline().map(|d| d.at), Some(at(11)));
         assert_eq!(keepalive.handle_timeout(at(11)), Some(Action::Ask));
+    }
+
+    #[test]
+    fn a_plane_that_never_answers_ends_the_session() {
+        let mut keepalive = started(&[Pushed::Ping(secs(10))]);
+        let ask = |keepalive: &mut Keepalive, from: u64, times: u64| {
+            for n in from..from + times {
+                assert_eq!(keepalive.handle_timeout(at(n)), Some(Action::Ask), "{n}");
+            }
+        };
+        ask(&mut keepalive, 10, 60);
+        // An answer comes late, but it comes.
+        assert_eq!(keepalive.on_activity(at(70), at(65), at(65), Totals::default()), None);
+        ask(&mut keepalive, 75, 60);
+        assert_eq!(keepalive.handle_timeout(at(135)), Some(Action::Close(CloseCause::PlaneSilent)));
     }
 }

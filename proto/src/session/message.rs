@@ -1,12 +1,14 @@
 //! Text messages of the control channel (`openvpn: forward.c`, `parse_incoming_control_channel_command`).
 
+use zeroize::Zeroizing;
+
 use crate::event::Advance;
 
 /// A message from the other side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ControlMessage {
-    /// `PUSH_REPLY`: the text after the word, with its comma.
-    PushReply(String),
+    /// `PUSH_REPLY`: the text after the word, with its comma. There may be a token in it.
+    PushReply(Zeroizing<String>),
     /// `AUTH_FAILED`: the text after the comma.
     AuthFailed(String),
     /// `AUTH_FAILED,TEMP`.
@@ -22,7 +24,7 @@ pub(crate) enum ControlMessage {
     /// `PUSH_REQUEST`.
     PushRequest,
     /// `CR_RESPONSE`: the text after the comma.
-    ChallengeResponse(String),
+    ChallengeResponse(Zeroizing<String>),
     /// `EXIT`.
     Exit,
     /// Anything else.
@@ -51,9 +53,9 @@ impl ControlMessage {
         } else if text == "PUSH_REQUEST" {
             Self::PushRequest
         } else if let Some(rest) = after("CR_RESPONSE,") {
-            Self::ChallengeResponse(rest.into())
+            Self::ChallengeResponse(Zeroizing::new(rest.into()))
         } else if let Some(rest) = after("PUSH_REPLY") {
-            Self::PushReply(rest.into())
+            Self::PushReply(Zeroizing::new(rest.into()))
         } else if let Some(rest) = after("RESTART") {
             Self::restart(rest)
         } else if let Some(rest) = after("HALT") {
@@ -125,7 +127,7 @@ mod tests {
             messages,
             [
                 Some(ControlMessage::Info("INFO_PRE,CR_TEXT:E:code".into())),
-                Some(ControlMessage::PushReply(",ping 3".into()))
+                Some(ControlMessage::PushReply(Zeroizing::new(",ping 3".into())))
             ]
         );
     }

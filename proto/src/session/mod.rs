@@ -14,6 +14,8 @@
 mod admit;
 mod configure;
 mod exchange;
+mod framing;
+mod handover;
 mod hello;
 mod input;
 mod keepalive;
@@ -138,7 +140,7 @@ pub(crate) struct Session {
     renegotiate_at: Option<Instant>,
     /// The control channel is dead, and the keys live on until then (`openvpn: ssl.c`, lame duck session). If it broke
     /// after its handshake, the next negotiation revives it, by whichever side. If a negotiation failed, only a new
-    /// session helps.
+    /// session helps; unless nothing but acks was missing, and the other side uses the new key.
     lame_until: Option<Instant>,
     phase: Phase,
     agreed: Option<Agreed>,
@@ -261,7 +263,9 @@ impl Session {
         if matches!(self.phase, Phase::Leaving(_) | Phase::Dying(_) | Phase::Dead) {
             return;
         }
-        if self.exchange.state() < State::GotKey || self.lame_until.is_some() {
+        // In a renegotiation the message follows as soon as there is a channel for it.
+        let unheard = self.exchange.state() < State::GotKey && self.exchange.key() == KeyId::FIRST;
+        if unheard || self.lame_until.is_some() {
             return self.fail(cause);
         }
         self.phase = Phase::Leaving(Leaving { cause, until: now.at + LAST_WORD, next_exit: None });

@@ -5,11 +5,13 @@ use crate::config::cipher::DataCipher;
 use crate::config::params::{DataFormat, DataParams};
 use crate::data::mss::mss_for;
 use crate::event::CloseCause;
+use crate::options::compression::Compression;
 use crate::options::pushed::Pushed;
 use crate::path::Path;
 use crate::plane::Capabilities;
 use crate::wire::ids::PeerId;
 
+use super::framing;
 pub(crate) use super::hello::{PeerHello, options_string, peer_info};
 
 /// Features that both sides agreed on (`protocol-flags`).
@@ -55,6 +57,7 @@ pub(crate) fn agree(
     let mut flags = Flags::default();
     let mut ignored = Vec::new();
     let (mut cipher, mut peer_id, mut tun_mtu) = (None, None, config.channel.tun_mtu);
+    let mut compression = Compression::Stub(config.channel.framing);
     for option in options {
         match option {
             Pushed::Cipher(name) => cipher = Some(name.as_str()),
@@ -66,11 +69,13 @@ pub(crate) fn agree(
             )),
             Pushed::KeyDerivationEkm => flags.tls_ekm = true,
             Pushed::ProtocolFlags(words) => read_flags(words, &mut flags, &mut ignored),
-            Pushed::Compression(words) => check_compression(words)?,
+            Pushed::Compression(line) => compression = *line,
             _ => {}
         }
     }
     let cipher = choose_cipher(config, server, cipher)?;
+    let framing =
+        framing::taken(compression, config.allow_compression, capabilities).map_err(CloseCause::Push)?;
     let asymmetric = if capabilities.asymmetric_ids { server.peer_id() } else { None };
     let format = match (asymmetric.or(peer_id), flags.aead_epoch) {
         (Some(id), true) if capabilities.epoch => DataFormat::Epoch(id),
@@ -89,10 +94,11 @@ pub(crate) fn agree(
         Path::Datagram { remote, .. } => Some(remote.is_ipv6()),
         Path::Stream(_) => None,
     };
-    let mss = mss_for(config.channel.mssfix, format, tun_mtu, path.is_stream(), outer_ipv6);
+    let mss = mss_for(config.channel.mssfix, format, framing, tun_mtu, path.is_stream(), outer_ipv6);
     let params = DataParams {
         cipher,
         format,
+        framing,
         replay: config.channel.replay,
         mss,
         by_path: true,
@@ -111,20 +117,6 @@ fn read_flags(words: &[String], flags: &mut Flags, ignored: &mut Vec<String>) {
             other => ignored.push(format!("protocol-flags {other}: unknown flag")),
         }
     }
-}
-
-/// Framing that leaves IP packets as they are can be obeyed; every other changes the packets.
-fn check_compression(words: &[String]) -> Result<(), CloseCause> {
-    let line = words.join(" ");
-    if line == "compress stub-v2" {
-        return Ok(());
-    }
-    Err(CloseCause::Push(format!(
-        "the server pushed `{line}`, and compression framing is not supported; remove comp-lzo and compress \
-         from the server's configuration, or ignore the line with `pull-filter ignore {}` if the server \
-         accepts plain packets",
-        words.first().map_or("compress", String::as_str)
-    )))
 }
 
 /// A pushed cipher decides; else the one of the server's options string if it is allowed; else the fallback.
@@ -261,12 +253,12 @@ mod tests {
     #[test]
     fn options_string_is_the_one_of_openvpn_with_default_options() {
         assert_eq!(
-            options_string(&side(config()), &path()),
+            options_string(&side(config()), &path(), None),
             "V4,dev-type tun,link-mtu 1541,tun-mtu 1500,proto UDPv4,auth SHA1,keysize 128,key-method 2,tls-client"
         );
         let stream = Path::Stream(crate::StreamId(1));
         assert!(
-            options_string(&side(config()), &stream)
+            options_string(&side(config()), &stream, None)
                 .contains("link-mtu 1543,tun-mtu 1500,proto TCPv4_CLIENT,")
         );
     }

@@ -1,9 +1,10 @@
 //! What a server and a client have in common: cipher, format, features (`openvpn: multi.c`, `multi_client_set_protocol_options`).
 
+use super::framing;
 use super::hello::{PeerHello, iv_proto};
 use super::negotiate::{Agreed, Flags};
 use crate::config::cipher::DataCipher;
-use crate::config::params::{DataFormat, DataParams};
+use crate::config::params::{DataFormat, DataParams, Framing};
 use crate::config::server::ServerConfig;
 use crate::data::mss::mss_for;
 use crate::path::Path;
@@ -24,12 +25,13 @@ pub(super) struct Offer {
     pub(super) options: Vec<String>,
 }
 
-/// Decides for one client. The error is the text after `AUTH_FAILED,`.
+/// Decides for one client; `framing` was decided before. The error is the text after `AUTH_FAILED,`.
 pub(super) fn offer(
     config: &ServerConfig,
     capabilities: Capabilities,
     path: &Path,
     own: PeerId,
+    framing: Option<Framing>,
     hello: &PeerHello,
 ) -> Result<Offer, &'static str> {
     use iv_proto::*;
@@ -45,6 +47,7 @@ pub(super) fn offer(
     if config.require_tls_ekm && !flags.tls_ekm {
         return Err(NO_EXPORTER);
     }
+    let (framing, told) = framing::offered(config, framing, capabilities, hello)?;
     let announced = if capabilities.asymmetric_ids { hello.peer_id() } else { None };
     let theirs = match announced {
         Some(id) => Some(id),
@@ -67,12 +70,14 @@ pub(super) fn offer(
     if hello.value("IV_MTU").is_some() {
         options.push(format!("tun-mtu {}", channel.tun_mtu));
     }
+    options.extend(told.map(String::from));
     let outer_ipv6 = path.remote().map(|remote| remote.is_ipv6());
     let params = DataParams {
         cipher,
         format,
+        framing,
         replay: channel.replay,
-        mss: mss_for(channel.mssfix, format, channel.tun_mtu, path.is_stream(), outer_ipv6),
+        mss: mss_for(channel.mssfix, format, framing, channel.tun_mtu, path.is_stream(), outer_ipv6),
         by_path: theirs.is_none(),
         float: theirs.is_some() && !path.is_stream(),
     };
@@ -122,7 +127,7 @@ mod tests {
     fn offered(config: &ServerConfig, options: &str, info: &str) -> Result<Offer, &'static str> {
         let path = Path::udp(0, SocketAddr::from(([192, 0, 2, 9], 1000)));
         let hello = PeerHello { options: options.into(), peer_info: info.into() };
-        offer(config, Capabilities::USERSPACE, &path, PeerId::from_low_bits(5), &hello)
+        offer(config, Capabilities::USERSPACE, &path, PeerId::from_low_bits(5), None, &hello)
     }
 
     #[test]

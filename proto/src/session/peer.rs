@@ -1,10 +1,11 @@
 //! Point to point: both sides decide by what the other said of itself (`openvpn: ssl_ncp.c`, `p2p_mode_ncp`).
 
 use super::exchange::Failure;
+use super::framing;
 use super::hello::{PeerHello, iv_proto};
 use super::negotiate::{Agreed, Flags};
 use super::side::Side;
-use super::{NEVER, Now, Phase, Session};
+use super::{Now, Phase, Session};
 use crate::config::PeerConfig;
 use crate::config::cipher::DataCipher;
 use crate::config::params::{DataFormat, DataParams};
@@ -58,7 +59,7 @@ impl Session {
             Ok(data) => {
                 let params = agreed.params;
                 self.directives.push_back(Directive::AddPeer { peer: self.peer, path: self.path, params });
-                self.install(data, NEVER);
+                self.install(now, data);
                 true
             }
             Err(failure) => {
@@ -107,10 +108,21 @@ impl Session {
                 return Err(Failure::Protocol("the peer knows no peer-id, which this data plane needs"));
             }
         };
+        let framing = framing::fit(channel.framing, self.capabilities).map_err(|_| {
+            Failure::Protocol("compression framing is configured, which this data plane can't do")
+        })?;
         let outer_ipv6 = self.path.remote().map(|remote| remote.is_ipv6());
-        let mss = mss_for(channel.mssfix, format, channel.tun_mtu, self.path.is_stream(), outer_ipv6);
-        let params =
-            DataParams { cipher, format, replay: channel.replay, mss, by_path: true, float: channel.float };
+        let mss =
+            mss_for(channel.mssfix, format, framing, channel.tun_mtu, self.path.is_stream(), outer_ipv6);
+        let params = DataParams {
+            cipher,
+            format,
+            framing,
+            replay: channel.replay,
+            mss,
+            by_path: true,
+            float: channel.float,
+        };
         Ok(Agreed { params, flags, tun_mtu: channel.tun_mtu })
     }
 }

@@ -7,20 +7,28 @@ const MAX_TEXT: usize = 940;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooLong(pub(super) String);
 
+/// Room for [`MAX_TEXT`] and a continuation mark: text that grows leaves copies behind, and there may be a token in it.
+const ROOM: usize = MAX_TEXT + 32;
+
 /// Cuts options into messages that begin with `word`.
 pub(super) fn messages<'a>(
     word: &str,
     options: impl Iterator<Item = &'a str>,
 ) -> Result<Vec<String>, TooLong> {
     let mut done = Vec::new();
-    let mut text = word.to_owned();
+    let start = || {
+        let mut text = String::with_capacity(ROOM);
+        text.push_str(word);
+        text
+    };
+    let mut text = start();
     for option in options {
         if word.len() + 1 + option.len() >= MAX_TEXT || option.contains(['\0', '\n', '\r']) {
             return Err(TooLong(option.chars().take(60).collect()));
         }
         if text.len() + 1 + option.len() >= MAX_TEXT {
             text.push_str(",push-continuation 2");
-            done.push(core::mem::replace(&mut text, word.to_owned()));
+            done.push(core::mem::replace(&mut text, start()));
         }
         text.push(',');
         text.push_str(option);

@@ -1,21 +1,18 @@
 //! Which data keys exist and which one sends.
 //!
 //! A new key is installed for receiving as soon as it is derived. The old one goes on sending until the
-//! peer was seen using the new one, or until the time by which the peer must have it; so no packet is
+//! peer was seen using the new one, or until the time by which the peer must have it ([`Handover`]); so no packet is
 //! ever sealed with a key that the other side doesn't know yet (`openvpn: ssl.c`, `tls_select_encryption_key`).
 
-use core::time::Duration;
 use std::collections::VecDeque;
 
 use super::NEVER;
+use super::handover::Handover;
 use crate::clock::Instant;
 use crate::deadline::{Deadline, Timer};
 use crate::directive::{Directive, PeerRef};
 use crate::keys::data_key::DataKey;
 use crate::wire::ids::KeyId;
-
-/// How long the old key is kept at least when its successor sends without proof that the peer has it.
-const LINGER: Duration = Duration::from_secs(15);
 
 #[derive(Debug)]
 pub(crate) struct Slots {
@@ -25,15 +22,15 @@ pub(crate) struct Slots {
     pending: Option<(KeyId, Instant)>,
     /// Received with only, until then.
     old: Option<(KeyId, Instant)>,
-    /// When the key that sends now will be forgotten, known from the moment its successor is negotiated.
-    sending_ends: Option<Instant>,
+    /// The end of the key that sends now, known from the moment its successor is negotiated.
+    handover: Option<Handover>,
     /// The key that sends can't seal any more.
     spent: bool,
 }
 
 impl Slots {
     pub(crate) const fn new(peer: PeerRef) -> Self {
-        Self { peer, sending: None, pending: None, old: None, sending_ends: None, spent: false }
+        Self { peer, sending: None, pending: None, old: None, handover: None, spent: false }
     }
 
     /// Whether there is a key to send with.
@@ -67,49 +64,64 @@ impl Slots {
     }
 
     /// A key is derived. The first one sends at once, and so does one after a spent key; gives the key that
-    /// took over from another.
+    /// took over from another. Others wait for proof, or for what [`promote_by`](Self::promote_by) says.
     pub(crate) fn install(
         &mut self,
+        now: Instant,
         key: KeyId,
         data: DataKey,
-        promote_at: Instant,
         out: &mut VecDeque<Directive>,
     ) -> Option<KeyId> {
         // The peer came along to this key, so what it sends is under the one before at least.
         self.retire_old(out);
         out.push_back(Directive::InstallKey { peer: self.peer, key, data });
-        self.pending = Some((key, promote_at));
+        self.pending = Some((key, NEVER));
         if self.sending.is_none() {
-            self.promote(out);
+            self.promote(now, out);
             return None;
         }
-        if self.spent { self.promote(out) } else { None }
+        if self.spent { self.promote(now, out) } else { None }
     }
 
     /// A negotiation begins, and a key that waits for proof sends now; gives that key. What the peer used before
     /// it may still use until it hears of the negotiation.
-    pub(crate) fn rotate(&mut self, ends: Instant, out: &mut VecDeque<Directive>) -> Option<KeyId> {
-        let promoted = self.promote(out);
-        self.sending_ends = Some(ends);
+    pub(crate) fn rotate(
+        &mut self,
+        now: Instant,
+        handover: Handover,
+        out: &mut VecDeque<Directive>,
+    ) -> Option<KeyId> {
+        let promoted = self.promote(now, out);
+        self.handover = Some(handover);
         promoted
     }
 
     /// `key` can't seal any more. If it is the one that sends, its successor takes over as soon as there is
     /// one: the server may not have it yet, but otherwise nothing could be sent at all. The key that was
     /// promoted.
-    pub(crate) fn on_spent(&mut self, key: KeyId, out: &mut VecDeque<Directive>) -> Option<KeyId> {
+    pub(crate) fn on_spent(
+        &mut self,
+        now: Instant,
+        key: KeyId,
+        out: &mut VecDeque<Directive>,
+    ) -> Option<KeyId> {
         if self.sending != Some(key) {
             return None;
         }
         self.spent = true;
-        self.promote(out)
+        self.promote(now, out)
     }
 
     /// The peer uses `key`.
-    pub(crate) fn on_first_receive(&mut self, key: KeyId, out: &mut VecDeque<Directive>) -> bool {
+    pub(crate) fn on_first_receive(
+        &mut self,
+        now: Instant,
+        key: KeyId,
+        out: &mut VecDeque<Directive>,
+    ) -> bool {
         let proven = self.pending.is_some_and(|(pending, _)| pending == key);
         if proven {
-            self.promote(out);
+            self.promote(now, out);
         }
         proven
     }
@@ -122,12 +134,7 @@ impl Slots {
         if self.pending.is_none_or(|(_, at)| at > now) {
             return None;
         }
-        let promoted = self.promote(out);
-        // The peer hasn't used the new key yet, so it sends under the old one until it sees ours.
-        if let Some((_, ends)) = &mut self.old {
-            *ends = (*ends).max(now + LINGER);
-        }
-        promoted
+        self.promote(now, out)
     }
 
     /// Forgets all keys: nothing passes any more.
@@ -144,13 +151,14 @@ impl Slots {
         Deadline::earliest(promote, retire)
     }
 
-    fn promote(&mut self, out: &mut VecDeque<Directive>) -> Option<KeyId> {
+    /// The key that waits sends from now on.
+    fn promote(&mut self, now: Instant, out: &mut VecDeque<Directive>) -> Option<KeyId> {
         let (key, _) = self.pending.take()?;
         self.spent = false;
         out.push_back(Directive::PromoteKey { peer: self.peer, key });
-        if let (Some(before), Some(ends)) = (self.sending.replace(key), self.sending_ends.take()) {
+        if let (Some(before), Some(handover)) = (self.sending.replace(key), self.handover.take()) {
             self.retire_old(out);
-            self.old = Some((before, ends));
+            self.old = Some((before, handover.forgets(now)));
         }
         Some(key)
     }
@@ -169,6 +177,7 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
+    use crate::config::Timing;
     use crate::keys::data_key::{KeyLimits, TlsRole};
     use crate::wire::ids::PeerId;
 
@@ -178,12 +187,29 @@ mod tests {
         KeyId::from_low_bits(n)
     }
 
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
     fn at(seconds: u64) -> Instant {
-        Instant::ZERO + Duration::from_secs(seconds)
+        Instant::ZERO + secs(seconds)
     }
 
     fn data() -> DataKey {
         DataKey::new(Zeroizing::new([7; 256]), TlsRole::Client, KeyLimits::default())
+    }
+
+    /// A negotiation that begins at `began`, after which the old key is taken until `ends`.
+    fn handover(began: u64, ends: u64) -> Handover {
+        let tran_window = Duration::from_secs(ends - began);
+        Handover::new(at(began), &Timing { tran_window, ..Timing::default() })
+    }
+
+    /// A key is derived at the beginning of time, that sends from `by` on.
+    fn install(slots: &mut Slots, n: u8, by: u64, out: &mut VecDeque<Directive>) -> Option<KeyId> {
+        let promoted = slots.install(at(0), key(n), data(), out);
+        slots.promote_by(key(n), at(by));
+        promoted
     }
 
     fn orders(out: &mut VecDeque<Directive>) -> Vec<String> {
@@ -199,13 +225,13 @@ mod tests {
     #[test]
     fn the_first_key_sends_at_once_and_its_successor_when_proven() {
         let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
-        slots.install(key(0), data(), at(60), &mut out);
+        install(&mut slots, 0, 60, &mut out);
         assert_eq!(orders(&mut out), ["install 0", "promote 0"]);
-        slots.rotate(at(3600), &mut out);
-        slots.install(key(1), data(), at(60), &mut out);
+        slots.rotate(at(0), handover(0, 3600), &mut out);
+        install(&mut slots, 1, 60, &mut out);
         assert_eq!(orders(&mut out), ["install 1"]);
-        assert!(!slots.on_first_receive(key(0), &mut out));
-        assert!(slots.on_first_receive(key(1), &mut out));
+        assert!(!slots.on_first_receive(at(1), key(0), &mut out));
+        assert!(slots.on_first_receive(at(1), key(1), &mut out));
         assert_eq!(orders(&mut out), ["promote 1"]);
         assert_eq!(slots.deadline(), Some(Deadline { at: at(3600), why: Timer::RetireKey }));
         assert_eq!(slots.handle_timeout(at(3600), &mut out), None);
@@ -215,37 +241,54 @@ mod tests {
     #[test]
     fn without_proof_the_new_key_sends_when_its_time_has_come() {
         let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
-        slots.install(key(0), data(), at(0), &mut out);
-        slots.rotate(at(3600), &mut out);
-        slots.install(key(1), data(), at(60), &mut out);
+        install(&mut slots, 0, 0, &mut out);
+        slots.rotate(at(0), handover(0, 3600), &mut out);
+        slots.install(at(0), key(1), data(), &mut out);
         orders(&mut out);
+        assert_eq!(slots.settles_at(), Some(NEVER));
+        slots.promote_by(key(0), at(30));
+        slots.promote_by(key(1), at(60));
+        assert_eq!(slots.settles_at(), Some(at(60)));
         assert_eq!(slots.handle_timeout(at(59), &mut out), None);
         assert_eq!(slots.handle_timeout(at(60), &mut out), Some(key(1)));
         assert_eq!(orders(&mut out), ["promote 1"]);
     }
 
+    /// The handshake took as long as the transition window: what the peer sent before it saw the new key is still on
+    /// its way, whatever the new key was promoted for.
     #[test]
-    fn a_key_that_takes_over_without_proof_leaves_the_old_one_some_time() {
-        let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
-        slots.install(key(0), data(), at(0), &mut out);
-        slots.rotate(at(20), &mut out);
-        slots.install(key(1), data(), at(20), &mut out);
-        orders(&mut out);
-        assert_eq!(slots.handle_timeout(at(20), &mut out), Some(key(1)));
-        assert_eq!(orders(&mut out), ["promote 1"]);
-        assert_eq!(slots.handle_timeout(at(34), &mut out), None);
-        assert_eq!(orders(&mut out), [""; 0]);
-        slots.handle_timeout(at(35), &mut out);
-        assert_eq!(orders(&mut out), ["retire 0"]);
+    fn a_key_that_is_taken_over_late_is_left_some_time() {
+        type Promotion = fn(&mut Slots, &mut VecDeque<Directive>) -> bool;
+        let promotions: [Promotion; 4] = [
+            |slots, out| slots.handle_timeout(at(20), out) == Some(key(1)),
+            |slots, out| slots.rotate(at(20), handover(20, 40), out) == Some(key(1)),
+            |slots, out| slots.on_first_receive(at(20), key(1), out),
+            |slots, out| slots.on_spent(at(20), key(0), out) == Some(key(1)),
+        ];
+        for promote in promotions {
+            let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
+            install(&mut slots, 0, 0, &mut out);
+            slots.rotate(at(0), handover(0, 20), &mut out);
+            install(&mut slots, 1, 20, &mut out);
+            orders(&mut out);
+            assert!(promote(&mut slots, &mut out));
+            // Once more, as the renegotiation comes before it.
+            assert_eq!(slots.handle_timeout(at(20), &mut out), None);
+            assert_eq!(orders(&mut out), ["promote 1"]);
+            assert_eq!(slots.handle_timeout(at(34), &mut out), None);
+            assert_eq!(orders(&mut out), [""; 0]);
+            slots.handle_timeout(at(35), &mut out);
+            assert_eq!(orders(&mut out), ["retire 0"]);
+        }
     }
 
     #[test]
     fn all_keys_can_be_taken_at_once() {
         let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
         for n in 0..3 {
-            slots.install(key(n), data(), at(60), &mut out);
+            install(&mut slots, n, 60, &mut out);
             if n < 2 {
-                slots.rotate(at(3600), &mut out);
+                slots.rotate(at(0), handover(0, 3600), &mut out);
             }
         }
         orders(&mut out);
@@ -257,15 +300,15 @@ mod tests {
     #[test]
     fn the_successor_of_a_spent_key_sends_without_proof() {
         let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
-        slots.install(key(0), data(), at(0), &mut out);
-        assert_eq!(slots.on_spent(key(0), &mut out), None, "there is no successor yet");
-        slots.rotate(at(3600), &mut out);
-        assert_eq!(slots.install(key(1), data(), at(60), &mut out), Some(key(1)));
+        install(&mut slots, 0, 0, &mut out);
+        assert_eq!(slots.on_spent(at(0), key(0), &mut out), None, "there is no successor yet");
+        slots.rotate(at(0), handover(0, 3600), &mut out);
+        assert_eq!(install(&mut slots, 1, 60, &mut out), Some(key(1)));
         assert_eq!(orders(&mut out), ["install 0", "promote 0", "install 1", "promote 1"]);
-        slots.rotate(at(7200), &mut out);
-        assert_eq!(slots.install(key(2), data(), at(3660), &mut out), None);
-        assert_eq!(slots.on_spent(key(0), &mut out), None, "which doesn't send");
-        assert_eq!(slots.on_spent(key(1), &mut out), Some(key(2)));
+        slots.rotate(at(0), handover(0, 7200), &mut out);
+        assert_eq!(install(&mut slots, 2, 3660, &mut out), None);
+        assert_eq!(slots.on_spent(at(0), key(0), &mut out), None, "which doesn't send");
+        assert_eq!(slots.on_spent(at(0), key(1), &mut out), Some(key(2)));
         assert_eq!(orders(&mut out), ["retire 0", "install 2", "promote 2"]);
         assert_eq!(slots.deadline(), Some(Deadline { at: at(7200), why: Timer::RetireKey }));
     }
@@ -273,14 +316,14 @@ mod tests {
     #[test]
     fn a_fast_next_negotiation_never_leaves_a_forgotten_key_sending() {
         let (mut slots, mut out) = (Slots::new(PEER), VecDeque::new());
-        slots.install(key(0), data(), at(0), &mut out);
-        slots.rotate(at(3600), &mut out);
-        slots.install(key(1), data(), at(60), &mut out);
-        assert_eq!(slots.rotate(at(3604), &mut out), Some(key(1)));
+        install(&mut slots, 0, 0, &mut out);
+        slots.rotate(at(0), handover(0, 3600), &mut out);
+        install(&mut slots, 1, 60, &mut out);
+        assert_eq!(slots.rotate(at(0), handover(0, 3604), &mut out), Some(key(1)));
         assert_eq!(orders(&mut out), ["install 0", "promote 0", "install 1", "promote 1"]);
         assert_eq!(slots.sending(), Some(key(1)));
-        slots.install(key(2), data(), at(64), &mut out);
-        assert!(slots.on_first_receive(key(2), &mut out));
+        install(&mut slots, 2, 64, &mut out);
+        assert!(slots.on_first_receive(at(1), key(2), &mut out));
         assert_eq!(orders(&mut out), ["retire 0", "install 2", "promote 2"]);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::exchange::{Exchange, Greeting, Opening};
+use super::handover::Handover;
 use super::keepalive::Keepalive;
 use super::side::{ClientSide, ServerSide, Side};
 use super::slots::Slots;
@@ -190,8 +191,8 @@ impl Session {
                 self.previous = self.lame_until.take().is_none().then_some(before);
                 self.tls_reported = false;
                 self.renegotiate_at = None;
-                let ends = now.at + self.channel().timing.tran_window;
-                if let Some(key) = self.slots.rotate(ends, &mut self.directives) {
+                let handover = Handover::new(now.at, &self.channel().timing);
+                if let Some(key) = self.slots.rotate(now.at, handover, &mut self.directives) {
                     self.on_promoted(key);
                 }
             }
@@ -275,7 +276,7 @@ impl Parts<'_> {
         };
         let greeting = Greeting {
             source: ClientSource::generate(self.source),
-            options: negotiate::options_string(self.side, self.path),
+            options: negotiate::options_string(self.side, self.path, None),
             login,
             peer_info: negotiate::peer_info(self.side, self.capabilities, self.own_id),
         };

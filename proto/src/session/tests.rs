@@ -32,7 +32,7 @@ fn peer_config(role: TlsRole) -> PeerConfig {
 #[test]
 fn a_peer_names_the_cipher_that_it_falls_back_to() {
     let mut config = peer_config(TlsRole::Server);
-    let text = |config: &PeerConfig| options_string(&Side::Peer(Arc::new(config.clone())), &path());
+    let text = |config: &PeerConfig| options_string(&Side::Peer(Arc::new(config.clone())), &path(), None);
     assert!(!text(&config).contains("cipher"));
     config.channel.fallback = Some(DataCipher::Aes192Gcm);
     let named = text(&config);
@@ -227,7 +227,7 @@ fn a_client_without_peer_id_needs_a_plane_that_can_do_without() {
     let served = |data_v1, peer_info: &str| {
         let capabilities = Capabilities { data_v1, ..Capabilities::USERSPACE };
         let hello = PeerHello { options: "V4".into(), peer_info: peer_info.into() };
-        offer(&config, capabilities, &path(), PeerId::from_low_bits(5), &hello).is_ok()
+        offer(&config, capabilities, &path(), PeerId::from_low_bits(5), None, &hello).is_ok()
     };
     assert!(served(true, "") && !served(false, ""));
     assert!(served(true, "IV_PROTO=2\n") && served(false, "IV_PROTO=2\n"));
@@ -291,4 +291,13 @@ fn a_short_server_poll_is_told_from_the_hand_window() {
         let deadline = session.deadline(true).unwrap();
         assert_eq!((deadline.why, deadline.at), (why, NOW.at + Duration::from_secs(at)), "{poll}");
     }
+}
+
+/// A session that takes over the number of the one before it tells that number, should it be asked later.
+#[test]
+fn the_number_that_a_client_is_told_is_the_one_it_has() {
+    let mut session = server(1, |_| {});
+    let peer = PeerRef { id: PeerId::from_low_bits(7), generation: 3 };
+    session.succeed(peer);
+    assert_eq!((session.peer(), session.own_id), (peer, Some(peer.id)));
 }

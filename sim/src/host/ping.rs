@@ -11,7 +11,7 @@ use smoltcp::socket::icmp;
 use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr, Ipv6Address};
 
 use super::content::{self, STAMP_LEN};
-use super::{Outlook, header_len, later};
+use super::{Outlook, Pace, header_len};
 
 /// Requests that are remembered for their answers.
 const MAX_OPEN: usize = 4096;
@@ -57,10 +57,10 @@ pub(super) struct Ping {
     socket: SocketHandle,
     ident: u16,
     to: IpAddr,
-    plan: Pings,
+    /// Of the payload, in bytes.
+    size: usize,
     seed: u64,
-    next: Option<Instant>,
-    number: u64,
+    pace: Pace,
     open: BTreeMap<u64, Instant>,
     pub(super) stats: PingStats,
 }
@@ -73,34 +73,32 @@ impl Ping {
         to: IpAddr,
         plan: Pings,
     ) -> Self {
-        let plan = Pings { size: plan.size.max(STAMP_LEN), ..plan };
+        let size = plan.size.max(STAMP_LEN);
         let buffer = || {
             let packets = vec![icmp::PacketMetadata::EMPTY; 4];
-            icmp::PacketBuffer::new(packets, vec![0; 2 * (plan.size + ICMP_HEADER)])
+            icmp::PacketBuffer::new(packets, vec![0; 2 * (size + ICMP_HEADER)])
         };
         let mut socket = icmp::Socket::new(buffer(), buffer());
         let bound = socket.bind(icmp::Endpoint::Ident(ident));
         debug_assert!(bound.is_ok(), "the socket is new");
-        let next = (plan.count > 0).then_some(now);
+        let pace = Pace::new(now, plan.count, plan.interval);
         let (open, stats) = (BTreeMap::new(), PingStats::default());
-        Self { socket: sockets.add(socket), ident, to, plan, seed, next, number: 0, open, stats }
+        Self { socket: sockets.add(socket), ident, to, size, seed, pace, open, stats }
     }
 
     pub(super) const fn deadline(&self) -> Option<Instant> {
-        self.next
+        self.pace.deadline()
     }
 
     pub(super) fn stop(&mut self, sockets: &mut SocketSet<'static>) {
-        self.next = None;
+        self.pace.stop();
         sockets.remove(self.socket);
     }
 
     /// Sends the request that is due.
     pub(super) fn act(&mut self, now: Instant, sockets: &mut SocketSet<'static>, outlook: &Outlook<'_>) {
-        let Some(due) = self.next.filter(|&due| due <= now) else { return };
-        self.number += 1;
-        self.next = (self.number < self.plan.count).then(|| later(now, due, self.plan.interval));
-        let len = ICMP_HEADER + self.plan.size;
+        let Some(number) = self.pace.due(now) else { return };
+        let len = ICMP_HEADER + self.size;
         let socket = sockets.get_mut::<icmp::Socket<'_>>(self.socket);
         let fits = outlook.can_reach(self.to) && header_len(self.to) + len <= outlook.mtu;
         let buffer = if fits { socket.send(len, self.to.into()).ok() } else { None };
@@ -108,11 +106,11 @@ impl Ping {
             self.stats.unsent += 1;
             return;
         };
-        let mut data = vec![0; self.plan.size];
-        content::stamp(self.seed, self.number, &mut data);
+        let mut data = vec![0; self.size];
+        content::stamp(self.seed, number, &mut data);
         // Checksums are made where the packet leaves.
         let (ident, seq_no, data, none) =
-            (self.ident, self.number as u16, &data[..], ChecksumCapabilities::ignored());
+            (self.ident, number as u16, &data[..], ChecksumCapabilities::ignored());
         match self.to {
             IpAddr::V4(_) => Icmpv4Repr::EchoRequest { ident, seq_no, data }
                 .emit(&mut Icmpv4Packet::new_unchecked(buffer), &none),
@@ -124,7 +122,7 @@ impl Ping {
             ),
         }
         self.stats.sent += 1;
-        self.open.insert(self.number, now);
+        self.open.insert(number, now);
         if self.open.len() > MAX_OPEN {
             self.open.pop_first();
         }
@@ -151,7 +149,7 @@ impl Ping {
             };
             // The stack hands requests with our number over, too.
             let Some(data) = data.filter(|_| IpAddr::from(from) == self.to) else { continue };
-            let known = |&(seed, number): &(u64, u64)| seed == self.seed && number <= self.number;
+            let known = |&(seed, number): &(u64, u64)| seed == self.seed && number <= self.pace.number;
             let Some((_, number)) = content::read(data).filter(known) else {
                 self.stats.corrupt += 1;
                 continue;

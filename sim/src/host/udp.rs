@@ -9,7 +9,7 @@ use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::udp;
 
 use super::content::{self, STAMP_LEN};
-use super::{Outlook, header_len, later};
+use super::{Outlook, Pace, header_len};
 
 const UDP_HEADER: usize = 8;
 
@@ -57,10 +57,10 @@ pub struct UdpStats {
 pub(super) struct Sender {
     socket: SocketHandle,
     to: SocketAddr,
-    plan: Flood,
+    /// Of the payload, in bytes.
+    size: usize,
     seed: u64,
-    next: Option<Instant>,
-    number: u64,
+    pace: Pace,
     pub(super) stats: FloodStats,
 }
 
@@ -85,33 +85,31 @@ impl Sender {
         to: SocketAddr,
         plan: Flood,
     ) -> Self {
-        let plan = Flood { size: plan.size.max(STAMP_LEN), ..plan };
-        let socket = sockets.add(socket(port, plan.size, 0));
-        let next = (plan.count > 0).then_some(now);
-        Self { socket, to, plan, seed, next, number: 0, stats: FloodStats::default() }
+        let size = plan.size.max(STAMP_LEN);
+        let socket = sockets.add(socket(port, size, 0));
+        let pace = Pace::new(now, plan.count, plan.interval);
+        Self { socket, to, size, seed, pace, stats: FloodStats::default() }
     }
 
     pub(super) const fn deadline(&self) -> Option<Instant> {
-        self.next
+        self.pace.deadline()
     }
 
     pub(super) fn stop(&mut self, sockets: &mut SocketSet<'static>) {
-        self.next = None;
+        self.pace.stop();
         sockets.remove(self.socket);
     }
 
     /// Sends the datagram that is due.
     pub(super) fn act(&mut self, now: Instant, sockets: &mut SocketSet<'static>, outlook: &Outlook<'_>) {
-        let Some(due) = self.next.filter(|&due| due <= now) else { return };
-        self.number += 1;
-        self.next = (self.number < self.plan.count).then(|| later(now, due, self.plan.interval));
-        let (ip, size) = (self.to.ip(), self.plan.size);
+        let Some(number) = self.pace.due(now) else { return };
+        let (ip, size) = (self.to.ip(), self.size);
         let fits = outlook.can_reach(ip) && header_len(ip) + UDP_HEADER + size <= outlook.mtu;
         let socket = sockets.get_mut::<udp::Socket<'_>>(self.socket);
         let buffer = if fits { socket.send(size, self.to).ok() } else { None };
         match buffer {
             Some(buffer) => {
-                content::stamp(self.seed, self.number, buffer);
+                content::stamp(self.seed, number, buffer);
                 self.stats.sent += 1;
             }
             None => self.stats.unsent += 1,

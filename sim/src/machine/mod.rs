@@ -92,7 +92,10 @@ pub struct Machine {
     /// Byte streams that take nothing more now. A packet for them must not be sealed: on a stream every packet-id
     /// has to arrive.
     congested: BTreeSet<StreamId>,
+    /// Where packets are sealed; as long as the longest so far.
     buffer: Vec<u8>,
+    /// Where control packets are written.
+    datagram: Vec<u8>,
     /// Whether its control channel is wrapped.
     wrapped: bool,
     /// Control packets that came since the last start, by hash.
@@ -127,6 +130,7 @@ impl Machine {
             drops: DropCounters::default(),
             congested: BTreeSet::new(),
             buffer: Vec::new(),
+            datagram: Vec::new(),
             wrapped: is_wrapped(&role),
             role,
             seen: BTreeSet::new(),
@@ -227,7 +231,9 @@ impl Machine {
                     self.take_inner(now, peer, inner);
                 }
             }
-            Err(DropReason::NotIp | DropReason::InnerSource) => self.watch.opened(None, path),
+            Err(
+                DropReason::NotIp | DropReason::Framing | DropReason::Compressed | DropReason::InnerSource,
+            ) => self.watch.opened(None, path),
             Err(_) => {}
         }
         self.drain(now);
@@ -242,8 +248,11 @@ impl Machine {
     /// A wrapped packet has an id of its own: a copy of one that was taken is stopped by its wrap, not by what comes
     /// behind.
     fn take_control(&mut self, now: Instant, path: Path, bytes: &mut [u8]) {
-        let hash = self.wrapped.then(|| xxh3_64(bytes));
-        let again = hash.is_some_and(|hash| self.seen.contains(&hash));
+        if !self.wrapped {
+            return self.node.handle_datagram(now, path, bytes);
+        }
+        let hash = xxh3_64(bytes);
+        let again = self.seen.contains(&hash);
         let before = self.node.drops();
         self.node.handle_datagram(now, path, bytes);
         let after = self.node.drops();
@@ -255,7 +264,7 @@ impl Machine {
         }
         // One that was dropped may have come before there was a session to take it.
         if before == after {
-            self.seen.extend(hash);
+            self.seen.insert(hash);
         }
     }
 
@@ -334,9 +343,10 @@ impl Machine {
             return false;
         }
         let mut buffer = core::mem::take(&mut self.buffer);
-        buffer.resize(HEADROOM + inner.len() + TAILROOM, 0);
+        let len = HEADROOM + inner.len() + TAILROOM;
+        buffer.resize(buffer.len().max(len), 0);
         buffer[HEADROOM..HEADROOM + inner.len()].copy_from_slice(inner);
-        let sealed = self.plane.seal(now, peer, &mut Slot::new(&mut buffer, HEADROOM, inner.len()));
+        let sealed = self.plane.seal(now, peer, &mut Slot::new(&mut buffer[..len], HEADROOM, inner.len()));
         if let Ok(sealed) = &sealed {
             let bytes = buffer[sealed.start..sealed.start + sealed.len].to_vec();
             // A plane that works later may have a peer for a while that isn't there any more.
@@ -427,7 +437,8 @@ impl Machine {
 
     fn transmit(&mut self, now: Instant) -> bool {
         let mut busy = false;
-        let mut out = [0; MAX_CONTROL_DATAGRAM];
+        let mut out = core::mem::take(&mut self.datagram);
+        out.resize(MAX_CONTROL_DATAGRAM, 0);
         while let Some(transmit) = self.node.poll_transmit(now, &mut out) {
             busy = true;
             self.actions.push_back(Action::Send { path: transmit.path, bytes: out[..transmit.len].to_vec() });
@@ -442,6 +453,7 @@ impl Machine {
             }
             self.actions.push_back(Action::Send { path: transmit.path, bytes });
         }
+        self.datagram = out;
         busy
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Watch {
     asynchronous: bool,
     /// Where authentic packets of each peer came from.
     heard: HashSet<(PeerRef, Path)>,
+    /// The last of them.
+    last_heard: Option<(PeerRef, Path)>,
     /// Where packets came from that were dropped for what was in them.
     dropped: HashSet<Path>,
 }
@@ -128,10 +130,13 @@ impl Watch {
 
     /// An authentic packet came; whose, is not known if it was dropped for what was in it.
     pub(super) fn opened(&mut self, peer: Option<PeerRef>, from: Path) {
-        match peer {
-            Some(peer) => self.heard.insert((peer, from)),
-            None => self.dropped.insert(from),
+        let Some(peer) = peer else {
+            self.dropped.insert(from);
+            return;
         };
+        if self.last_heard.replace((peer, from)) != Some((peer, from)) {
+            self.heard.insert((peer, from));
+        }
     }
 
     /// The plane says that a peer is elsewhere now.

@@ -212,6 +212,7 @@ impl<'a> Maker<'a> {
     fn tune(&self, channel: &mut ChannelConfig, caller: bool) {
         let shape = self.shape;
         channel.ciphers.clone_from(&shape.ciphers);
+        channel.framing = shape.framing;
         channel.timing.reneg = shape.reneg[usize::from(caller)];
         channel.timing.reneg_packets = shape.reneg_packets;
         channel.timing.hand_window = shape.hand_window;

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use oxivpn_proto::config::cipher::DataCipher;
+use oxivpn_proto::config::params::Framing;
 use oxivpn_proto::gremlin::Mask;
 
 use super::{Cast, Fault, Item, Mishap, Plan, Shape, WrapKind, size};
@@ -78,6 +79,7 @@ fn shape(sheet: &Sheet) -> Shape {
     let mut plane =
         || if draws.hit(Rate::percent(60)) { PlaneKind::Local } else { *draws.pick(&PlaneKind::ALL) };
     let planes = [plane(), plane()];
+    let framing = framing(sheet, planes);
     let mut draws = sheet.draws(2, 0);
     let renegs = [secs(10), secs(10), secs(15), secs(25), secs(3600), Duration::ZERO];
     let reneg = [*draws.pick(&renegs), *draws.pick(&renegs)];
@@ -98,6 +100,7 @@ fn shape(sheet: &Sheet) -> Shape {
         tls,
         stream,
         ciphers,
+        framing,
         planes,
         reneg,
         reneg_packets,
@@ -115,6 +118,16 @@ fn shape(sheet: &Sheet) -> Shape {
         delay,
         faulty: secs(sheet.draws(4, 0).between(40, 160)),
         spare_data,
+    }
+}
+
+/// Most tunnels have none; the kernel does none that changes IP packets.
+fn framing(sheet: &Sheet, planes: [PlaneKind; 2]) -> Framing {
+    let mut draws = sheet.draws(5, 0);
+    match draws.below(8) {
+        0 => Framing::StubV2,
+        1 | 2 if !planes.contains(&PlaneKind::Kernel) => *draws.pick(&[Framing::Stub, Framing::Swap]),
+        _ => Framing::None,
     }
 }
 

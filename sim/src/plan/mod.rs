@@ -11,6 +11,7 @@ mod usual;
 use core::time::Duration;
 
 use oxivpn_proto::config::cipher::DataCipher;
+use oxivpn_proto::config::params::Framing;
 use oxivpn_proto::gremlin::Mask;
 
 use crate::adversary::Attack;
@@ -47,6 +48,8 @@ pub struct Shape {
     pub stream: bool,
     /// Data ciphers, in order of preference.
     pub ciphers: Vec<DataCipher>,
+    /// Compression framing of all.
+    pub framing: Framing,
     /// Data planes: of the server or called peer, and of those who call.
     pub planes: [PlaneKind; 2],
     /// `reneg-sec` of the server or called peer, and of those who call; zero for never.

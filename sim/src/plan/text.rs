@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use oxivpn_proto::config::params::Framing;
+
 use super::{Cast, Fault, Item, Mishap, Plan, Shape};
 use crate::link::{Bursts, Faults};
 use crate::pipe::PipeFaults;
@@ -27,6 +29,9 @@ impl fmt::Display for Shape {
         }
         write!(f, ", {}", if self.stream { "tcp" } else { "udp" })?;
         write!(f, ", wrap {:?}, tls {:?}, {:?}", self.wrap, self.tls, self.ciphers)?;
+        if self.framing != Framing::None {
+            write!(f, ", framing {:?}", self.framing)?;
+        }
         write!(f, ", planes {:?} {:?}", self.planes[0], self.planes[1])?;
         write!(f, ", reneg-sec {} {}", self.reneg[0].as_secs(), self.reneg[1].as_secs())?;
         if self.reneg_packets > 0 {

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use oxivpn_proto::config::cipher::DataCipher;
+use oxivpn_proto::config::params::Framing;
 
 use super::{Cast, Item, Plan, Shape, WrapKind};
 use crate::machine::PlaneKind;
@@ -19,6 +20,7 @@ impl Default for Shape {
             tls: TlsKind::Fake,
             stream: false,
             ciphers: vec![DataCipher::Aes256Gcm],
+            framing: Framing::None,
             planes: [PlaneKind::Local; 2],
             reneg: [secs(3600); 2],
             reneg_packets: 0,

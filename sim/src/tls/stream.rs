@@ -10,7 +10,7 @@ use rand_core::{Rng as _, SeedableRng as _};
 use crate::seed::Rate;
 
 thread_local! {
-    static CURRENT: RefCell<Option<ChaCha8Rng>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Box<ChaCha8Rng>>> = const { RefCell::new(None) };
 }
 
 /// Random bytes of one machine.
@@ -19,18 +19,19 @@ thread_local! {
 /// [enters](Self::enter) its stream for as long as it runs. What is entered counts for this thread only: worlds on
 /// different threads don't meet.
 #[derive(Clone)]
-pub struct Stream(ChaCha8Rng);
+pub struct Stream(Option<Box<ChaCha8Rng>>);
 
 impl Stream {
     /// The stream of `seed`.
     pub fn new(seed: [u8; 32]) -> Self {
-        Self(ChaCha8Rng::from_seed(seed))
+        Self(Some(Box::new(ChaCha8Rng::from_seed(seed))))
     }
 
     /// Runs `work`, which takes all randomness from here. An outer stream comes back afterwards.
     pub fn enter<R>(&mut self, work: impl FnOnce() -> R) -> R {
-        let mine = self.0.clone();
-        let outer = CURRENT.with_borrow_mut(|current| current.replace(mine));
+        // A pointer that goes there and back: a machine is entered for each packet.
+        let mine = self.0.take();
+        let outer = CURRENT.with_borrow_mut(|current| core::mem::replace(current, mine));
         let _entered = Entered { home: self, outer, here: PhantomData };
         work()
     }
@@ -45,7 +46,7 @@ impl fmt::Debug for Stream {
 /// Brings the streams back to where they belong, also when the work panics.
 struct Entered<'a> {
     home: &'a mut Stream,
-    outer: Option<ChaCha8Rng>,
+    outer: Option<Box<ChaCha8Rng>>,
     /// Not for another thread.
     here: PhantomData<*const ()>,
 }
@@ -53,9 +54,7 @@ struct Entered<'a> {
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         let outer = self.outer.take();
-        if let Some(used) = CURRENT.with_borrow_mut(|current| core::mem::replace(current, outer)) {
-            self.home.0 = used;
-        }
+        self.home.0 = CURRENT.with_borrow_mut(|current| core::mem::replace(current, outer));
     }
 }
 

@@ -9,7 +9,7 @@ use super::agenda::Part;
 use super::{State, World};
 use crate::machine::role::Role;
 use crate::probe::{Probe, v4};
-use crate::seed::{Branch, Purpose};
+use crate::seed::{Branch, Purpose, SeedTree};
 use crate::trace::MachineId;
 use crate::truth::End;
 
@@ -38,28 +38,30 @@ const SETTLED: Duration = Duration::from_secs(1);
 pub(super) struct FlowState {
     flow: Flow,
     sent: u64,
+    seeds: SeedTree,
 }
 
 impl World {
     /// Starts a flow of probes.
     pub fn add_flow(&mut self, flow: Flow) {
         let index = self.flows.len();
-        self.flows.push(FlowState { flow, sent: 0 });
         // Flows of equal pace don't all tick at the same moment.
         let seeds = self.seeds.branch(Branch::Traffic, index as u32);
         let first = seeds.draws(Purpose::When, 0, 0).time(Duration::ZERO, flow.every);
+        self.flows.push(FlowState { flow, sent: 0, seeds });
         self.agenda.set(Part::Flow(index), Some(self.now + first));
     }
 
     pub(super) fn call_flow(&mut self, index: usize) {
-        let FlowState { flow, sent } = self.flows[index];
+        let state = &mut self.flows[index];
+        let flow = state.flow;
         if self.now >= flow.until {
             return;
         }
-        self.flows[index].sent += 1;
+        let mut draws = state.seeds.draws(Purpose::Content, 0, state.sent);
+        state.sent += 1;
         self.agenda.set(Part::Flow(index), Some(self.now + flow.every));
-        let seeds = self.seeds.branch(Branch::Traffic, index as u32);
-        let size = seeds.draws(Purpose::Content, 0, sent).between(flow.size.0.into(), flow.size.1.into());
+        let size = draws.between(flow.size.0.into(), flow.size.1.into());
         self.send_probe(flow, size as usize);
     }
 

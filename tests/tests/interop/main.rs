@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod ciphers;
+mod framing;
 mod gremlin;
 mod handshake;
 mod renegotiation;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     cells.extend(scripts::cells());
     cells.extend(handshake::cells());
     cells.extend(ciphers::cells());
+    cells.extend(framing::cells());
     cells.extend(serve::cells());
     cells.extend(setup::cells());
     oxivpn_tests::matrix::main(cells)

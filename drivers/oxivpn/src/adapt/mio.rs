@@ -122,7 +122,7 @@ impl Loop {
             if events.iter().any(|event| event.token() == MANAGE) {
                 server.manage_ready();
             }
-            for signal in self.signals() {
+            for signal in self.signals(&events) {
                 server.signal(clock::now(), signal);
             }
         }
@@ -211,7 +211,7 @@ impl Loop {
             watched.follow(&self.poll, wanted)?;
             self.sleep(&mut events, manage.deadline().map(wait))?;
             manage.ready();
-            for signal in self.signals() {
+            for signal in self.signals(&events) {
                 match signal {
                     Signal::Int | Signal::Term => return Ok(Waited::Over(Outcome::Left)),
                     Signal::Hup => return Ok(Waited::Over(Outcome::Reload)),
@@ -264,14 +264,17 @@ impl Loop {
                     _ => {}
                 }
             }
-            for signal in self.signals() {
+            for signal in self.signals(&events) {
                 client.signal(clock::now(), signal);
             }
         }
     }
 
-    /// Signals that came since the last call.
-    fn signals(&mut self) -> Vec<Signal> {
+    /// Signals that came since the last call, if `events` tell of any.
+    fn signals(&mut self, events: &Events) -> Vec<Signal> {
+        if !events.iter().any(|event| event.token() == SIGNALS) {
+            return Vec::new();
+        }
         let pending = self.signals.iter_mut().flat_map(Signals::pending);
         let named = |number| match number {
             SIGINT => Signal::Int,
@@ -315,11 +318,21 @@ impl Watched {
         if self.now == wanted {
             return Ok(());
         }
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let link = if wanted.link_write { both } else { Interest::READABLE };
+        if (Descriptors { link_write: wanted.link_write, ..self.now }) == wanted {
+            self.now = wanted;
+            if let Some(fd) = wanted.link {
+                poll.registry()
+                    .reregister(&mut SourceFd(&fd), LINK, link)
+                    .context("cannot watch a descriptor")?;
+            }
+            return Ok(());
+        }
         self.forget(poll);
         self.now = wanted;
-        let both = Interest::READABLE | Interest::WRITABLE;
         for (fd, token, interest) in [
-            (wanted.link, LINK, both),
+            (wanted.link, LINK, link),
             (wanted.device, DEVICE, Interest::READABLE),
             (wanted.manage, MANAGE, both),
         ] {

@@ -67,6 +67,7 @@ impl Client {
                 say!(self.log, Info, "{}: Received control message: {text}", self.server());
                 self.tell_message(now, &text);
             }
+            Event::Warning { text, .. } => say!(self.log, Warn, "WARNING: {text}"),
             Event::Closed { session, cause } => self.on_closed(now, session, &cause),
             _ => {}
         }
@@ -121,7 +122,8 @@ impl Client {
             DataFormat::V2(id) | DataFormat::Epoch(id) => format!(", peer-id: {}", id.get()),
             DataFormat::V1 => String::new(),
         };
-        say!(self.log, Notice, "Data Channel: cipher '{cipher}'{peer}");
+        let framing = news.params.framing.name().map(|name| format!(", compression: '{name}'"));
+        say!(self.log, Notice, "Data Channel: cipher '{cipher}'{peer}{}", framing.unwrap_or_default());
         let timers: Vec<String> = self
             .attempt
             .pushed

@@ -40,7 +40,7 @@ use crate::retry::{Action, Retry, Rules};
 use crate::scripts::around::Around;
 use crate::scripts::verify::{Peer, Verifying};
 use crate::status::StatusFile;
-use crate::turn::{Ready, Turn};
+use crate::turn::{Link as _, Ready, Turn};
 use crate::{clock, entropy, process, say};
 use connect::Servers;
 pub(crate) use connect::text as address_text;
@@ -106,8 +106,11 @@ pub enum Outcome {
 /// Descriptors to watch; they change over time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Descriptors {
-    /// The outer socket: to be read and written.
+    /// The outer socket: to be read, and written if `link_write`.
     pub link: Option<RawFd>,
+    /// Whether to watch if the socket can be written. A datagram socket tells of every datagram that has left, so only
+    /// while it is full.
+    pub link_write: bool,
     /// The device: to be read.
     pub device: Option<RawFd>,
     /// The management interface: to be read and written; see [`Client::manage_ready`].
@@ -251,7 +254,8 @@ impl Client {
             tls_exit: profile.process.tls_exit,
             remap: profile.process.remap_usr1,
         };
-        let config = Arc::new(NodeConfig { capabilities: Capabilities::USERSPACE });
+        let capabilities = profile.process.data_format.narrow(Capabilities::USERSPACE);
+        let config = Arc::new(NodeConfig { capabilities });
         let node = Node::new(config, entropy::seed()?, clock::anchor());
         let mut path = Turn::new(node, LocalPlane::new());
         path.set_faults(Faults::new(profile.process.gremlin, clock::now(), &log)?);
@@ -307,9 +311,11 @@ impl Client {
             Phase::Accepting(accepting) => Some(accepting.as_raw_fd()),
             _ => self.path.link().map(Transport::as_raw_fd),
         };
+        let is_datagrams = self.path.link().is_some_and(|link| !link.path().is_stream());
+        let link_write = !is_datagrams || self.path.is_blocked();
         let device = self.path.device().and_then(Tun::as_raw_fd);
         let (manage, serial) = self.manage.as_ref().map_or((None, 0), Manage::descriptor);
-        Descriptors { link, device, manage, serial: self.serial + serial }
+        Descriptors { link, link_write, device, manage, serial: self.serial + serial }
     }
 
     /// Does what is ready and due. An error is fatal; its text is for the user.

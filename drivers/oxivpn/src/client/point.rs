@@ -56,7 +56,12 @@ impl Point {
             .map(|(config, remote)| {
                 let channel = config.channel.clone();
                 let pull = PullPolicy::default();
-                Arc::new(ClientConfig { channel, pull, tun_mtu_max: remote.tun_mtu_max })
+                Arc::new(ClientConfig {
+                    channel,
+                    pull,
+                    tun_mtu_max: remote.tun_mtu_max,
+                    allow_compression: false,
+                })
             })
             .collect()
     }

@@ -227,7 +227,8 @@ impl Fleet {
                 }
             }
             match received {
-                Ok(()) => {}
+                Ok(true) => break,
+                Ok(false) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => {
                     if let Path::Stream(id) = member.transport.path() {

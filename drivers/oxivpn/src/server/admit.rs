@@ -108,13 +108,20 @@ impl Server {
                 }
                 Ok(Some(file.overrides))
             }
-            Ok(None) if self.options.ccd_exclusive => Err(format!(
-                "client has been rejected due to 'ccd-exclusive': there is no file {} in {}",
-                Path::new(name).display(),
-                dir.display()
-            )),
+            Ok(None) if self.options.ccd_exclusive => Err(no_client_config(dir, name)),
             Ok(None) => Ok(None),
             Err(error) => Err(format!("client has been rejected: {error}")),
+        }
+    }
+
+    /// Why a client may not go on with a new key: with `ccd-exclusive` its file has to be there each time
+    /// (`openvpn: ssl_verify.c`, `verify_final_auth_checks`). Its text is not read again.
+    pub(super) fn lacks_client_config(&self, name: &str) -> Option<String> {
+        let dir = self.options.client_config_dir.as_ref().filter(|_| self.options.ccd_exclusive)?;
+        match ccd::read(dir, name, true) {
+            Ok(Some(_)) => None,
+            Ok(None) => Some(no_client_config(dir, name)),
+            Err(error) => Some(format!("client has been rejected: {error}")),
         }
     }
 
@@ -364,4 +371,10 @@ impl Server {
             client.facts = Some(Box::new(facts()));
         }
     }
+}
+
+/// Why a client without a file of its own has no business here.
+fn no_client_config(dir: &Path, name: &str) -> String {
+    let name = Path::new(name).display();
+    format!("client has been rejected due to 'ccd-exclusive': there is no file {name} in {}", dir.display())
 }

@@ -60,6 +60,11 @@ impl Server {
                     say!(self.log, Info, "{}PUSH: Received control message: '{text}'", client.prefix);
                 }
             }
+            Event::Warning { session, text } => {
+                if let Some(client) = self.clients.get(session) {
+                    say!(self.log, Warn, "{}WARNING: {text}", client.prefix);
+                }
+            }
             Event::Closed { session, cause } => self.on_closed(now, session, &cause),
             _ => {}
         }
@@ -93,7 +98,9 @@ impl Server {
             DataFormat::V2(_) | DataFormat::Epoch(_) => format!(", peer-id: {}", peer.id.get()),
             DataFormat::V1 => String::new(),
         };
-        say!(self.log, Notice, "{prefix}Data Channel: cipher '{cipher}'{id}");
+        let framing = params.framing.name().map(|name| format!(", compression: '{name}'"));
+        let framing = framing.unwrap_or_default();
+        say!(self.log, Notice, "{prefix}Data Channel: cipher '{cipher}'{id}{framing}");
         let timers = timers(&self.config.channel.keepalive);
         if !timers.is_empty() {
             say!(self.log, Notice, "{prefix}Timers: {}", timers.join(", "));

@@ -209,7 +209,14 @@ impl Server {
         }
     }
 
-    fn judge(&mut self, now: Instant, prefix: &str, pending: PendingLogin, verdict: Verdict) {
+    fn judge(&mut self, now: Instant, prefix: &str, pending: PendingLogin, mut verdict: Verdict) {
+        if verdict == Verdict::Accept
+            && pending.login.key != KeyId::FIRST
+            && let Some(why) = self.lacks_client_config(&pending.login.common_name)
+        {
+            say!(self.log, Info, "{prefix}TLS Auth Error: {why}");
+            verdict = Verdict::Deny(String::new());
+        }
         match &verdict {
             Verdict::Accept => {
                 if let Some(username) = &pending.login.username
@@ -222,7 +229,7 @@ impl Server {
                     );
                 }
             }
-            Verdict::Deny(_) => {
+            Verdict::Deny(_) | Verdict::Revoke(_) => {
                 say!(
                     self.log,
                     Info,
@@ -329,10 +336,13 @@ impl Server {
         match check.response(call, response) {
             Ok((job, file)) => {
                 if self.start_job(&prefix, job, Purpose::Response(session, file)).is_none() {
-                    self.deny_login(now, session, String::new());
+                    self.revoke_login(now, session);
                 }
             }
-            Err(error) => say!(self.log, Warn, "{prefix}{error}"),
+            Err(error) => {
+                say!(self.log, Warn, "{prefix}{error}");
+                self.revoke_login(now, session);
+            }
         }
     }
 
@@ -340,14 +350,15 @@ impl Server {
         if finished.is_success() {
             self.look_at_logins(now);
         } else {
-            self.deny_login(now, session, String::new());
+            self.revoke_login(now, session);
         }
     }
 
-    fn deny_login(&mut self, now: Instant, session: SessionHandle, reason: String) {
+    /// A wrong answer costs the client the keys it has, too (`openvpn: ssl_verify.c`, `verify_crresponse_script`).
+    fn revoke_login(&mut self, now: Instant, session: SessionHandle) {
         let Some(pending) = self.logins.remove(&session) else { return };
         let prefix = self.clients.get(session).map_or_else(Box::default, |client| client.prefix.clone());
-        self.judge(now, &prefix, pending, Verdict::Deny(reason));
+        self.judge(now, &prefix, pending, Verdict::Revoke(String::new()));
     }
 
     /// The management interface answered; whether it was asked.

@@ -139,7 +139,8 @@ impl Server {
         let sockets = Sockets::bind(&profile, &options, workers)?;
         let udp = sockets.for_control().context("no descriptor left")?;
         process::begin(&profile)?;
-        let capabilities = Capabilities { synchronous: false, ..Capabilities::USERSPACE };
+        let capabilities = profile.process.data_format.narrow(Capabilities::USERSPACE);
+        let capabilities = Capabilities { synchronous: false, ..capabilities };
         let node = Node::new(Arc::new(NodeConfig { capabilities }), entropy::seed()?, clock::anchor());
 
         let mut host = HostSide::new(log.clone());

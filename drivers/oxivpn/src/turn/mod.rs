@@ -202,6 +202,11 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
         self.peer = peer;
     }
 
+    /// Whether the link is full; tell when it can be written.
+    pub const fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
     /// Drops of data packets and of what is no packet at all.
     pub const fn drops(&self) -> &DropCounters {
         &self.drops
@@ -263,7 +268,7 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
             }
             let Some(link) = self.link.as_mut() else { break };
             match link.recv(&mut self.inbox) {
-                Ok(()) => {}
+                Ok(drained) => self.ready.link_read = !drained,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.ready.link_read = false,
                 Err(error) => failure = Some(error),
             }

@@ -39,14 +39,14 @@ struct FakeLink {
 }
 
 impl Link for FakeLink {
-    fn recv(&mut self, inbox: &mut Inbox) -> io::Result<()> {
+    fn recv(&mut self, inbox: &mut Inbox) -> io::Result<bool> {
         if self.broken {
             return Err(ErrorKind::UnexpectedEof.into());
         }
         let packet = self.inbox.pop_front().ok_or(ErrorKind::WouldBlock)?;
         inbox.room()[..packet.len()].copy_from_slice(&packet);
         inbox.push_datagrams(path(), packet.len(), packet.len());
-        Ok(())
+        Ok(false)
     }
 
     fn send(&mut self, run: &Run, bytes: &[u8]) -> io::Result<usize> {

@@ -15,10 +15,10 @@ use crate::lane::outbox::Run;
 
 /// The outer transport: one UDP socket or one TCP connection.
 pub trait Link {
-    /// Receives what one call brings, into `inbox`, which has room for it. Answers
+    /// Receives what one call brings, into `inbox`, which has room for it; whether the link has surely no more. Answers
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing; any other error means that the link is of
     /// no more use, complaints about single packets are swallowed.
-    fn recv(&mut self, inbox: &mut Inbox) -> io::Result<()>;
+    fn recv(&mut self, inbox: &mut Inbox) -> io::Result<bool>;
 
     /// Takes packets from the front of a run, whose bytes are `bytes`, and says how many bytes those are; 0 if it is
     /// full. A packet that the network refuses counts as taken. Errors as for [`recv`](Self::recv).

@@ -1,6 +1,7 @@
 //! A draft becomes a profile: files are read, defaults that depend on other options filled in, and what
 //! contradicts itself is refused (`openvpn: options.c`, `options_postprocess`).
 
+mod compression;
 mod data;
 mod expand;
 mod listen;
@@ -38,6 +39,7 @@ fn assemble(draft: &mut Draft, files: &dyn Files) -> Result<Profile, ProfileErro
     let device = device(draft)?;
     let ciphers = data::ciphers(draft)?;
     let auth_name = data::digest(draft)?;
+    let compression = compression::resolve(draft)?;
     let (role, remotes) = match kind {
         Kind::Client => (Role::Client, remotes::resolve(draft, files, kind)?),
         Kind::Server => (Role::Server(Box::new(server::options(draft, files)?)), Vec::new()),
@@ -76,6 +78,7 @@ fn assemble(draft: &mut Draft, files: &dyn Files) -> Result<Profile, ProfileErro
             ciphers: ciphers.list,
             fallback: ciphers.fallback,
             auth_name,
+            compression,
             timing,
             keepalive: draft.keepalive,
             replay: draft.replay,

@@ -5,14 +5,13 @@ use std::time::Duration;
 use oxivpn_proto::config::Mssfix;
 use oxivpn_proto::config::params::ReplayWindow;
 use oxivpn_proto::limits::{MAX_CONTROL_PACKET, MIN_CONTROL_PACKET};
+use oxivpn_proto::options::compression::Compression;
 use oxivpn_proto::options::values;
 
 use super::{Entry, honoured, not_built, quiet, refused, warned};
-use crate::draft::{Draft, Fault};
+use crate::draft::{Allow, Draft, Fault};
 use crate::grammar::Line;
 
-const COMPRESSION: &str =
-    "Remove the line here and on the server: compression inside of a tunnel leaks what it carries";
 const PUSHED: &str = "has a meaning only when a server pushes it; remove the line";
 
 pub(super) const ENTRIES: &[Entry] = &[
@@ -90,21 +89,9 @@ pub(super) const ENTRIES: &[Entry] = &[
         "limiting the output rate",
         "Remove the line and limit the tunnel device with `tc qdisc`",
     ),
-    honoured("allow-compression no|asym|yes", 1, 1, |d, l| match l.first()? {
-        "no" => Ok(()),
-        "asym" | "yes" => {
-            d.warn(
-                &l.origin,
-                "allow-compression is taken as `no`: compressed packets are never accepted; write `no`",
-            );
-            Ok(())
-        }
-        other => Err(Fault::Value(format!(
-            "bad allow-compression option: {other}, must be 'yes', 'no', or 'asym'"
-        ))),
-    }),
-    not_built("comp-lzo", "compression framing", COMPRESSION),
-    not_built("compress", "compression framing", COMPRESSION),
+    honoured("allow-compression no|asym|yes", 1, 1, allow_compression),
+    honoured("comp-lzo [no|yes|adaptive]", 0, 1, compression),
+    honoured("compress [stub|stub-v2|migrate|lzo|lz4|lz4-v2]", 0, 1, compression),
     quiet("comp-noadapt"),
     warned("disable-occ", "is ignored: options are never compared over the tunnel; remove the line"),
     honoured("replay-window PACKETS [SECONDS]", 1, 2, |d, l| {
@@ -170,6 +157,36 @@ pub(super) const ENTRIES: &[Entry] = &[
 
 fn positive(line: &Line) -> Result<Duration, Fault> {
     Ok(Duration::from_secs(values::number(line.first()?, 1, i32::MAX as u64)?))
+}
+
+/// OpenVPN 2.7 takes `yes` as `asym`, too.
+fn allow_compression(draft: &mut Draft, line: &Line) -> Result<(), Fault> {
+    let word = line.first()?;
+    draft.compression.allow = match word {
+        "no" => Some(Allow::No),
+        "asym" | "yes" if draft.compression.allow == Some(Allow::No) => {
+            return Err(Fault::Value(format!("Cannot set allow-compression to '{word}' after set to 'no'")));
+        }
+        "asym" | "yes" => {
+            draft.warn(
+                &line.origin,
+                "compressed packets are never accepted, only their framing is; write `allow-compression no`",
+            );
+            Some(Allow::Asym)
+        }
+        other => {
+            return Err(Fault::Value(format!(
+                "bad allow-compression option: {other}, must be 'yes', 'no', or 'asym'"
+            )));
+        }
+    };
+    Ok(())
+}
+
+fn compression(draft: &mut Draft, line: &Line) -> Result<(), Fault> {
+    let compression = Compression::parse(&line.all())?;
+    draft.compression.line = Some((compression, line.origin.clone()));
+    Ok(())
 }
 
 fn mssfix(draft: &mut Draft, line: &Line) -> Result<(), Fault> {

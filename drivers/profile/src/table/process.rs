@@ -11,7 +11,7 @@ use super::{Entry, honoured, not_built, quiet, refused, structural, warned};
 use crate::command::{self, Show};
 use crate::draft::{Draft, Fault};
 use crate::grammar::Line;
-use crate::profile::{GremlinOptions, LogFile, RestartAs};
+use crate::profile::{GremlinOptions, LogFile, NewestFormat, RestartAs};
 
 const ONE_SHOT: &str = "commands other than connecting";
 /// Name in the system's log if none is given.
@@ -138,6 +138,15 @@ pub(super) const ENTRIES: &[Entry] = &[
         let mask = Mask::from(values::integer(l.first()?)?);
         let seed = l.word(1).map(|word| values::number(word, 0, u64::MAX)).transpose()?;
         d.process.gremlin = Some(GremlinOptions { mask, seed }).filter(|_| !mask.is_empty());
+        Ok(())
+    }),
+    honoured("data-format v1|v2|epoch", 1, 1, |d, l| {
+        d.process.data_format = match l.first()? {
+            "v1" => NewestFormat::V1,
+            "v2" => NewestFormat::V2,
+            "epoch" => NewestFormat::Epoch,
+            other => return Err(Fault::Value(format!("'{other}' must be v1, v2 or epoch"))),
+        };
         Ok(())
     }),
     warned("memstats", "is ignored: it was removed in OpenVPN 2.7; remove the line"),

@@ -8,7 +8,7 @@ const EPOCH: DataFormat = DataFormat::Epoch(PeerId::UNDEFINED);
 
 #[test]
 fn sizes_are_those_of_openvpn() {
-    let udp4 = |mssfix, format| mss_for(mssfix, format, 1500, false, Some(false));
+    let udp4 = |mssfix, format| mss_for(mssfix, format, Framing::None, 1500, false, Some(false));
     // Seen on the wire between OpenVPN processes with the default mssfix.
     assert_eq!(udp4(Mssfix::Default, V2), Some(1400));
     assert_eq!(udp4(Mssfix::Default, DataFormat::V1), Some(1403));
@@ -25,7 +25,7 @@ fn sizes_are_those_of_openvpn() {
 
 #[test]
 fn the_transport_counts() {
-    let of = |stream, v6| mss_for(Mssfix::Default, V2, 1500, stream, v6);
+    let of = |stream, v6| mss_for(Mssfix::Default, V2, Framing::None, 1500, stream, v6);
     assert_eq!(of(false, Some(true)), Some(1380));
     assert_eq!(of(false, None), Some(1380));
     // TCP: 12 more of header and 2 of length.
@@ -35,14 +35,24 @@ fn the_transport_counts() {
 
 #[test]
 fn another_tun_mtu_is_taken_as_it_is() {
-    assert_eq!(mss_for(Mssfix::Default, V2, 1400, false, Some(false)), Some(1360));
-    assert_eq!(mss_for(Mssfix::Default, V2, 9000, true, None), Some(8960));
+    assert_eq!(mss_for(Mssfix::Default, V2, Framing::None, 1400, false, Some(false)), Some(1360));
+    assert_eq!(mss_for(Mssfix::Default, V2, Framing::None, 9000, true, None), Some(8960));
+}
+
+/// Seen with OpenVPN's `compress stub` and P_DATA_V1: 1402. The second version adds nothing to IP packets.
+#[test]
+fn framing_counts_unless_the_inner_size_is_given() {
+    let of = |mssfix, framing| mss_for(mssfix, DataFormat::V1, framing, 1500, false, Some(false));
+    let all = |mssfix| Framing::ALL.map(|framing| of(mssfix, framing));
+    assert_eq!(all(Mssfix::Default), [Some(1403), Some(1402), Some(1402), Some(1403)]);
+    assert_eq!(all(Mssfix::Link(1000)), [Some(939), Some(938), Some(938), Some(939)]);
+    assert_eq!(all(Mssfix::Fixed(1300)), [Some(1260); 4]);
 }
 
 /// An `mssfix` that leaves no room for a segment leaves TCP alone.
 #[test]
 fn a_size_for_nothing_is_off() {
-    let of = |size| mss_for(Mssfix::Fixed(size), V2, 1500, false, None);
+    let of = |size| mss_for(Mssfix::Fixed(size), V2, Framing::None, 1500, false, None);
     assert_eq!([of(1), of(39), of(40), of(41)], [None, None, None, Some(1)]);
 }
 

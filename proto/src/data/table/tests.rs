@@ -4,13 +4,14 @@ use core::time::Duration;
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::config::params::{DataFormat, ReplayWindow};
+use crate::config::params::{DataFormat, Framing, ReplayWindow};
 use crate::data::{HEADROOM, KeySpent, TAILROOM};
 use crate::keys::data_key::{KeyLimits, TlsRole};
 use crate::path::StreamId;
 use crate::report::{Totals, Wear};
 
 mod demux;
+mod framed;
 mod limits;
 mod many;
 
@@ -29,6 +30,7 @@ fn params(format: DataFormat, by_path: bool) -> DataParams {
     DataParams {
         cipher: DataCipher::Aes128Gcm,
         format,
+        framing: Framing::None,
         replay: ReplayWindow::DEFAULT,
         mss: None,
         by_path,

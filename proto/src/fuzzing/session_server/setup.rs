@@ -9,6 +9,7 @@ use super::super::mole::{MoleFactory, Words};
 use super::super::net::{Host, Net};
 use super::super::script::Script;
 use super::super::world::{Faults, PATH, config, key, secs, wraps};
+use crate::config::params::Framing;
 use crate::config::server::{LoginPolicy, Rate, ServerConfig, TlsCryptV2, TokenConfig};
 use crate::config::{ClientConfig, Credentials};
 use crate::path::{Path, StreamId};
@@ -34,6 +35,11 @@ impl Setup {
 
     fn has(&self, bit: u8) -> bool {
         self.flags >> bit & 1 != 0
+    }
+
+    /// Compression framing of server and clients.
+    fn framing(&self) -> Framing {
+        Framing::ALL[usize::from(self.seed >> 3 & 3)]
     }
 
     /// Protection of server and clients.
@@ -91,6 +97,8 @@ impl Setup {
         config.require_tls_ekm = self.has(14);
         config.channel.float = !self.has(15);
         config.channel.exit_notify = Some(2);
+        config.migrate_compression = self.seed & 0x80 != 0;
+        config.channel.framing = if config.migrate_compression { Framing::None } else { self.framing() };
         self.time(&mut config.channel.timing, 0);
         config
     }
@@ -99,6 +107,7 @@ impl Setup {
         let (.., wrap) = self.wraps();
         let mut config = config(wrap);
         config.channel.exit_notify = self.has(13).then_some(3);
+        config.channel.framing = self.framing();
         self.time(&mut config.channel.timing, 2);
         config
     }

@@ -58,7 +58,7 @@ fn leaving_reaches_a_server_that_renegotiates() {
 }
 
 #[test]
-fn a_session_that_moves_at_its_end_leaves_no_path_behind() {
+fn a_session_that_moves_at_its_end_leaves_no_path_behind_and_tells_nothing() {
     let to = Path::udp(0, "10.0.0.7:1194".parse().unwrap());
     let mut world = World::new(config(WrapConfig::None));
     world.run(secs(1));
@@ -68,6 +68,8 @@ fn a_session_that_moves_at_its_end_leaves_no_path_behind() {
     world.node.handle_report(world.now, Report::Floated { peer: world.peer.unwrap(), to });
     world.drain();
     assert_eq!(world.causes().len(), 1);
+    assert!(matches!(world.events.last(), Some(Event::Closed { .. })));
+    assert!(!world.events.iter().any(|event| matches!(event, Event::Floated { .. })), "{:?}", world.events);
     for path in [PATH, to] {
         assert_eq!(world.node.endpoint.find(&path), None, "{path:?}");
     }
@@ -80,10 +82,20 @@ fn a_session_moves_unless_its_new_path_is_taken() {
     world.run(secs(1));
     let peer = world.peer.unwrap();
     let other = world.node.connect(world.now, taken, Arc::new(config(WrapConfig::None)), None).unwrap();
-    world.node.handle_report(world.now, Report::Floated { peer, to: taken });
+    let moves = |world: &mut World, to| {
+        world.node.handle_report(world.now, Report::Floated { peer, to });
+        let orders = core::iter::from_fn(|| world.node.poll_directive());
+        let moves = orders.filter_map(|order| match order.directive {
+            Directive::MovePeer { peer: who, path } if who == peer => Some(path),
+            _ => None,
+        });
+        moves.collect::<Vec<_>>()
+    };
+    // A plane that moved it by itself moves it back.
+    assert_eq!(moves(&mut world, taken), [PATH]);
     assert_eq!(world.node.endpoint.find(&PATH), Some(world.session));
     assert_eq!(world.node.endpoint.find(&taken), Some(other));
-    world.node.handle_report(world.now, Report::Floated { peer, to });
+    assert_eq!(moves(&mut world, to), [to]);
     assert_eq!(world.node.endpoint.find(&PATH), None);
     assert_eq!(world.node.endpoint.find(&to), Some(world.session));
 }

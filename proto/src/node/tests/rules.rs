@@ -68,20 +68,6 @@ fn late_data_does_not_put_off_the_next_negotiation() {
     assert_eq!(world.server.keys, 2);
 }
 
-#[test]
-fn news_of_a_tunnel_that_ends_is_not_told() {
-    let to = Path::udp(0, "10.0.0.7:1194".parse().unwrap());
-    let mut world = World::new(config(WrapConfig::None));
-    world.run(secs(1));
-    world.server.say(world.now, "HALT");
-    let mut packet = world.server.poll_transmit(world.now).unwrap();
-    world.node.handle_datagram(world.now, PATH, &mut packet);
-    world.node.handle_report(world.now, Report::Floated { peer: world.peer.unwrap(), to });
-    world.drain();
-    assert!(matches!(world.events.last(), Some(Event::Closed { .. })));
-    assert!(!world.events.iter().any(|event| matches!(event, Event::Floated { .. })), "{:?}", world.events);
-}
-
 /// The server's session id is taken from its reset alone, and only if that acknowledges ours
 /// (`openvpn: ssl.c`, `tls_pre_decrypt`).
 #[test]

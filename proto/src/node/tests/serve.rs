@@ -3,6 +3,7 @@
 mod broken;
 mod decisions;
 mod guards;
+mod midway;
 mod rules;
 
 use core::net::SocketAddr;
@@ -254,6 +255,25 @@ impl Net {
         let now = self.now;
         let client = self.clients.get_mut(&number).unwrap();
         client.seal(now, client.peer.unwrap(), inner).unwrap()
+    }
+
+    /// Client 1 comes up, and a renegotiation of the server fails later on.
+    fn lame(seed: u8) -> (Self, SessionHandle) {
+        let (server, client) = pairs().remove(2);
+        let mut net = Self::new(server, seed);
+        net.policy.push.push("ping-restart 0".into());
+        net.join(1, client, None);
+        assert!(net.up(1, secs(1)));
+        net.run(secs(15));
+        net.faults = Faults { drop: 100, control_only: true, ..Faults::default() };
+        let session = net.server.session.unwrap();
+        net.at_server(|node, now| node.renegotiate(now, session));
+        net.drain();
+        net.run(secs(70));
+        net.faults = Faults::default();
+        assert!(net.server.node.is_lame(session));
+        assert!(net.server.closed().is_empty(), "{:?}", net.server.closed());
+        (net, session)
     }
 
     /// Packets go through in both directions.
@@ -531,18 +551,7 @@ fn tokens_replace_the_password_and_are_renewed() {
 
 #[test]
 fn a_failed_renegotiation_leaves_the_old_key_alive() {
-    let (server, client) = pairs().remove(2);
-    let mut net = Net::new(server, 5);
-    net.join(1, client, None);
-    assert!(net.up(1, secs(1)));
-    net.run(secs(15));
-    net.faults = Faults { drop: 100, control_only: true, ..Faults::default() };
-    let session = net.server.session.unwrap();
-    net.at_server(|node, now| node.renegotiate(now, session));
-    net.drain();
-    net.run(secs(70));
-    net.faults = Faults::default();
-    assert!(net.server.closed().is_empty(), "{:?}", net.server.closed());
+    let (mut net, _) = Net::lame(5);
     net.assert_alive(1, "lame duck");
     net.run(secs(3600));
     assert_eq!(net.server.closed(), [&CloseCause::HandWindow]);

@@ -4,6 +4,8 @@ use core::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::params::Framing;
+use crate::options::compression::Compression;
 use crate::options::pushed::{Gateway, RedirectFlags, Route4, Route6, Target, Token, Topology};
 
 fn complete(message: &str, policy: &PullPolicy) -> PushReply {
@@ -96,8 +98,8 @@ fn each_option_is_typed() {
         ("auth-token-user dXNlcg==", Pushed::AuthTokenUser("user".into())),
         ("sndbuf 393216", Pushed::SendBuffer(393_216)),
         ("rcvbuf 0", Pushed::ReceiveBuffer(0)),
-        ("comp-lzo no", Pushed::Compression(strings(&["comp-lzo", "no"]))),
-        ("compress", Pushed::Compression(strings(&["compress"]))),
+        ("comp-lzo no", Pushed::Compression(Compression::Stub(Framing::Stub))),
+        ("compress", Pushed::Compression(Compression::Stub(Framing::Swap))),
         ("setenv-safe colour \"dark green\"", Pushed::SetenvSafe("colour".into(), "dark green".into())),
         ("setenv-safe flag", Pushed::SetenvSafe("flag".into(), String::new())),
         ("echo msg hello there", Pushed::Echo("msg hello there".into())),
@@ -196,6 +198,8 @@ fn what_is_wrong_is_told() {
         ("dhcp-option", "missing or extra"),
         ("block-ipv6 now", "missing or extra"),
         ("comp-lzo yes no", "missing or extra"),
+        ("comp-lzo never", "must be 'yes', 'no', or 'adaptive'"),
+        ("compress snappy", "bad comp option: snappy"),
         ("shaper 1000", "not supported"),
         ("up /bin/sh", "unrecognized"),
         ("setenv A b", "unrecognized"),

@@ -1,5 +1,4 @@
 use core::time::Duration;
-use std::path::Path;
 
 use oxivpn_proto::Instant;
 

@@ -245,11 +245,16 @@ fn disabled() -> Result<()> {
 }
 
 fn exclusive() -> Result<()> {
-    let service = Service::new()?.line("client-config-dir ccd").line("ccd-exclusive");
-    service.file("ccd/alice", "").file("ccd/DEFAULT", "").guests(both()).started(|serving| {
+    let service = Service::new()?.line("client-config-dir ccd").line("ccd-exclusive").line("reneg-sec 4");
+    let service = service.file("ccd/alice", "").file("ccd/DEFAULT", "").guests(both()).each("reneg-sec 0");
+    service.started(|serving| {
         serving.visit("alice")?.wait_connected(1)?;
         refused(serving, "bob", "AUTH_FAILED")?;
-        serving.ping("alice", "server")
+        serving.process()?.wait_for_count("Control Channel: TLSv", 3, Duration::from_secs(15))?;
+        serving.ping("alice", "server")?;
+        // It is looked for with each key.
+        fs::remove_file(serving.star.dir().join("ccd/alice"))?;
+        serving.visit("alice")?.wait_for("AUTH_FAILED").map(drop)
     })
 }
 

@@ -43,6 +43,11 @@ pub(crate) fn cells() -> Vec<Cell> {
                 Plan::new(server, client).transport(transport).wrap(Wrap::TlsCrypt).started(works)
             }));
         }
+        for line in ["comp-lzo no", "compress stub", "compress stub-v2"] {
+            cells.push(Cell::new(name(&line.replace(' ', "-")), move || {
+                Plan::new(server, client).server(line).client(line).started(works)
+            }));
+        }
         cells.push(Cell::new(name("cipher"), move || cipher(server, client)));
         cells.push(Cell::new(name("both-with-remote"), move || both_with_remote(server, client)));
     }

@@ -3,7 +3,7 @@
 use core::ops::Range;
 use std::io::ErrorKind;
 
-use oxivpn_proto::config::params::DataFormat;
+use oxivpn_proto::config::params::{DataFormat, Framing};
 use oxivpn_proto::data::table::MAX_OWN_PACKET;
 use oxivpn_proto::data::{Forward, Opened, Payload, is_multicast, overhead};
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
@@ -21,7 +21,8 @@ use crate::lane::inbox::{Received, range_in};
 use crate::turn::{BATCH, Device as _, is_gone, leaves};
 
 /// Bytes that a data packet adds to an inner one, at most, with the length that a stream wants.
-pub(super) const OVERHEAD: usize = overhead(DataFormat::Epoch(PeerId::UNDEFINED)) + 2;
+pub(super) const OVERHEAD: usize =
+    overhead(DataFormat::Epoch(PeerId::UNDEFINED)) + Framing::Stub.overhead() + 2;
 
 impl Engine {
     // From the network.

@@ -76,14 +76,9 @@ impl Sockets {
         let Some((socket, readable)) = self.sockets.get_mut(place) else { return Ok(()) };
         // Complaints about earlier packets take one call each.
         loop {
-            match socket.recv_many(inbox.room()) {
-                Ok(got) => {
-                    let path = Path::Datagram {
-                        socket: self.share.socket(place),
-                        remote: got.remote,
-                        local: got.local,
-                    };
-                    inbox.push_datagrams(path, got.len, got.segment);
+            match inbox.receive(socket, self.share.socket(place)) {
+                Ok(drained) => {
+                    *readable = !drained;
                     return Ok(());
                 }
                 Err(error) => match classify(&error) {

@@ -145,7 +145,7 @@ pub(super) const fn peer_of(directive: &Directive) -> PeerRef {
 #[cfg(test)]
 mod tests {
     use oxivpn_proto::config::cipher::DataCipher;
-    use oxivpn_proto::config::params::{DataFormat, DataParams, ReplayWindow};
+    use oxivpn_proto::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
 
     use super::*;
 
@@ -155,6 +155,7 @@ mod tests {
             format: DataFormat::V1,
             replay: ReplayWindow::DEFAULT,
             mss: None,
+            framing: Framing::None,
             by_path: false,
             float: true,
         };

@@ -10,7 +10,7 @@ use std::time::Duration;
 use oxivpn_net::tcp::ListenOptions;
 use oxivpn_net::{Family, SocketSettings, UdpOptions};
 use oxivpn_proto::config::cipher::DataCipher;
-use oxivpn_proto::config::params::{DataFormat, DataParams, ReplayWindow};
+use oxivpn_proto::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
 use oxivpn_proto::data::{HEADROOM, Opened, Payload, Slot, TAILROOM};
 use oxivpn_proto::keys::data_key::{DataKey, KeyLimits, TlsRole};
 use oxivpn_proto::plane::DataPlane;
@@ -33,6 +33,7 @@ fn params(number: u32, server: bool, format: fn(PeerId) -> DataFormat) -> DataPa
     DataParams {
         cipher: DataCipher::Aes256Gcm,
         format: format(PeerId::from_low_bits(number)),
+        framing: Framing::None,
         replay: ReplayWindow::DEFAULT,
         mss: None,
         by_path: !server,

@@ -111,8 +111,8 @@ fn another_name_lasts_over_renegotiations_and_in_tokens() {
 
 #[test]
 fn who_becomes_somebody_else_is_cut_off_at_once() {
-    // By another name, or by a refusal of the same one.
-    for renamed in [true, false] {
+    // By another name, or by a refusal of the same one, in both ways.
+    for (renamed, revoked) in [(true, false), (false, false), (false, true)] {
         let (mut server, client) = pairs().remove(2);
         server.ask_login = true;
         server.login = LoginPolicy::Required;
@@ -124,9 +124,12 @@ fn who_becomes_somebody_else_is_cut_off_at_once() {
         net.join(1, client, login("alice", "secret"));
         assert!(net.up(1, secs(2)));
         net.run(secs(15));
-        net.policy.verdict = |login| {
-            assert_eq!(login.username.as_deref(), Some("alice"));
-            Some(Verdict::Deny(String::new()))
+        net.policy.verdict = match revoked {
+            true => |_| Some(Verdict::Revoke(String::new())),
+            false => |login| {
+                assert_eq!(login.username.as_deref(), Some("alice"));
+                Some(Verdict::Deny(String::new()))
+            },
         };
         let session = net.server.session.unwrap();
         let now = net.now;
@@ -139,11 +142,12 @@ fn who_becomes_somebody_else_is_cut_off_at_once() {
         let mut host = net.clients.remove(&1).unwrap();
         let peer = host.peer.unwrap();
         let before = net.server.inner.len();
-        for (wait, passed) in [(1, usize::from(!renamed)), (10, usize::from(!renamed))] {
+        let passed = usize::from(!renamed && !revoked);
+        for wait in [1, 10] {
             let packet = host.seal(net.now, peer, &inner(wait, 12, 1)).unwrap();
             net.put(host.path, true, packet);
             net.run(secs(wait.into()));
-            assert_eq!(net.server.inner.len() - before, passed, "renamed: {renamed}, {wait}");
+            assert_eq!(net.server.inner.len() - before, passed, "{renamed} {revoked} {wait}");
             net.run(secs(5));
         }
         assert_eq!(net.server.closed(), [&CloseCause::Denied(String::new())]);

@@ -136,3 +136,46 @@ fn nobody_lures_a_client_that_is_up_into_beginning_anew() {
     net.run(secs(1));
     net.assert_alive(1, "anew");
 }
+
+/// Behind a byte stream is one peer, and what it can't have sent ends its session (`openvpn: forward.c`,
+/// `check_tls_errors_co`). What is merely late does not.
+#[test]
+fn junk_on_a_byte_stream_ends_its_session() {
+    type Spoil = fn(&mut Vec<u8>);
+    let junk: [(Spoil, DropReason); 7] = [
+        (|packet| packet.clear(), DropReason::Malformed),
+        (|packet| packet[0] = 0, DropReason::UnknownOpcode),
+        (|packet| packet[0] = 8 << 3, DropReason::UnexpectedOpcode),
+        (|packet| packet.truncate(5), DropReason::Malformed),
+        (|packet| packet[1] ^= 1, DropReason::WrapAuthentication),
+        (|packet| *packet.last_mut().unwrap() ^= 1, DropReason::WrapAuthentication),
+        (|_| {}, DropReason::WrapReplay),
+    ];
+    for (n, (spoil, reason)) in junk.into_iter().enumerate() {
+        for stream in [true, false] {
+            let (server, client) = pairs().remove(2);
+            let mut net = Net::silent(5);
+            let place = if stream { Path::Stream(StreamId(0)) } else { PATH };
+            net.net = net::Net::new(5, Capabilities::USERSPACE, Duration::ZERO, place);
+            net.server.node.listen(Arc::new(server));
+            net.seat(1, 6, Capabilities::USERSPACE, |node, now| {
+                node.connect(now, place, Arc::new(client), None).unwrap()
+            });
+            assert!(net.up(1, secs(2)));
+            net.run(secs(15));
+            net.at_client(1, |node, now, session| node.send_message(now, session, "nonsense"));
+            net.drain();
+            let sent = net.link.values().find(|(_, to_server, packet)| *to_server && packet[0] >> 3 == 4);
+            let mut packet = sent.unwrap().2.clone();
+            net.run(secs(1));
+            assert!(net.server.closed().is_empty());
+            spoil(&mut packet);
+            let path = net.address(1, 0);
+            net.deliver(path, true, &mut packet);
+            net.drain();
+            assert_eq!(net.server.node.drops().get(reason), 1, "{n}: {:?}", net.server.node.drops());
+            let ended = matches!(net.server.closed()[..], [CloseCause::Protocol(_)]);
+            assert_eq!(ended, stream, "{n}: {:?}", net.server.closed());
+        }
+    }
+}

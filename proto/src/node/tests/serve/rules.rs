@@ -181,17 +181,7 @@ fn a_client_that_takes_push_update_is_sent_it() {
 /// A control channel that is dead carries no farewell: the session ends at once.
 #[test]
 fn a_lame_session_is_dismissed_without_a_word() {
-    let (server, client) = pairs().remove(2);
-    let mut net = Net::new(server, 5);
-    net.join(1, client, None);
-    assert!(net.up(1, secs(1)));
-    net.run(secs(15));
-    net.faults = Faults { drop: 100, control_only: true, ..Faults::default() };
-    let session = net.server.session.unwrap();
-    net.at_server(|node, now| node.renegotiate(now, session));
-    net.drain();
-    net.run(secs(70));
-    assert!(net.server.closed().is_empty());
+    let (mut net, session) = Net::lame(5);
     net.at_server(|node, now| node.dismiss(now, session, "RESTART"));
     net.drain();
     assert_eq!(net.server.closed().len(), 1, "{:?}", net.server.closed());
