@@ -155,9 +155,9 @@ mod tests {
             format: DataFormat::V1,
             replay: ReplayWindow::DEFAULT,
             mss: None,
+            framing: Framing::None,
             by_path: false,
             float: true,
-            framing: Framing::None,
         };
         Directive::AddPeer { peer: peer(number, generation), path, params }
     }
