@@ -109,7 +109,10 @@ fn measure(workload: &Path, part: &str) -> Result<Counts> {
         let more = many.checked_sub(few).with_context(|| format!("{part}: more batches took less"))?;
         Ok((more + packets / 2) / packets)
     };
-    Ok(Counts { own: each(few.own, many.own)?, aead: each(few.aead, many.aead)? })
+    let counts = Counts { own: each(few.own, many.own)?, aead: each(few.aead, many.aead)? };
+    let sealed = !part.starts_with("split") && !part.starts_with("coalesce");
+    ensure!((counts.aead > 0) == sealed, "{part}: {}, so {AEAD} is not what aws-lc calls them", show(counts));
+    Ok(counts)
 }
 
 /// Instructions of one run.
@@ -118,7 +121,7 @@ fn count(workload: &Path, part: &str, batches: u64, profile: PathBuf) -> Result<
     valgrind.args(["-q", "--tool=callgrind"]).arg(format!("--callgrind-out-file={}", profile.display()));
     output(valgrind.arg(workload).args([part, &batches.to_string()]))?;
     let mut annotate = Command::new("callgrind_annotate");
-    inclusive(&output(annotate.args(["--inclusive=yes", "--threshold=100"]).arg(&profile))?)
+    inclusive(&output(annotate.args(["--inclusive=yes", "--auto=no", "--threshold=100"]).arg(&profile))?)
 }
 
 /// What `command` prints.
