@@ -82,6 +82,16 @@ impl Program {
 ///
 /// The profile is this program's own, or release if `release` is set.
 pub fn build(release: bool) -> Result<PathBuf> {
+    Ok(build_part(["--bin", "oxivpn"], release)?.join("oxivpn"))
+}
+
+/// As [`build`], for an example of package `oxivpn` with profile release.
+pub fn build_example(name: &str) -> Result<PathBuf> {
+    Ok(build_part(["--example", name], true)?.join("examples").join(name))
+}
+
+/// Builds a part of package `oxivpn` and returns the profile's folder.
+fn build_part(part: [&str; 2], release: bool) -> Result<PathBuf> {
     let own = env::current_exe()?;
     // target/PROFILE/deps/interop-1234 or target/PROFILE/throughput
     let profile = own
@@ -91,7 +101,7 @@ pub fn build(release: bool) -> Result<PathBuf> {
     let target = profile.parent().context("target folder")?;
     let release = release || profile.ends_with("release");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--package", "oxivpn", "--bin", "oxivpn", "--target-dir"]).arg(target);
+    cargo.args(["build", "--quiet", "--package", "oxivpn"]).args(part).arg("--target-dir").arg(target);
     cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
     if release {
         cargo.arg("--release");
@@ -101,7 +111,7 @@ pub fn build(release: bool) -> Result<PathBuf> {
         status.success(),
         "cargo build --package oxivpn failed; set OXIVPN_TEST_CLIENT to test another client"
     );
-    Ok(target.join(if release { "release" } else { "debug" }).join("oxivpn"))
+    Ok(target.join(if release { "release" } else { "debug" }))
 }
 
 /// All that decides a client's profile.
