@@ -8,7 +8,7 @@ use oxivpn::lane::Inbox;
 use oxivpn::lane::outbox::Run;
 use oxivpn::turn::{Control, Device, Link, Ready, Turn};
 use oxivpn_proto::config::cipher::DataCipher;
-use oxivpn_proto::config::params::{DataFormat, DataParams, ReplayWindow};
+use oxivpn_proto::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
 use oxivpn_proto::directive::Directive;
 use oxivpn_proto::keys::data_key::{DataKey, KeyLimits, TlsRole};
 use oxivpn_proto::plane::DataPlane;
@@ -37,7 +37,8 @@ fn kernel_copy(from: &[u8], to: &mut [u8]) {
 /// A data plane with one peer, which is at `path`.
 pub(crate) fn plane(role: TlsRole, format: DataFormat, path: Path, mss: Option<u16>) -> LocalPlane {
     let (cipher, replay, key) = (DataCipher::Aes256Gcm, ReplayWindow::DEFAULT, KeyId::FIRST);
-    let params = DataParams { cipher, format, replay, mss, by_path: true, float: false };
+    let params =
+        DataParams { cipher, format, replay, mss, framing: Framing::None, by_path: true, float: false };
     let data = DataKey::new(Zeroizing::new([7; 256]), role, KeyLimits::default());
     let mut plane = LocalPlane::new();
     let orders = [
@@ -106,7 +107,7 @@ pub(crate) struct Wire {
 }
 
 impl Link for Wire {
-    fn recv(&mut self, inbox: &mut Inbox) -> io::Result<()> {
+    fn recv(&mut self, inbox: &mut Inbox) -> io::Result<bool> {
         let Cable { bytes, runs, taken: (at, index) } = &mut self.inward;
         if self.path.is_stream() {
             let part = &bytes[*at..bytes.len().min(*at + STREAM_READ)];
@@ -114,13 +115,13 @@ impl Link for Wire {
             let (used, result) = inbox.push_frames(self.path, part.len(), Deframer::new(65_535));
             *at += used;
             result.map_err(|_| ErrorKind::InvalidData)?;
-            return if used == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) };
+            return if used == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(false) };
         }
         let &(len, segment) = runs.get(*index).ok_or(ErrorKind::WouldBlock)?;
         kernel_copy(&bytes[*at..*at + len], &mut inbox.room()[..len]);
         inbox.push_datagrams(self.path, len, segment);
         (*at, *index) = (*at + len, *index + 1);
-        Ok(())
+        Ok(false)
     }
 
     fn send(&mut self, run: &Run, bytes: &[u8]) -> io::Result<usize> {
