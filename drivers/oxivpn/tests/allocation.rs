@@ -3,6 +3,8 @@
 //! The first rounds may allocate, as reports find their place in a queue then; from there on a round must not, whatever
 //! it moves. What the kernel would do is done by memory that was reserved before, see `rig`.
 
+#![expect(clippy::unwrap_used, reason = "a test, with helpers of other tests")]
+
 use allocation_counter::{AllocationInfo, measure};
 use oxivpn_proto::config::params::DataFormat;
 use oxivpn_tun::offload::{Offload, VnetHeader};

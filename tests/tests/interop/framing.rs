@@ -200,7 +200,7 @@ fn one_client() -> Result<()> {
     let service = Service::new()?
         .line("client-config-dir .")
         .guests(all())
-        .prepare(|star| Ok(fs::write(star.dir().join("bob"), "compress\npush \"compress stub\"\n")?));
+        .prepare(|star| Ok(std::fs::write(star.dir().join("bob"), "compress\npush \"compress stub\"\n")?));
     service.connected(|serving| {
         serving.wait_for("bob/.*Data Channel: cipher '.*compression: 'stub'")?;
         let framed = serving.process()?.lines("Data Channel: .*compression: ")?.len();

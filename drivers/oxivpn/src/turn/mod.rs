@@ -283,7 +283,7 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
 
     /// Opens what the inbox holds.
     fn open(&mut self, now: Instant) -> Option<Failure> {
-        let mut result = Ok(());
+        let mut gone = None;
         for index in 0..self.inbox.len() {
             let Received { path, start, len } = self.inbox.packet(index);
             let at = match &self.faults {
@@ -303,15 +303,18 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
             let Some(inner) = inward.take(now, path, &mut self.inbox.slab_mut()[at]) else { continue };
             let (at, len) = (inner.as_ptr() as usize, inner.len());
             let slab = self.inbox.slab();
-            if let Some(device) = &mut self.device {
-                let at = range_in(slab, at, len);
-                result = result.and(self.merger.push(slab, at, device, &mut self.traffic));
+            if let Some(device) = &mut self.device
+                && let Err(error) = self.merger.push(slab, range_in(slab, at, len), device, &mut self.traffic)
+            {
+                gone = Some(error);
             }
         }
-        if let Some(device) = &mut self.device {
-            result = result.and(self.merger.flush(self.inbox.slab(), device, &mut self.traffic));
+        if let Some(device) = &mut self.device
+            && let Err(error) = self.merger.flush(self.inbox.slab(), device, &mut self.traffic)
+        {
+            gone = Some(error);
         }
-        result.err().map(Failure::Device)
+        gone.map(Failure::Device)
     }
 
     /// Orders to the plane, its news to the control machine, until both are silent.
