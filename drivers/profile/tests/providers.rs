@@ -72,14 +72,18 @@ fn compression_is_framing_only() {
     let profile = load("compress.ovpn").unwrap();
     let expected = CompressionOptions { framing: Framing::Swap, allow: true, migrate: false };
     assert_eq!(profile.tunnel.compression, expected);
-    assert!(!warnings(&profile).iter().any(|warning| warning.contains("ompress")), "{:?}", profile.warnings);
+    assert!(
+        !profile.warnings.iter().any(|warning| warning.text.contains("ompress")),
+        "{:?}",
+        profile.warnings
+    );
 }
 
 #[test]
 fn fragments_are_refused() {
     let error = load("fragment.ovpn").unwrap_err();
     assert!(
-        error.to_string().starts_with("Options error: In fragment.ovpn:17: `fragment` is not built yet"),
+        error.to_string().starts_with("Options error: In fragment.ovpn:18: `fragment` is not built yet"),
         "{error}"
     );
 }
