@@ -56,12 +56,13 @@ fn numbered(from: u8, to: u8, number: u32) -> Vec<u8> {
 #[test]
 fn packets_of_the_device_reach_clients_of_both_in_order() {
     let mut pair = Pair::new(false);
-    for number in 0..300 {
+    // No more than a socket's buffer holds if it is read late.
+    for number in 0..100 {
         for client in [2, 3] {
             pair.lab.device.send(&numbered(1, client, number)).unwrap();
         }
     }
-    for number in 0..300 {
+    for number in 0..100 {
         assert_eq!(pair.get(0), numbered(1, 2, number));
         assert_eq!(pair.get(1), numbered(1, 3, number));
     }
@@ -71,10 +72,10 @@ fn packets_of_the_device_reach_clients_of_both_in_order() {
         assert_eq!(pair.lab.delivered(), reply);
     }
     let [zero, one] = pair.passed();
-    assert_eq!(zero, Passed { packets: 601, handed: 300, refused: 0 });
+    assert_eq!(zero, Passed { packets: 201, handed: 100, refused: 0 });
     assert_eq!(one, Passed { packets: 1, handed: 0, refused: 0 });
     let totals = pair.lab.totals();
-    assert_eq!((totals.traffic.device_read, totals.traffic.device_write), (60_000, 200));
+    assert_eq!((totals.traffic.device_read, totals.traffic.device_write), (20_000, 200));
     assert_eq!(totals.drops.iter().count(), 0, "{:?}", totals.drops);
 }
 
