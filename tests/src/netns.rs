@@ -138,6 +138,18 @@ impl Drop for Lab {
     }
 }
 
+/// The kernel makes link-local addresses and their routes by itself, some time after an interface came up.
+fn forget_link_local(addresses: &mut Value, routes6: &mut Value) {
+    for device in addresses.as_array_mut().into_iter().flatten() {
+        if let Some(own) = device["addr_info"].as_array_mut() {
+            own.retain(|address| address["scope"] != "link");
+        }
+    }
+    if let Some(routes) = routes6.as_array_mut() {
+        routes.retain(|route| !route["dst"].as_str().is_some_and(|dst| dst.starts_with("fe80:")));
+    }
+}
+
 /// What `ip` shows of a host's configuration, without what changes by itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostState {
@@ -161,10 +173,13 @@ impl HostState {
             let text = if text.trim().is_empty() { "[]" } else { &text };
             Ok(stable(serde_json::from_str(text).with_context(|| format!("ip {words}: {text}"))?))
         };
+        let mut addresses = query("addr")?;
+        let mut routes6 = query("-6 route show table all")?;
+        forget_link_local(&mut addresses, &mut routes6);
         Ok(Self {
-            addresses: query("addr")?,
+            addresses,
             routes: query("route show table all")?,
-            routes6: query("-6 route show table all")?,
+            routes6,
             rules: query("rule")?,
             rules6: query("-6 rule")?,
         })

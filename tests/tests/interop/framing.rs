@@ -198,9 +198,9 @@ fn migrate() -> Result<()> {
 /// Framing for one client, from its file.
 fn one_client() -> Result<()> {
     let service = Service::new()?
-        .line("client-config-dir .")
-        .guests(all())
-        .prepare(|star| Ok(std::fs::write(star.dir().join("bob"), "compress\npush \"compress stub\"\n")?));
+        .line("client-config-dir ccd")
+        .file("ccd/bob", "compress\npush \"compress stub\"\n")
+        .guests(all());
     service.connected(|serving| {
         serving.wait_for("bob/.*Data Channel: cipher '.*compression: 'stub'")?;
         let framed = serving.process()?.lines("Data Channel: .*compression: ")?.len();
