@@ -50,10 +50,10 @@ impl Options {
             release: Release::Distribution,
             own: env::var_os("OXIVPN_TEST_CLIENT").map(Into::into),
             rates: vec![20_000, 60_000],
-            v1: None,
-            v2: None,
-            workers: None,
-            hand_overs: "(?i)hand-?(?:ed )?overs?[^0-9]*([0-9]+)".into(),
+            v1: Some("data-format v1".into()),
+            v2: Some("data-format v2".into()),
+            workers: Some("--workers {}".into()),
+            hand_overs: "([0-9]+) handed over".into(),
         };
         let mut words = env::args().skip(1);
         while let Some(word) = words.next() {
