@@ -30,7 +30,10 @@
 //! | 2026-35058 | damaged packet behind a good tls-crypt-v2 key ends the server | [`cve_2026_35058_rubbish_behind_the_wrap`] |
 //! | 2026-40215 | race in the handshake sends a packet that was there before | each packet is written into the caller's buffer as a whole; every test here fails if a byte stays that was there before (`Host::outgoing`) |
 //! | 2026-63650 | `x509-username-field` accepts wrongly | the option is refused; names by table, `tls::tests::verification::names` |
-//! | 2026-84732 | not published in detail | not judged |
+//! | 2026-84732 | waits for an ack grow without bound; acks for packets that cannot be under way | an ack for an id that is not in flight has no effect, `reliable::send::tests::three_later_acks_resend_at_once_but_repetitions_do_not`; waits do grow, and `hand-window` ends the exchange or the session, `session::tests`, `node::tests::serve::broken` |
+//! | 2026-84790 | NUL in a certificate's subject makes somebody another | [`cve_2017_7522_a_name_with_nul_is_not_its_beginning`] |
+//! | 2026-84471 | as 2026-12996 | safe code |
+//! | 2026-84256, -88964 | Windows and Android: commands, DNS search lists | not on those systems |
 //!
 //! Faults of the same kind without a number: a first packet that does not begin the sequence
 //! ([`a_reset_that_is_not_the_first_message_begins_nothing`]), an answer that leaves by another socket
