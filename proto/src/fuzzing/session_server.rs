@@ -415,6 +415,7 @@ impl Play {
             Event::Pushed { session, .. } => said(session, "Pushed"),
             Event::ChallengeResponse { session, .. } => said(session, "ChallengeResponse"),
             Event::Reached { session, .. } => said(session, "Reached"),
+            Event::Warning { session, .. } => said(session, "Warning"),
             Event::Unwelcome(_) => {}
             other => panic!("no event of a server: {other:?}"),
         }
