@@ -38,7 +38,7 @@ fn kernel_copy(from: &[u8], to: &mut [u8]) {
 pub(crate) fn plane(role: TlsRole, format: DataFormat, path: Path, mss: Option<u16>) -> LocalPlane {
     let (cipher, replay, key) = (DataCipher::Aes256Gcm, ReplayWindow::DEFAULT, KeyId::FIRST);
     let params =
-        DataParams { cipher, format, replay, mss, framing: Framing::None, by_path: true, float: false };
+        DataParams { cipher, format, replay, mss, framing: Framing::None, by_path: true, float: false, ecn: false };
     let data = DataKey::new(Zeroizing::new([7; 256]), role, KeyLimits::default());
     let mut plane = LocalPlane::new();
     let orders = [

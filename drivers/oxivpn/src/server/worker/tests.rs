@@ -38,6 +38,7 @@ fn params(number: u32, server: bool, format: fn(PeerId) -> DataFormat) -> DataPa
         mss: None,
         by_path: !server,
         float: true,
+        ecn: false,
     }
 }
 
