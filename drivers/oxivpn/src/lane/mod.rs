@@ -17,11 +17,13 @@
 pub mod inbox;
 mod merger;
 pub mod outbox;
+mod pace;
 mod uplink;
 
 pub use inbox::Inbox;
 pub(crate) use merger::{Merger, heed_mark};
 pub use outbox::Outbox;
+pub(crate) use pace::Pace;
 pub(crate) use uplink::Uplink;
 
 /// Largest packet that a device gives at once, in bytes.
