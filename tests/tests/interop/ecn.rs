@@ -10,11 +10,11 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use oxivpn_tests::{
     flood::inside,
-    matrix::{Cell, Skip},
+    matrix::Cell,
     netns::Side,
     openvpn::{READY, Release, Transport},
     pair::{INSIDE, INSIDE_V6, Pair, Plan, Player},
-    process::{Process, output_in, run_in},
+    process::{Process, run_in},
     scenario::{CONNECT, Scenario},
     serve::{Guest, Service, Serving, all},
 };
@@ -70,21 +70,18 @@ struct End<'a> {
 impl End<'_> {
     /// In front of this host is a router with a queue that is always too long: it marks what may be marked.
     fn congest(self) -> Result<()> {
-        let mut rules = "table inet router { counter capable { }; counter all { }; chain incoming { \
+        let mut rules = "table inet router { counter capable { }; counter arrived { }; chain incoming { \
                          type filter hook prerouting priority raw; "
             .to_owned();
         for port in ["dport", "sport"] {
-            rules += &format!("udp {port} 1194 counter name all; ");
+            rules += &format!("udp {port} 1194 counter name arrived; ");
             for ip in ["ip", "ip6"] {
                 rules +=
                     &format!("udp {port} 1194 {ip} ecn != not-ect counter name capable {ip} ecn set ce; ");
             }
         }
         rules += "}; }";
-        let made = output_in(self.ns, &["nft", &rules]);
-        let refused = |why: String| Skip(format!("no router that marks packets: {why}"));
-        let made = made.map_err(|e| refused(format!("{e:#}")))?;
-        ensure!(made.status.success(), refused(String::from_utf8_lossy(&made.stderr).into_owned()));
+        run_in(self.ns, &["nft", &rules]).context("no router that marks packets")?;
         run_in(self.ns, &["sysctl", "-qw", "net.ipv4.tcp_ecn=1"]).map(drop)
     }
 
@@ -95,7 +92,7 @@ impl End<'_> {
             let count = text.split("packets ").nth(1).and_then(|rest| rest.split_whitespace().next());
             count.and_then(|count| count.parse().ok()).with_context(|| format!("no counter in {text}"))
         };
-        Ok([count("all")?, count("capable")?])
+        Ok([count("arrived")?, count("capable")?])
     }
 
     /// TCP segments from here that were marked, as the other side's acknowledgements say.
@@ -129,10 +126,14 @@ fn examine(ends: [End<'_>; 2], marks: bool) -> Result<()> {
     ends.into_iter().try_for_each(End::congest)?;
     for [from, to] in [ends, [ends[1], ends[0]]] {
         from.stream(to)?;
-        let ([all, capable], heard) = (to.came()?, from.heard()?);
-        ensure!(all > 50, "{all} packets of the tunnel came: the router is not on the way");
+        let ([arrived, capable], heard) = (to.came()?, from.heard()?);
+        // Of those that went with one call it sees one.
+        ensure!(arrived > 10, "{arrived} packets of the tunnel came: the router is not on the way");
         let passed = if marks { heard > 0 && capable > 0 } else { heard == 0 && capable == 0 };
-        ensure!(passed, "{capable} of {all} packets might be marked, {heard} marks were heard of: {from:?}");
+        ensure!(
+            passed,
+            "{capable} of {arrived} packets might be marked, {heard} marks were heard of: {from:?}"
+        );
     }
     Ok(())
 }
