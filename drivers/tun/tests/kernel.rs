@@ -300,8 +300,8 @@ fn queues_share_the_packets_and_can_be_detached() {
     });
 }
 
-/// What speaks against detaching a queue while there is traffic: answers come to the queue that the questions went to, as
-/// long as it is attached, and what waits in it is freed, not moved (`linux: drivers/net/tun.c`, `tun_flow_update`,
+/// What speaks against detaching a queue while there is traffic: answers come to the queue that the questions went to,
+/// as long as it is attached, and what waits in it is freed, not moved (`linux: drivers/net/tun.c`, `tun_flow_update`,
 /// `__tun_detach`).
 #[test]
 fn a_flow_stays_with_its_queue_and_is_lost_with_it() {
