@@ -91,7 +91,7 @@ fn set_bits(packet: &mut [u8], bits: u8) {
     let old = packet[1];
     packet[1] = old & !3 | bits;
     if let Some(&mut [high, low]) =
-        packet.get_mut(10..12).and_then(|sum| sum.first_chunk_mut()).as_deref_mut()
+        packet.get_mut(10..12).and_then(|sum| sum.first_chunk_mut())
     {
         // RFC 1624, equation 3. The other byte of the word stays as it is.
         let sum =
