@@ -12,7 +12,8 @@ mod raw;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
@@ -41,8 +42,23 @@ fn in_namespace(test: impl FnOnce() + Send) {
     });
 }
 
+/// Held while a program is started: until it runs, it has all descriptors of this process, those of other tests too.
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// Closes a queue for good, see [`STARTING`].
+fn close(device: Device) {
+    let _starting = STARTING.lock();
+    drop(device);
+}
+
 fn ip(arguments: &str) {
-    let output = Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
+    let mut command = Command::new("ip");
+    command.args(arguments.split_whitespace()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = {
+        let _starting = STARTING.lock();
+        command.spawn().unwrap()
+    };
+    let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -173,7 +189,7 @@ fn next_udp(mut read: impl FnMut(&mut [u8]) -> io::Result<(Gso, usize)>) -> (Gso
         match read(&mut buf) {
             // The kernel's own IPv6 chatter is not ours.
             Ok((gso, len)) if buf[0] >> 4 == 4 => return (gso, len),
-            Ok(_) => {}
+            Ok(_) => assert!(Instant::now() < end, "only other packets came"),
             Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < end => {
                 thread::yield_now()
             }
@@ -198,8 +214,8 @@ fn a_persistent_interface_is_left_without_offload() {
         // The last queue clears the mask, even one that is detached.
         let last = device.add_queue().unwrap();
         last.set_attached(false).unwrap();
-        drop(device);
-        drop(last);
+        close(device);
+        close(last);
         let mut plain = raw::sys::attach_plain("keep0", libc::IFF_MULTI_QUEUE);
         // The kernel notices that there is a queue again when it has time for that, and drops packets until then.
         let seen = next_udp(|buf| {
@@ -294,7 +310,7 @@ fn queues_share_the_packets_and_can_be_detached() {
         send();
         assert!(count(&first) < 64 && count(&second) > 0);
         // Either queue may go first.
-        drop(first);
+        close(first);
         send();
         assert!(count(&second) >= 64);
     });
