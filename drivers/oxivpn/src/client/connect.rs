@@ -325,7 +325,7 @@ impl Client {
             return self.start_point(now, transport, Some(remote));
         }
         let path = transport.path();
-        self.path.set_link(transport);
+        self.set_link(transport)?;
         let config = self.current_config().clone();
         let handle = self
             .path
@@ -343,6 +343,7 @@ impl Client {
             Failure::Device(error) => Err(anyhow!(
                 "the tunnel device is gone ({error}): another program deleted it. Start again to make a new one"
             )),
+            Failure::Thread => Err(anyhow!("the thread that receives packets has ended; start again")),
             Failure::Link(error) => {
                 self.attempt.complaint = Some(words(&error));
                 // The end of a stream comes back from the core as the end of the session.

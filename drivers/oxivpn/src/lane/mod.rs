@@ -12,6 +12,7 @@
 //! payloads are gathered from where they were opened. Nothing is allocated, and no lock is taken.
 
 pub mod inbox;
+pub(crate) mod mail;
 mod merger;
 pub mod outbox;
 mod uplink;

@@ -68,6 +68,8 @@ pub enum Failure {
     Link(io::Error),
     /// The device.
     Device(io::Error),
+    /// A thread of the plane has ended.
+    Thread,
 }
 
 /// Sums of what was moved.
@@ -284,15 +286,19 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
     /// Opens what the inbox holds.
     fn open(&mut self, now: Instant) -> Option<Failure> {
         let mut gone = None;
+        let relayed = self.link.as_ref().is_some_and(Link::is_relay);
         for index in 0..self.inbox.len() {
             let Received { path, start, len } = self.inbox.packet(index);
-            let at = match &self.faults {
+            let at = match self.faults.as_ref().filter(|_| !relayed) {
                 None => start..start + len,
                 Some(faults) => match self.inbox.with_faults(now, index, faults) {
                     Some(at) => at,
                     None => continue,
                 },
             };
+            if !relayed {
+                self.traffic.link_read += at.len() as u64;
+            }
             let mut inward = Inward {
                 control: &mut self.control,
                 plane: &mut self.plane,
@@ -439,7 +445,6 @@ impl<P: Plane, C: Control> Inward<'_, P, C> {
     #[inline]
     fn take<'b>(&mut self, now: Instant, path: Path, bytes: &'b mut [u8]) -> Option<&'b mut [u8]> {
         let len = bytes.len() as u64;
-        self.traffic.link_read += len;
         match peek(bytes) {
             Peek::Control => self.control.handle_datagram(now, path, bytes),
             Peek::Unknown => self.drops.count(DropReason::UnknownOpcode),
