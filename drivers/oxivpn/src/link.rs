@@ -47,7 +47,10 @@ enum Kind {
         /// Set if another thread receives.
         inlet: Option<Inlet>,
     },
-    Tcp { link: TcpLink, partial: Vec<u8> },
+    Tcp {
+        link: TcpLink,
+        partial: Vec<u8>,
+    },
 }
 
 impl Transport {

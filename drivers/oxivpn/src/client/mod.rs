@@ -585,7 +585,12 @@ impl Client {
             say!(self.log, Info, "dropped {reason:?},{count}");
         }
         if totals.control_dropped > 0 {
-            say!(self.log, Info, "control packets dropped before they were looked at,{}", totals.control_dropped);
+            say!(
+                self.log,
+                Info,
+                "control packets dropped before they were looked at,{}",
+                totals.control_dropped
+            );
         }
         if let Some(faults) = self.path.faults() {
             faults.statistics();

@@ -15,9 +15,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
 use oxivpn_proto::plane::DataPlane as _;
 use oxivpn_proto::plane::local::LocalPlane;
-use oxivpn_proto::{
-    Deadline, DropCounters, Instant, Order, Path, Report, StreamChange, StreamId, Transmit,
-};
+use oxivpn_proto::{Deadline, DropCounters, Instant, Order, Path, Report, StreamChange, StreamId, Transmit};
 
 use crate::client::Tun;
 use crate::clock;
@@ -124,10 +122,7 @@ pub(super) struct Downlink {
 
 impl Downlink {
     /// Starts the thread.
-    pub(super) fn start(
-        faults: Option<Arc<Faults>>,
-        wake: Arc<dyn Fn() + Send + Sync>,
-    ) -> io::Result<Self> {
+    pub(super) fn start(faults: Option<Arc<Faults>>, wake: Arc<dyn Fn() + Send + Sync>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (commands, orders) = mpsc::channel();

@@ -200,7 +200,9 @@ impl DataPlane for Halves {
             }
             // The answer that is under way serves for both questions. Of two answers at a time, halves that don't belong
             // together would be joined.
-            Directive::AskActivity { .. } if self.parted.contains(&peer) && !self.asked.insert(peer) => return,
+            Directive::AskActivity { .. } if self.parted.contains(&peer) && !self.asked.insert(peer) => {
+                return;
+            }
             _ => {}
         }
         let (sealing, opening) = match self.parted.contains(&peer) {

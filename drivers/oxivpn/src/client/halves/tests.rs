@@ -31,14 +31,15 @@ const fn peer(generation: u32) -> PeerRef {
     PeerRef { id: PeerId::from_low_bits(0), generation }
 }
 
-fn params(client: bool, format: DataFormat) -> DataParams {
+/// Those of either end: a peer found by its path has no inner addresses to keep to.
+fn params(format: DataFormat) -> DataParams {
     DataParams {
         cipher: DataCipher::Aes256Gcm,
         format,
         // As small as a stock peer's.
         replay: ReplayWindow::DEFAULT,
         mss: None,
-        by_path: client,
+        by_path: true,
         float: true,
     }
 }
@@ -159,12 +160,8 @@ impl Lab {
         let client = self.open("127.0.0.1:0".parse().unwrap(), path);
         let mut server = Server { socket, plane: LocalPlane::new(), client };
         let peer = peer(generation);
-        self.order(Directive::AddPeer { peer, path, params: params(true, format) });
-        server.order(Directive::AddPeer {
-            peer,
-            path: Path::udp(0, client),
-            params: params(false, format),
-        });
+        self.order(Directive::AddPeer { peer, path, params: params(format) });
+        server.order(Directive::AddPeer { peer, path: Path::udp(0, client), params: params(format) });
         self.install(&mut server, peer, 0);
         self.order(Directive::PromoteKey { peer, key: KeyId::FIRST });
         server.order(Directive::PromoteKey { peer, key: KeyId::FIRST });
@@ -443,7 +440,7 @@ fn peers_on_a_connection_stay_in_one_piece() {
     let _server = lab.connect(1, 4, DataFormat::V2(peer(1).id));
     let (peer, path) = (peer(2), Path::Stream(StreamId(3)));
     let data = DataFormat::V2(peer.id);
-    lab.order(Directive::AddPeer { peer, path, params: params(true, data) });
+    lab.order(Directive::AddPeer { peer, path, params: params(data) });
     lab.order(Directive::InstallKey { peer, key: KeyId::FIRST, data: key(1, TlsRole::Client) });
     lab.order(Directive::PromoteKey { peer, key: KeyId::FIRST });
     lab.order(Directive::AskActivity { peer });
@@ -452,7 +449,7 @@ fn peers_on_a_connection_stay_in_one_piece() {
     assert!(lab.turn.control.reports.iter().any(is_answer));
     let mut far = LocalPlane::new();
     for directive in [
-        Directive::AddPeer { peer, path, params: params(false, data) },
+        Directive::AddPeer { peer, path, params: params(data) },
         Directive::InstallKey { peer, key: KeyId::FIRST, data: key(1, TlsRole::Server) },
         Directive::PromoteKey { peer, key: KeyId::FIRST },
     ] {
