@@ -67,7 +67,7 @@ pub(crate) fn datagrams(scenario: Scenario, initiator: Side) -> Result<()> {
     })
 }
 
-fn stream(scenario: Scenario, initiator: Side) -> Result<()> {
+pub(crate) fn stream(scenario: Scenario, initiator: Side) -> Result<()> {
     begun_by(scenario, initiator).transport(Transport::Tcp4).connected(|tunnel| {
         pings_survive(tunnel)?;
         tunnel.leave()

@@ -17,11 +17,16 @@ pub(crate) fn cells() -> Vec<Cell> {
     let mut cells = Vec::new();
     for transport in Transport::ALL {
         let name = |what: &str| format!("resilience::{what}::{}", transport.name());
-        cells.extend(Cell::for_each_release(&name("server-killed"), move |r| server_killed(Scenario::new(r)?.transport(transport))));
-        cells.extend(Cell::for_each_release(&name("usr1"), move |r| usr1(Scenario::new(r)?.transport(transport))));
+        cells.extend(Cell::for_each_release(&name("server-killed"), move |r| {
+            server_killed(Scenario::new(r)?.transport(transport))
+        }));
+        cells.extend(Cell::for_each_release(&name("usr1"), move |r| {
+            usr1(Scenario::new(r)?.transport(transport))
+        }));
         if transport != Transport::Tcp4 {
-            cells
-                .extend(Cell::for_each_release(&name("server-leaves"), move |r| server_leaves(Scenario::new(r)?.transport(transport))));
+            cells.extend(Cell::for_each_release(&name("server-leaves"), move |r| {
+                server_leaves(Scenario::new(r)?.transport(transport))
+            }));
             for wrap in [Wrap::None, Wrap::TlsCryptV2] {
                 let name = format!("{}::{}", name("address-changed"), wrap.name());
                 cells.extend(Cell::for_each_release(&name, move |r| {
@@ -30,7 +35,7 @@ pub(crate) fn cells() -> Vec<Cell> {
             }
         }
     }
-    cells.extend(Cell::for_each_release("resilience::ping-restart", ping_restart));
+    cells.extend(Cell::for_each_release("resilience::ping-restart", |r| ping_restart(Scenario::new(r)?)));
     cells.extend(Cell::for_each_release("resilience::idle", idle));
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let name = format!("resilience::exit-notify::{signal}");
@@ -123,8 +128,8 @@ pub(crate) fn address_changed(scenario: Scenario, transport: Transport) -> Resul
 }
 
 /// The server falls silent, the client notices, and comes back when the server does.
-fn ping_restart(release: Release) -> Result<()> {
-    Scenario::new(release)?.server("keepalive 1 3").connected(|tunnel| {
+pub(crate) fn ping_restart(scenario: Scenario) -> Result<()> {
+    scenario.server("keepalive 1 3").connected(|tunnel| {
         tunnel.ping_both_ways()?;
         tunnel.lab.ip(Side::Server, &format!("route add blackhole {CLIENT_V4}/32"))?;
         tunnel.client.process.wait_for("Inactivity timeout \\(--ping-restart\\), restarting", CONNECT)?;

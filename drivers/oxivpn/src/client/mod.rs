@@ -555,9 +555,7 @@ impl Client {
 
     /// What all threads have moved.
     fn traffic(&self) -> Traffic {
-        let mut traffic = self.path.traffic();
-        traffic += self.path.plane.totals().traffic;
-        traffic
+        self.path.traffic() + self.path.plane.totals().traffic
     }
 
     /// Hands the link over to the packet path, its way in to a thread of its own if there is one.
@@ -571,7 +569,8 @@ impl Client {
 
     /// SIGUSR2: the sums, as OpenVPN prints them.
     fn statistics(&self) {
-        let (traffic, totals) = (self.traffic(), self.path.plane.totals());
+        let totals = self.path.plane.totals();
+        let traffic = self.path.traffic() + totals.traffic;
         say!(self.log, Info, "OpenVPN STATISTICS");
         say!(self.log, Info, "TUN/TAP read bytes,{}", traffic.device_read);
         say!(self.log, Info, "TUN/TAP write bytes,{}", traffic.device_write);

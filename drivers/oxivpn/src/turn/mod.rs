@@ -105,6 +105,15 @@ impl core::ops::AddAssign for Traffic {
     }
 }
 
+impl core::ops::Add for Traffic {
+    type Output = Self;
+
+    fn add(mut self, other: Self) -> Self {
+        self += other;
+        self
+    }
+}
+
 /// The packet path with all that it owns.
 pub struct Turn<L, D, P, C> {
     /// The control machine; drain its events after each turn.

@@ -207,8 +207,8 @@ pub(crate) struct Inlet {
 }
 
 impl Inlet {
-    /// Takes what waits, into an inbox that is empty.
-    pub(crate) fn recv(&mut self, inbox: &mut Inbox) -> io::Result<()> {
+    /// Takes all that waits, into an inbox that is empty; as [`Link::recv`](crate::turn::Link::recv).
+    pub(crate) fn recv(&mut self, inbox: &mut Inbox) -> io::Result<bool> {
         if !inbox.is_empty() || !self.shared.waiting.swap(false, Ordering::SeqCst) {
             return Err(ErrorKind::WouldBlock.into());
         }
@@ -221,7 +221,7 @@ impl Inlet {
             }
         }
         self.spare.clear();
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -323,12 +323,11 @@ impl Receiving {
         let mut again = false;
         loop {
             let behind = !self.turn.control.pass();
-            let timeout = match (behind, again) {
-                (true, _) => Some(PAUSE),
-                (false, true) => Some(Duration::ZERO),
-                (false, false) => None,
-            };
-            if let Err(error) = self.poll.poll(&mut events, timeout)
+            events.clear();
+            // While there is more to receive, a look at the socket tells as much as a call of poll, and commands are
+            // looked for in any case.
+            if (behind || !again)
+                && let Err(error) = self.poll.poll(&mut events, behind.then_some(PAUSE))
                 && error.kind() != ErrorKind::Interrupted
             {
                 return;

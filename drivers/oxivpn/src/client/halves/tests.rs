@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use oxivpn_net::{Family, UdpOptions, UdpSocket};
 use oxivpn_proto::config::cipher::DataCipher;
-use oxivpn_proto::config::params::{DataFormat, DataParams, ReplayWindow};
+use oxivpn_proto::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
 use oxivpn_proto::data::{HEADROOM, TAILROOM};
 use oxivpn_proto::keys::data_key::{DataKey, KeyLimits, TlsRole};
 use oxivpn_proto::wire::ids::{KeyId, PeerId};
@@ -36,6 +36,7 @@ fn params(format: DataFormat) -> DataParams {
     DataParams {
         cipher: DataCipher::Aes256Gcm,
         format,
+        framing: Framing::None,
         // As small as a stock peer's.
         replay: ReplayWindow::DEFAULT,
         mss: None,
