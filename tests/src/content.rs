@@ -24,7 +24,7 @@ pub fn carry(lab: &Lab, from: Side, address: IpAddr, len: usize, seed: u64) -> R
     let listener = inside(lab.ns(to), || Ok(TcpListener::bind(SocketAddr::new(address, 0))?))?;
     let there = listener.local_addr()?;
     let sender = inside(lab.ns(from), || Ok(TcpStream::connect_timeout(&there, PATIENCE)?));
-    let mut sender = sender.with_context(|| format!("to {there}, from {from:?}"))?;
+    let sender = sender.with_context(|| format!("to {there}, from {from:?}"))?;
     listener.set_nonblocking(true)?;
     let accepted = poll(PATIENCE, || match listener.accept() {
         Ok((stream, _)) => Ok(Some(stream)),

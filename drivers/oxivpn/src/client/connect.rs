@@ -350,6 +350,8 @@ impl Client {
                 if self.remote().protocol == Protocol::Udp {
                     say!(self.log, Error, "UDP socket failed: {error}");
                     self.end_session(now, super::Then::Restart);
+                } else if error.kind() == std::io::ErrorKind::InvalidData {
+                    say!(self.log, Error, "Fatal error on the TCP connection: {error}");
                 }
                 Ok(())
             }

@@ -287,14 +287,14 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
                 break;
             }
         }
-        let opened = self.open(now);
+        let (fatal, gone) = self.open(now);
         // What came before the end of a link is taken before the end is told.
-        failure.map(|error| self.lose_link(now, error)).or(opened)
+        failure.or(fatal).map(|error| self.lose_link(now, error)).or(gone)
     }
 
-    /// Opens what the inbox holds.
-    fn open(&mut self, now: Instant) -> Option<Failure> {
-        let mut gone = None;
+    /// Opens what the inbox holds. What is wrong with the link then, and with the device.
+    fn open(&mut self, now: Instant) -> (Option<io::Error>, Option<Failure>) {
+        let (mut fatal, mut gone) = (None, None);
         let relayed = self.link.as_ref().is_some_and(Link::is_relay);
         for index in 0..self.inbox.len() {
             let Received { path, start, len } = self.inbox.packet(index);
@@ -315,7 +315,15 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
                 drops: &mut self.drops,
                 traffic: &mut self.traffic,
             };
-            let Some(inner) = inward.take(now, path, &mut self.inbox.slab_mut()[at]) else { continue };
+            let inner = match inward.take(now, path, &mut self.inbox.slab_mut()[at]) {
+                Ok(Some(inner)) => inner,
+                Ok(None) => continue,
+                Err(reason) if ends_stream(path, reason) => {
+                    fatal = Some(io::Error::new(ErrorKind::InvalidData, "decryption error"));
+                    break;
+                }
+                Err(_) => continue,
+            };
             let (at, len) = (inner.as_ptr() as usize, inner.len());
             let slab = self.inbox.slab();
             if let Some(device) = &mut self.device
@@ -329,7 +337,7 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
         {
             gone = Some(error);
         }
-        gone.map(Failure::Device)
+        (fatal, gone.map(Failure::Device))
     }
 
     /// Orders to the plane, its news to the control machine, until both are silent.
@@ -450,9 +458,14 @@ struct Inward<'a, P, C> {
 }
 
 impl<P: Plane, C: Control> Inward<'_, P, C> {
-    /// Takes one packet from the link; what is in it for the device.
+    /// Takes one packet from the link; what is in it for the device. Errors are counted.
     #[inline]
-    fn take<'b>(&mut self, now: Instant, path: Path, bytes: &'b mut [u8]) -> Option<&'b mut [u8]> {
+    fn take<'b>(
+        &mut self,
+        now: Instant,
+        path: Path,
+        bytes: &'b mut [u8],
+    ) -> Result<Option<&'b mut [u8]>, DropReason> {
         let len = bytes.len() as u64;
         match peek(bytes) {
             Peek::Control => self.control.handle_datagram(now, path, bytes),
@@ -461,16 +474,32 @@ impl<P: Plane, C: Control> Inward<'_, P, C> {
                 Ok(payload) => {
                     self.traffic.authentic += len;
                     match payload {
-                        Payload::Packet(packet) if self.has_device => return Some(packet),
+                        Payload::Packet(packet) if self.has_device => return Ok(Some(packet)),
                         Payload::Packet(_) => self.drops.count(DropReason::NotUp),
                         Payload::Handled => {}
                     }
                 }
-                Err(reason) => self.drops.count(reason),
+                Err(reason) => {
+                    self.drops.count(reason);
+                    return Err(reason);
+                }
             },
         }
-        None
+        Ok(None)
     }
+}
+
+/// Whether a connection on which such a data packet came is given up, as a connection loses and repeats nothing
+/// (`openvpn: forward.c`, `process_incoming_link_part1`). A packet for a key that nobody has is only dropped.
+pub(crate) const fn ends_stream(path: Path, reason: DropReason) -> bool {
+    let wrong = matches!(
+        reason,
+        DropReason::DataAuthentication
+            | DropReason::DataReplay
+            | DropReason::WrongEpoch
+            | DropReason::KeyWorn
+    );
+    wrong && path.is_stream()
 }
 
 /// The interface was deleted under the descriptor, the other end of it is closed, or the descriptor is none.
