@@ -137,6 +137,7 @@ pub struct Client {
     prompt: Box<dyn Prompt>,
     resolver: Resolver,
     path: PacketPath,
+    rest: Option<Duration>,
     host: HostSide,
     around: Around,
     peer: Peer,
@@ -280,6 +281,7 @@ impl Client {
             prompt,
             resolver: Resolver::new(move || wake()),
             path,
+            rest: None,
             host: HostSide::new(log.clone()),
             around,
             peer,
@@ -330,6 +332,11 @@ impl Client {
         Descriptors { link, link_write, link_read: !is_relay, device, manage, serial: self.serial + serial }
     }
 
+    /// How long a loop does well to sleep before it waits for descriptors, see [`Turned::rest`](crate::turn::Turned).
+    pub const fn rest(&self) -> Option<Duration> {
+        self.rest
+    }
+
     /// Does what is ready and due. An error is fatal; its text is for the user.
     pub fn work(&mut self, now: Instant, ready: Ready) -> Result<Next> {
         self.advance(now)?;
@@ -339,6 +346,7 @@ impl Client {
         if let Some(failure) = failure.or_else(|| self.path.plane.take_failure()) {
             self.on_failure(now, failure)?;
         }
+        self.rest = turned.rest;
         self.note_complaint();
         let mut busy = turned.again;
         busy |= self.poll_scripts(now)?;
