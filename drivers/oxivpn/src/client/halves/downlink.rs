@@ -342,6 +342,10 @@ impl Receiving {
                 let turned = self.turn.turn(now, core::mem::take(&mut ready));
                 again = turned.again;
                 self.note(link, turned.failure);
+                // It keeps only this direction waiting, and commands no longer than a packet.
+                if let Some(rest) = turned.rest.filter(|_| !again) {
+                    std::thread::sleep(rest);
+                }
             }
         }
     }
