@@ -45,7 +45,7 @@ enum Kind {
         socket: UdpSocket,
         number: u16,
         /// Set if another thread receives.
-        inlet: Option<Inlet>,
+        inlet: Option<Box<Inlet>>,
     },
     Tcp {
         link: TcpLink,
@@ -76,7 +76,7 @@ impl Transport {
     /// Another thread receives from now on; control packets come from there.
     pub(crate) fn set_inlet(&mut self, from: Inlet) {
         if let Kind::Udp { inlet, .. } = &mut self.kind {
-            *inlet = Some(from);
+            *inlet = Some(Box::new(from));
         }
     }
 

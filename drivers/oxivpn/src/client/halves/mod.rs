@@ -228,9 +228,7 @@ impl DataPlane for Halves {
                 return report;
             }
         }
-        if self.seed.is_none() {
-            return None;
-        }
+        self.seed.as_ref()?;
         self.take_news().or_else(|| self.orders.applied().map(Report::Applied))
     }
 
