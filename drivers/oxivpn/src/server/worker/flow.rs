@@ -60,8 +60,8 @@ impl Engine {
         self.places = places;
     }
 
-    /// Opens what the inbox holds, or what faults on purpose leave of it, and passes it on. Whether the connection that it
-    /// came on is to be given up; what came behind the reason for that is left.
+    /// Opens what the inbox holds, or what faults on purpose leave of it, and passes it on. Whether the connection that
+    /// it came on is to be given up; what came behind the reason for that is left.
     fn open(&mut self, now: Instant) -> bool {
         let mut gives_up = false;
         for index in 0..self.inbox.len() {
