@@ -45,8 +45,16 @@ pub(crate) fn plane(
     half: bool,
 ) -> LocalPlane {
     let (cipher, replay, key) = (DataCipher::Aes256Gcm, ReplayWindow::DEFAULT, KeyId::FIRST);
-    let params =
-        DataParams { cipher, format, replay, mss, framing: Framing::None, by_path: true, float: false };
+    let params = DataParams {
+        cipher,
+        format,
+        replay,
+        mss,
+        framing: Framing::None,
+        by_path: true,
+        float: false,
+        ecn: false,
+    };
     let data = DataKey::new(Zeroizing::new([7; 256]), role, KeyLimits::default());
     let mut plane = LocalPlane::new();
     let orders = [

@@ -26,7 +26,7 @@ use oxivpn_net::{Resolver, Ticket};
 use oxivpn_profile::Profile;
 use oxivpn_proto::config::{ClientConfig, Credentials, NodeConfig};
 use oxivpn_proto::options::pushed::Pushed;
-use oxivpn_proto::plane::DataPlane as _;
+use oxivpn_proto::plane::{Capabilities, DataPlane as _};
 use oxivpn_proto::tls::TlsFactory;
 use oxivpn_proto::tls::rustls::RustlsFactory;
 use oxivpn_proto::{DropCounters, Instant, Node, SessionHandle};
@@ -264,7 +264,7 @@ impl Client {
             1 => Halves::together(),
             _ => Halves::parted(faults.clone(), wake.clone()),
         };
-        let capabilities = profile.process.data_format.narrow(plane.capabilities());
+        let capabilities = profile.process.narrow(Capabilities { ecn: true, ..plane.capabilities() });
         let config = Arc::new(NodeConfig { capabilities });
         let node = Node::new(config, entropy::seed()?, clock::anchor());
         let mut path = Turn::new(node, plane);
@@ -585,6 +585,9 @@ impl Client {
         say!(self.log, Info, "TCP/UDP read bytes,{}", traffic.link_read);
         say!(self.log, Info, "TCP/UDP write bytes,{}", traffic.link_write);
         say!(self.log, Info, "Auth read bytes,{}", traffic.authentic);
+        if traffic.congested > 0 {
+            say!(self.log, Info, "congestion marks passed on,{}", traffic.congested);
+        }
         let mut drops = self.path.control.drops();
         drops.merge(self.path.drops());
         drops.merge(&totals.drops);

@@ -15,6 +15,7 @@ use core::time::Duration;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
+use oxivpn_net::Ecn;
 use oxivpn_proto::drops::DropCounters;
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
 use oxivpn_proto::wire::data::{Peek, peek};
@@ -23,7 +24,7 @@ use oxivpn_tun::offload::Offload;
 
 use crate::gremlin::Faults;
 use crate::lane::inbox::{Received, range_in};
-use crate::lane::{Inbox, MAX_SUPER, Merger, Outbox, Pace, Uplink};
+use crate::lane::{Inbox, MAX_SUPER, Merger, Outbox, Pace, Uplink, heed_mark};
 pub use traits::{Control, Device, Link, Payload, Plane, Sealed};
 
 /// Calls of one kind that a turn makes at most, so that neither direction nor the timers starve.
@@ -92,12 +93,22 @@ pub struct Traffic {
     pub device_refused: u64,
     /// Packets, or the rest of a super-packet, that found no room on their way to the link.
     pub full: u64,
+    /// Packets to the device with a congestion mark that they got between the ends of the tunnel.
+    pub congested: u64,
 }
 
 impl core::ops::AddAssign for Traffic {
     fn add_assign(&mut self, other: Self) {
-        let Self { device_read, device_write, link_read, link_write, authentic, device_refused, full } =
-            other;
+        let Self {
+            device_read,
+            device_write,
+            link_read,
+            link_write,
+            authentic,
+            device_refused,
+            full,
+            congested,
+        } = other;
         self.device_read += device_read;
         self.device_write += device_write;
         self.link_read += link_read;
@@ -105,6 +116,7 @@ impl core::ops::AddAssign for Traffic {
         self.authentic += authentic;
         self.device_refused += device_refused;
         self.full += full;
+        self.congested += congested;
     }
 }
 
@@ -303,7 +315,7 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
         let (mut fatal, mut gone) = (None, None);
         let relayed = self.link.as_ref().is_some_and(Link::is_relay);
         for index in 0..self.inbox.len() {
-            let Received { path, start, len } = self.inbox.packet(index);
+            let Received { path, start, len, ecn } = self.inbox.packet(index);
             let at = match self.faults.as_ref().filter(|_| !relayed) {
                 None => start..start + len,
                 Some(faults) => match self.inbox.with_faults(now, index, faults) {
@@ -321,7 +333,7 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
                 drops: &mut self.drops,
                 traffic: &mut self.traffic,
             };
-            let inner = match inward.take(now, path, &mut self.inbox.slab_mut()[at]) {
+            let inner = match inward.take(now, path, ecn, &mut self.inbox.slab_mut()[at]) {
                 Ok(Some(inner)) => inner,
                 Ok(None) => continue,
                 Err(reason) if ends_stream(path, reason) => {
@@ -470,6 +482,7 @@ impl<P: Plane, C: Control> Inward<'_, P, C> {
         &mut self,
         now: Instant,
         path: Path,
+        ecn: Ecn,
         bytes: &'b mut [u8],
     ) -> Result<Option<&'b mut [u8]>, DropReason> {
         let len = bytes.len() as u64;
@@ -480,7 +493,10 @@ impl<P: Plane, C: Control> Inward<'_, P, C> {
                 Ok(payload) => {
                     self.traffic.authentic += len;
                     match payload {
-                        Payload::Packet(packet) if self.has_device => return Ok(Some(packet)),
+                        Payload::Packet(packet) if self.has_device => {
+                            let passes = heed_mark(ecn, packet, self.drops, self.traffic);
+                            return Ok(passes.then_some(packet));
+                        }
                         Payload::Packet(_) => self.drops.count(DropReason::NotUp),
                         Payload::Handled => {}
                     }

@@ -1,5 +1,5 @@
 //! A data plane of two halves: packets to the network are sealed in the thread of the control machine, those from it are
-//! opened in a thread of their own ([`Downlink`]).
+//! opened in a thread of their own (`Downlink`).
 //!
 //! ```text
 //!  device ──────────► main thread ── sealed ──────────────────► UDP socket

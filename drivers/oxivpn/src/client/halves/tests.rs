@@ -37,6 +37,7 @@ fn params(format: DataFormat) -> DataParams {
         cipher: DataCipher::Aes256Gcm,
         format,
         framing: Framing::None,
+        ecn: false,
         // As small as a stock peer's.
         replay: ReplayWindow::DEFAULT,
         mss: None,

@@ -3,6 +3,7 @@
 use core::ops::Range;
 use std::io::ErrorKind;
 
+use oxivpn_net::Ecn;
 use oxivpn_proto::config::params::{DataFormat, Framing};
 use oxivpn_proto::data::table::MAX_OWN_PACKET;
 use oxivpn_proto::data::{Forward, Opened, Payload, is_multicast, overhead};
@@ -16,8 +17,8 @@ use super::engine::Engine;
 use super::foreign::Lies;
 use super::handover::Item;
 use super::mail::lock;
-use crate::lane::Uplink;
 use crate::lane::inbox::{Received, range_in};
+use crate::lane::{Uplink, heed_mark};
 use crate::turn::{BATCH, Device as _, ends_stream, is_gone, leaves};
 
 /// Bytes that a data packet adds to an inner one, at most, with the length that a stream wants.
@@ -65,7 +66,7 @@ impl Engine {
     fn open(&mut self, now: Instant) -> bool {
         let mut gives_up = false;
         for index in 0..self.inbox.len() {
-            let Received { path, start, len } = self.inbox.packet(index);
+            let Received { path, start, len, ecn } = self.inbox.packet(index);
             let at = match &self.faults {
                 None => start..start + len,
                 Some(faults) => match self.inbox.with_faults(now, index, faults) {
@@ -73,7 +74,7 @@ impl Engine {
                     None => continue,
                 },
             };
-            gives_up = self.take_packet(now, path, at);
+            gives_up = self.take_packet(now, path, ecn, at);
             if gives_up {
                 break;
             }
@@ -95,7 +96,7 @@ impl Engine {
     /// Opens a data packet and passes on what is in it; leaves a control packet to the control thread. Whether the
     /// connection that it came on is to be given up.
     #[inline]
-    fn take_packet(&mut self, now: Instant, path: Path, at: Range<usize>) -> bool {
+    fn take_packet(&mut self, now: Instant, path: Path, ecn: Ecn, at: Range<usize>) -> bool {
         let bytes = &self.inbox.slab()[at.clone()];
         self.totals.traffic.link_read += bytes.len() as u64;
         match peek(bytes) {
@@ -108,8 +109,8 @@ impl Engine {
             }
             Peek::Unknown => self.totals.drops.count(DropReason::UnknownOpcode),
             Peek::Data(_) => match self.sender_elsewhere(path, at.clone()) {
-                Some(to) => self.hand(to, Item::Sealed(path), &Lies::Received(at)),
-                None => return self.take_data(now, path, at),
+                Some(to) => self.hand(to, Item::Sealed(path, ecn), &Lies::Received(at)),
+                None => return self.take_data(now, path, ecn, at),
             },
         }
         false
@@ -118,12 +119,14 @@ impl Engine {
     /// Opens a data packet of one of our peers and passes on what is in it. Whether the connection that it came on is to
     /// be given up.
     #[inline]
-    pub(super) fn take_data(&mut self, now: Instant, path: Path, at: Range<usize>) -> bool {
+    pub(super) fn take_data(&mut self, now: Instant, path: Path, ecn: Ecn, at: Range<usize>) -> bool {
         let len = at.len() as u64;
         match self.plane.open(now, path, &mut self.inbox.slab_mut()[at]) {
             Ok(Opened { peer, payload }) => {
                 self.totals.traffic.authentic += len;
-                if let Payload::Packet(packet) = payload {
+                if let Payload::Packet(packet) = payload
+                    && heed_mark(ecn, packet, &mut self.totals.drops, &mut self.totals.traffic)
+                {
                     let (at, len) = (packet.as_ptr() as usize, packet.len());
                     self.deliver(now, peer, range_in(self.inbox.slab(), at, len));
                 }

@@ -103,7 +103,7 @@ impl Engine {
         {
             match item {
                 // Peers on a connection belong to the worker that has it, so this is none.
-                Item::Sealed(path) => drop(self.take_data(now, path, at)),
+                Item::Sealed(path, ecn) => drop(self.take_data(now, path, ecn, at)),
                 Item::Inner(peer, header) => self.seal(now, peer, &header, &Lies::Received(at)),
                 Item::All(from, header) => self.spread(now, from, &header, &Lies::Received(at)),
             }
