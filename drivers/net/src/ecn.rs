@@ -90,9 +90,7 @@ fn set_bits(packet: &mut [u8], bits: u8) {
     }
     let old = packet[1];
     packet[1] = old & !3 | bits;
-    if let Some(&mut [high, low]) =
-        packet.get_mut(10..12).and_then(|sum| sum.first_chunk_mut()).as_deref_mut()
-    {
+    if let Some(&[high, low]) = packet.get(10..12) {
         // RFC 1624, equation 3. The other byte of the word stays as it is.
         let sum =
             u32::from(!u16::from_be_bytes([high, low])) + u32::from(!u16::from(old)) + u32::from(packet[1]);

@@ -262,8 +262,8 @@ impl UdpSocket {
     /// as the kernel allows. Returns the bytes that were taken, whole datagrams from the front; fewer than all means
     /// that the socket is full.
     ///
-    /// `from` is the local address to send from, if it matters. `ecn` is the mark of all of them. A `segment` of 0 or of `bytes.len()` and above means one
-    /// datagram; no bytes are none.
+    /// `from` is the local address to send from, if it matters. `ecn` is the mark of all of them. A `segment` of 0 or of
+    /// `bytes.len()` and above means one datagram; no bytes are none.
     ///
     /// A datagram that the network refuses counts as taken, and those behind it are sent: see
     /// [`UdpSocket::take_complaint`]. One above the path's MTU is fragmented. When the kernel refuses to split a

@@ -300,6 +300,44 @@ fn queues_share_the_packets_and_can_be_detached() {
     });
 }
 
+/// What speaks against detaching a queue while there is traffic: answers come to the queue that the questions went to,
+/// as long as it is attached, and what waits in it is freed, not moved (`linux: drivers/net/tun.c`, `tun_flow_update`,
+/// `__tun_detach`).
+#[test]
+fn a_flow_stays_with_its_queue_and_is_lost_with_it() {
+    const FLOWS: u16 = 32;
+    in_namespace(|| {
+        let first = open(Options::new("tun").offload(true).multi_queue(true), 1);
+        let second = first.add_queue().unwrap();
+        let socket = UdpSocket::bind("10.8.0.1:50000").unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let ask = |queue: &Device| {
+            for port in 0..FLOWS {
+                let ports = (40_000 + port, 50_000);
+                let packet = packets::Packet { hosts: (2, 1), ports, ..packets::Packet::new(false, false) };
+                queue.send(&packet.bytes()).unwrap();
+                let (_, from) = socket.recv_from(&mut [0; 64]).unwrap();
+                socket.send_to(b"answer", from).unwrap();
+            }
+        };
+        let answers = |device: &Device| {
+            let (mut buf, mut count) = ([0; 2_000], 0);
+            while let Ok((_, len)) = device.read(&mut buf) {
+                count += u16::from(buf[..len].ends_with(b"answer"));
+            }
+            count
+        };
+        ask(&second);
+        assert_eq!((answers(&first), answers(&second)), (0, FLOWS));
+        ask(&first);
+        assert_eq!((answers(&first), answers(&second)), (FLOWS, 0));
+        ask(&second);
+        second.set_attached(false).unwrap();
+        second.set_attached(true).unwrap();
+        assert_eq!((answers(&first), answers(&second)), (0, 0));
+    });
+}
+
 #[test]
 fn the_number_of_queues_of_a_persistent_interface_is_told() {
     in_namespace(|| {

@@ -43,8 +43,8 @@ pub struct Run {
 /// Sealed packets, back to back in one slab and in the order of their sealing.
 ///
 /// A packet's payload is written to its final place, [`reserve`](Self::reserve)d behind the packet before, and sealed
-/// there; [`commit`](Self::commit) takes it in. Packets of one path, size and mark become one run, which a kernel takes with
-/// one call.
+/// there; [`commit`](Self::commit) takes it in. Packets of one path, size and mark become one run, which a kernel takes
+/// with one call.
 #[derive(Debug)]
 pub struct Outbox {
     slab: Box<[u8]>,

@@ -70,8 +70,9 @@ impl Device {
     }
 
     /// Detaches this queue, so that its interface gives its packets to the other queues, or attaches it again. What
-    /// waits in a queue when it is detached is lost. A detached queue has nothing to read
-    /// ([`io::ErrorKind::WouldBlock`]), but still takes packets.
+    /// waits in a queue when it is detached is lost, and detaching takes milliseconds, for which the kernel keeps other
+    /// changes of interfaces waiting. A detached queue has nothing to read ([`io::ErrorKind::WouldBlock`]), but still
+    /// takes packets. While it is attached, answers come to the queue that their questions were written to.
     ///
     /// # Errors
     ///
