@@ -18,6 +18,7 @@
 pub mod capture;
 pub mod certs;
 pub mod client;
+pub mod content;
 pub mod flood;
 pub mod interrupt;
 pub mod load;

@@ -10,6 +10,7 @@ use oxivpn_profile::profile::SocketOptions;
 use oxivpn_proto::wire::stream::Deframer;
 use oxivpn_proto::{Path, StreamId};
 
+use crate::client::halves::Inlet;
 use crate::lane::Inbox;
 use crate::lane::inbox;
 use crate::lane::outbox::Run;
@@ -40,15 +41,23 @@ pub struct Transport {
 
 #[derive(Debug)]
 enum Kind {
-    Udp { socket: UdpSocket, number: u16 },
-    Tcp { link: TcpLink, partial: Vec<u8> },
+    Udp {
+        socket: UdpSocket,
+        number: u16,
+        /// Set if another thread receives.
+        inlet: Option<Box<Inlet>>,
+    },
+    Tcp {
+        link: TcpLink,
+        partial: Vec<u8>,
+    },
 }
 
 impl Transport {
     /// Datagrams on `socket`, which gets the number `number` in paths.
     pub const fn udp(socket: UdpSocket, number: u16, remote: SocketAddr) -> Self {
         let path = Path::udp(number, remote);
-        Self { kind: Kind::Udp { socket, number }, path, remote, complaint: None }
+        Self { kind: Kind::Udp { socket, number, inlet: None }, path, remote, complaint: None }
     }
 
     /// Frames on a connection.
@@ -56,6 +65,19 @@ impl Transport {
         let remote = link.remote_addr();
         let kind = Kind::Tcp { link, partial: Vec::new() };
         Self { kind, path: Path::Stream(id), remote, complaint: None }
+    }
+
+    /// Another one for the same socket, for a thread that receives; `None` if that can't be done with a connection.
+    pub(crate) fn receiver(&self) -> io::Result<Option<Self>> {
+        let Kind::Udp { socket, number, .. } = &self.kind else { return Ok(None) };
+        Ok(Some(Self::udp(socket.try_clone()?, *number, self.remote)))
+    }
+
+    /// Another thread receives from now on; control packets come from there.
+    pub(crate) fn set_inlet(&mut self, from: Inlet) {
+        if let Kind::Udp { inlet, .. } = &mut self.kind {
+            *inlet = Some(Box::new(from));
+        }
     }
 
     /// The server's address.
@@ -106,7 +128,8 @@ impl AsRawFd for Transport {
 impl Link for Transport {
     fn recv(&mut self, inbox: &mut Inbox) -> io::Result<bool> {
         match &mut self.kind {
-            Kind::Udp { socket, number } => loop {
+            Kind::Udp { inlet: Some(inlet), .. } => inlet.recv(inbox),
+            Kind::Udp { socket, number, .. } => loop {
                 match inbox.receive(socket, *number) {
                     Ok(drained) => return Ok(drained),
                     Err(error) => match classify(&error) {
@@ -152,6 +175,10 @@ impl Link for Transport {
 
     fn path(&self) -> Path {
         self.path
+    }
+
+    fn is_relay(&self) -> bool {
+        matches!(self.kind, Kind::Udp { inlet: Some(_), .. })
     }
 }
 

@@ -60,7 +60,9 @@ fn shapes() -> impl Iterator<Item = Shape> {
     formats.into_iter().flat_map(|format| {
         [false, true].into_iter().flat_map(move |stream| {
             [(None, Offload::ALL), (Some(MSS), Offload::ALL), (Some(MSS), Offload::NONE)]
-                .map(|(mss, offload)| Shape { format, stream, mss, offload })
+                .map(|(mss, offload)| Shape { format, stream, mss, offload, half: false })
+                .into_iter()
+                .flat_map(|shape| [shape, Shape { half: true, ..shape }])
         })
     })
 }

@@ -225,7 +225,6 @@ fn warnings_name_place_and_cure() {
         ("dh dh.pem", "option `dh` is ignored"),
         ("multihome", "option `multihome` is ignored: only servers need it"),
         ("tcp-queue-limit 5", "option `tcp-queue-limit` is ignored: only servers queue packets"),
-        ("workers 2", "option `workers` is ignored: only servers have more than one thread for packets"),
         ("tls-crypt-v2-verify a", "option `tls-crypt-v2-verify` is ignored: it has a meaning only with"),
         ("max-clients 5", "option `max-clients` is ignored: it has a meaning only with `mode server`"),
         ("ns-cert-type server", "write `remote-cert-tls server`"),

@@ -13,6 +13,7 @@ mod resilience;
 mod scripts;
 mod serve;
 mod setup;
+mod threads;
 mod tunnel;
 
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     let mut cells = renegotiation::cells();
     cells.extend(gremlin::cells());
     cells.extend(resilience::cells());
+    cells.extend(threads::cells());
     cells.extend(bad_input::cells());
     cells.extend(tunnel::cells());
     cells.extend(scripts::cells());

@@ -7,7 +7,7 @@ use oxivpn_tests::{
     capture::{Capture, P_CONTROL_SOFT_RESET_V1, P_DATA_V2, Packet},
     matrix::Cell,
     netns::Side,
-    openvpn::{Release, Transport, Wrap},
+    openvpn::{Transport, Wrap},
     ping::Ping,
     scenario::{Scenario, Tunnel},
 };
@@ -23,24 +23,27 @@ pub(crate) fn cells() -> Vec<Cell> {
     for (initiator, name) in [(Side::Server, "by-server"), (Side::Client, "by-client")] {
         for wrap in Wrap::ALL {
             let name = format!("renegotiation::{name}::{}::udp4", wrap.name());
-            cells.extend(Cell::for_each_release(&name, move |release| datagrams(release, wrap, initiator)));
+            cells.extend(Cell::for_each_release(&name, move |release| {
+                datagrams(Scenario::new(release)?.wrap(wrap), initiator)
+            }));
         }
         let name = format!("renegotiation::{name}::tls-crypt::tcp4");
-        cells.extend(Cell::for_each_release(&name, move |release| stream(release, initiator)));
+        cells.extend(Cell::for_each_release(&name, move |release| {
+            stream(Scenario::new(release)?.wrap(Wrap::TlsCrypt), initiator)
+        }));
     }
     cells
 }
 
-fn scenario(release: Release, wrap: Wrap, initiator: Side) -> Result<Scenario> {
-    let scenario = Scenario::new(release)?.wrap(wrap);
-    Ok(match initiator {
+fn begun_by(scenario: Scenario, initiator: Side) -> Scenario {
+    match initiator {
         Side::Server => scenario.server("reneg-sec 4").client("reneg-sec 0"),
         Side::Client => scenario.server("reneg-sec 0").client("reneg-sec 4"),
-    })
+    }
 }
 
-fn datagrams(release: Release, wrap: Wrap, initiator: Side) -> Result<()> {
-    scenario(release, wrap, initiator)?.started(|tunnel| {
+pub(crate) fn datagrams(scenario: Scenario, initiator: Side) -> Result<()> {
+    begun_by(scenario, initiator).started(|tunnel| {
         let capture = Capture::start(&tunnel.lab)?;
         tunnel.wait_connected(1)?;
         pings_survive(tunnel)?;
@@ -64,8 +67,8 @@ fn datagrams(release: Release, wrap: Wrap, initiator: Side) -> Result<()> {
     })
 }
 
-fn stream(release: Release, initiator: Side) -> Result<()> {
-    scenario(release, Wrap::TlsCrypt, initiator)?.transport(Transport::Tcp4).connected(|tunnel| {
+pub(crate) fn stream(scenario: Scenario, initiator: Side) -> Result<()> {
+    begun_by(scenario, initiator).transport(Transport::Tcp4).connected(|tunnel| {
         pings_survive(tunnel)?;
         tunnel.leave()
     })

@@ -17,18 +17,25 @@ pub(crate) fn cells() -> Vec<Cell> {
     let mut cells = Vec::new();
     for transport in Transport::ALL {
         let name = |what: &str| format!("resilience::{what}::{}", transport.name());
-        cells.extend(Cell::for_each_release(&name("server-killed"), move |r| server_killed(r, transport)));
-        cells.extend(Cell::for_each_release(&name("usr1"), move |r| usr1(r, transport)));
+        cells.extend(Cell::for_each_release(&name("server-killed"), move |r| {
+            server_killed(Scenario::new(r)?.transport(transport))
+        }));
+        cells.extend(Cell::for_each_release(&name("usr1"), move |r| {
+            usr1(Scenario::new(r)?.transport(transport))
+        }));
         if transport != Transport::Tcp4 {
-            cells
-                .extend(Cell::for_each_release(&name("server-leaves"), move |r| server_leaves(r, transport)));
+            cells.extend(Cell::for_each_release(&name("server-leaves"), move |r| {
+                server_leaves(Scenario::new(r)?.transport(transport))
+            }));
             for wrap in [Wrap::None, Wrap::TlsCryptV2] {
                 let name = format!("{}::{}", name("address-changed"), wrap.name());
-                cells.extend(Cell::for_each_release(&name, move |r| address_changed(r, transport, wrap)));
+                cells.extend(Cell::for_each_release(&name, move |r| {
+                    address_changed(Scenario::new(r)?.wrap(wrap), transport)
+                }));
             }
         }
     }
-    cells.extend(Cell::for_each_release("resilience::ping-restart", ping_restart));
+    cells.extend(Cell::for_each_release("resilience::ping-restart", |r| ping_restart(Scenario::new(r)?)));
     cells.extend(Cell::for_each_release("resilience::idle", idle));
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let name = format!("resilience::exit-notify::{signal}");
@@ -48,8 +55,8 @@ pub(crate) fn cells() -> Vec<Cell> {
     cells
 }
 
-fn server_killed(release: Release, transport: Transport) -> Result<()> {
-    Scenario::new(release)?.transport(transport).server("keepalive 1 4").connected(|tunnel| {
+pub(crate) fn server_killed(scenario: Scenario) -> Result<()> {
+    scenario.server("keepalive 1 4").connected(|tunnel| {
         tunnel.ping_both_ways()?;
         // Dropped without a word to the client.
         tunnel.server = None;
@@ -58,9 +65,8 @@ fn server_killed(release: Release, transport: Transport) -> Result<()> {
     })
 }
 
-fn server_leaves(release: Release, transport: Transport) -> Result<()> {
-    Scenario::new(release)?
-        .transport(transport)
+pub(crate) fn server_leaves(scenario: Scenario) -> Result<()> {
+    scenario
         .server("explicit-exit-notify 1")
         // Long enough that only the server's word can have brought the client back.
         .server("keepalive 10 120")
@@ -74,8 +80,8 @@ fn server_leaves(release: Release, transport: Transport) -> Result<()> {
         })
 }
 
-fn usr1(release: Release, transport: Transport) -> Result<()> {
-    Scenario::new(release)?.transport(transport).connected(|tunnel| {
+pub(crate) fn usr1(scenario: Scenario) -> Result<()> {
+    scenario.connected(|tunnel| {
         for times in 2..=3 {
             tunnel.client.process.signal(Signal::SIGUSR1)?;
             tunnel.wait_connected(times)?;
@@ -94,9 +100,8 @@ fn back(tunnel: &mut Tunnel, times: usize) -> Result<()> {
 
 /// The client's host gets another address, as behind a NAT that forgets or on another network. The server follows the
 /// peer-id of the client's next packet.
-fn address_changed(release: Release, transport: Transport, wrap: Wrap) -> Result<()> {
-    let scenario = Scenario::new(release)?.transport(transport).wrap(wrap).server("keepalive 1 30");
-    scenario.connected(|tunnel| {
+pub(crate) fn address_changed(scenario: Scenario, transport: Transport) -> Result<()> {
+    scenario.transport(transport).server("keepalive 1 30").connected(|tunnel| {
         tunnel.ping_both_ways()?;
         if transport == Transport::Udp6 {
             tunnel.lab.ip(Side::Client, "addr add fd09::3/64 dev eth0 nodad")?;
@@ -123,8 +128,8 @@ fn address_changed(release: Release, transport: Transport, wrap: Wrap) -> Result
 }
 
 /// The server falls silent, the client notices, and comes back when the server does.
-fn ping_restart(release: Release) -> Result<()> {
-    Scenario::new(release)?.server("keepalive 1 3").connected(|tunnel| {
+pub(crate) fn ping_restart(scenario: Scenario) -> Result<()> {
+    scenario.server("keepalive 1 3").connected(|tunnel| {
         tunnel.ping_both_ways()?;
         tunnel.lab.ip(Side::Server, &format!("route add blackhole {CLIENT_V4}/32"))?;
         tunnel.client.process.wait_for("Inactivity timeout \\(--ping-restart\\), restarting", CONNECT)?;

@@ -95,7 +95,7 @@ fn peer() -> Path {
 }
 
 fn seal(format: DataFormat, batches: usize) {
-    let mut plane = plane(TlsRole::Client, format, peer(), None);
+    let mut plane = plane(TlsRole::Client, format, peer(), None, false);
     let mut cell = vec![0x45; HEADROOM + PACKET + TAILROOM];
     for _ in 0..batches * BATCH {
         let sealed = Plane::seal(&mut plane, black_box(NOW), PEER, &mut cell, HEADROOM, PACKET);
@@ -104,7 +104,7 @@ fn seal(format: DataFormat, batches: usize) {
 }
 
 fn open(format: DataFormat, batches: usize) {
-    let mut sender = plane(TlsRole::Server, format, peer(), None);
+    let mut sender = plane(TlsRole::Server, format, peer(), None, false);
     let mut cells: Vec<(Vec<u8>, usize, usize)> = (0..MOST * BATCH)
         .map(|_| {
             let mut cell = vec![0x45; HEADROOM + PACKET + TAILROOM];
@@ -112,7 +112,7 @@ fn open(format: DataFormat, batches: usize) {
             (cell, sealed.start, sealed.start + sealed.len)
         })
         .collect();
-    let mut plane = plane(TlsRole::Client, format, peer(), None);
+    let mut plane = plane(TlsRole::Client, format, peer(), None, false);
     for (cell, start, end) in &mut cells[..batches * BATCH] {
         let opened = Plane::open(&mut plane, black_box(NOW), peer(), &mut cell[*start..*end]);
         assert!(black_box(opened).is_ok());
@@ -156,7 +156,8 @@ fn coalesce(packets: &Packets, batches: usize) {
 }
 
 fn uplink(format: DataFormat, stream: bool, packets: Packets, batches: usize) {
-    let mut tunnel = Tunnel::new(Shape { format, stream, mss: None, offload: Offload::ALL }, packets);
+    let mut tunnel =
+        Tunnel::new(Shape { format, stream, mss: None, offload: Offload::ALL, half: false }, packets);
     for _ in 0..batches {
         tunnel.up();
     }
@@ -164,7 +165,8 @@ fn uplink(format: DataFormat, stream: bool, packets: Packets, batches: usize) {
 }
 
 fn downlink(format: DataFormat, stream: bool, packets: Packets, batches: usize) {
-    let mut tunnel = Tunnel::new(Shape { format, stream, mss: None, offload: Offload::ALL }, packets);
+    let mut tunnel =
+        Tunnel::new(Shape { format, stream, mss: None, offload: Offload::ALL, half: false }, packets);
     let mut cables: Vec<_> = (0..MOST)
         .map(|_| {
             tunnel.up();

@@ -12,6 +12,7 @@ use oxivpn_proto::config::params::{DataFormat, DataParams, Framing, ReplayWindow
 use oxivpn_proto::directive::Directive;
 use oxivpn_proto::keys::data_key::{DataKey, KeyLimits, TlsRole};
 use oxivpn_proto::plane::DataPlane;
+use oxivpn_proto::plane::halves::part;
 use oxivpn_proto::plane::local::LocalPlane;
 use oxivpn_proto::wire::ids::{KeyId, PeerId};
 use oxivpn_proto::wire::stream::Deframer;
@@ -34,8 +35,15 @@ fn kernel_copy(from: &[u8], to: &mut [u8]) {
     to.copy_from_slice(from);
 }
 
-/// A data plane with one peer, which is at `path`.
-pub(crate) fn plane(role: TlsRole, format: DataFormat, path: Path, mss: Option<u16>) -> LocalPlane {
+/// A data plane with one peer, which is at `path`. With `half` it can only do what this end does in a round: a client
+/// seals, a server opens.
+pub(crate) fn plane(
+    role: TlsRole,
+    format: DataFormat,
+    path: Path,
+    mss: Option<u16>,
+    half: bool,
+) -> LocalPlane {
     let (cipher, replay, key) = (DataCipher::Aes256Gcm, ReplayWindow::DEFAULT, KeyId::FIRST);
     let params = DataParams {
         cipher,
@@ -55,7 +63,13 @@ pub(crate) fn plane(role: TlsRole, format: DataFormat, path: Path, mss: Option<u
         Directive::PromoteKey { peer: PEER, key },
     ];
     for (seq, directive) in (1..).zip(orders) {
-        plane.apply(NOW, Order { seq, directive });
+        let order = Order { seq, directive };
+        let order = match (half, role) {
+            (false, _) => Some(order),
+            (true, TlsRole::Client) => Some(part(order).0),
+            (true, TlsRole::Server) => part(order).1,
+        };
+        order.into_iter().for_each(|order| plane.apply(NOW, order));
     }
     plane
 }
@@ -201,6 +215,8 @@ pub(crate) type End = Turn<Wire, Tap, LocalPlane, Idle>;
 pub(crate) struct Shape {
     pub(crate) format: DataFormat,
     pub(crate) stream: bool,
+    /// Each end has the keys of its own direction only.
+    pub(crate) half: bool,
     pub(crate) mss: Option<u16>,
     pub(crate) offload: Offload,
 }
@@ -219,7 +235,7 @@ impl Tunnel {
             } else {
                 Path::udp(0, ([192, 0, 2, 1], 1194).into())
             };
-            let mut end = Turn::new(Idle, plane(role, shape.format, path, shape.mss));
+            let mut end = Turn::new(Idle, plane(role, shape.format, path, shape.mss, shape.half));
             end.set_link(Wire { path, out: Cable::new(), inward: Cable::new() });
             end.set_device(Tap {
                 offload: shape.offload,

@@ -322,15 +322,28 @@ impl Watched {
             return Ok(());
         }
         let both = Interest::READABLE | Interest::WRITABLE;
-        let link = if wanted.link_write { both } else { Interest::READABLE };
-        if (Descriptors { link_write: wanted.link_write, ..self.now }) == wanted {
+        let link = match (wanted.link_read, wanted.link_write) {
+            (true, true) => both,
+            (false, true) => Interest::WRITABLE,
+            (_, false) => Interest::READABLE,
+        };
+        let Descriptors { link: fd, link_read, link_write, .. } = wanted;
+        let before = self.now.link;
+        if (Descriptors { link: fd, link_read, link_write, ..self.now }) == wanted
+            && before.is_none_or(|before| fd.is_none_or(|fd| fd == before))
+        {
             self.now = wanted;
-            if let Some(fd) = wanted.link {
-                poll.registry()
-                    .reregister(&mut SourceFd(&fd), LINK, link)
-                    .context("cannot watch a descriptor")?;
+            let registry = poll.registry();
+            return match (before, fd) {
+                (Some(_), Some(fd)) => registry.reregister(&mut SourceFd(&fd), LINK, link),
+                (None, Some(fd)) => registry.register(&mut SourceFd(&fd), LINK, link),
+                (fd, None) => {
+                    // Fails if it is closed already, which is as good.
+                    let _ = fd.map(|fd| registry.deregister(&mut SourceFd(&fd)));
+                    Ok(())
+                }
             }
-            return Ok(());
+            .context("cannot watch a descriptor");
         }
         self.forget(poll);
         self.now = wanted;

@@ -326,7 +326,7 @@ impl Client {
             return self.start_point(now, transport, Some(remote));
         }
         let path = transport.path();
-        self.path.set_link(transport);
+        self.set_link(transport)?;
         let config = self.current_config().clone();
         let handle = self
             .path
@@ -344,12 +344,15 @@ impl Client {
             Failure::Device(error) => Err(anyhow!(
                 "the tunnel device is gone ({error}): another program deleted it. Start again to make a new one"
             )),
+            Failure::Thread => Err(anyhow!("the thread that receives packets has ended; start again")),
             Failure::Link(error) => {
                 self.attempt.complaint = Some(words(&error));
                 // The end of a stream comes back from the core as the end of the session.
                 if self.remote().protocol == Protocol::Udp {
                     say!(self.log, Error, "UDP socket failed: {error}");
                     self.end_session(now, super::Then::Restart);
+                } else if error.kind() == std::io::ErrorKind::InvalidData {
+                    say!(self.log, Error, "Fatal error on the TCP connection: {error}");
                 }
                 Ok(())
             }

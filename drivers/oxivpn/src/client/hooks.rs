@@ -96,6 +96,7 @@ impl Client {
         }
         if let Some(device) = device {
             self.serial += 1;
+            self.path.plane.set_device(Some(&device));
             self.path.set_device(device);
         }
         let up = self.around.has(Hook::Up) && (fresh || self.around.on_restarts());
@@ -232,6 +233,7 @@ impl Client {
                 },
                 Some(_) => {
                     self.host.tear_down();
+                    self.path.plane.set_device(None);
                     self.path.take_device();
                 }
                 None => {

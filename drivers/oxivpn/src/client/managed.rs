@@ -160,7 +160,7 @@ impl Client {
         match request {
             Request::Status { version } => return Some(Answer::Text(render(&self.snapshot(), version))),
             Request::LoadStats => {
-                let traffic = self.path.traffic();
+                let traffic = self.traffic();
                 let (received, sent) = (traffic.link_read, traffic.link_write);
                 return Some(Answer::Load { clients: 0, received, sent });
             }
@@ -185,7 +185,7 @@ impl Client {
             }
             Request::AuthRetry(mode) => self.retry.set_auth(mode),
             Request::ByteCounts => {
-                let traffic = self.path.traffic();
+                let traffic = self.traffic();
                 self.notify(&Notice::ByteCount { received: traffic.link_read, sent: traffic.link_write });
             }
             // The rest is for servers, and answered by the interface itself.
@@ -229,7 +229,7 @@ impl Client {
 
     /// The sums, for status files and `status`.
     pub(super) fn snapshot(&self) -> Snapshot {
-        let traffic = self.path.traffic();
+        let traffic = self.traffic();
         Snapshot::Tunnel(TunnelStatus {
             unix: clock::unix().as_secs(),
             device_read: traffic.device_read,
@@ -242,8 +242,11 @@ impl Client {
 
     /// Writes the status file if it is time.
     pub(super) fn write_status(&mut self, now: Instant, at_once: bool) {
+        if !self.status.as_ref().is_some_and(|file| at_once || file.is_due(now)) {
+            return;
+        }
         let snapshot = self.snapshot();
-        let Some(file) = self.status.as_mut().filter(|file| at_once || file.is_due(now)) else { return };
+        let Some(file) = &mut self.status else { return };
         if let Err(error) = file.write(now, &snapshot) {
             say!(self.log, Warn, "WARNING: cannot write the status file: {error}");
         }

@@ -7,6 +7,7 @@ mod connect;
 pub mod credentials;
 mod events;
 pub mod explain;
+pub mod halves;
 mod hooks;
 mod managed;
 mod names;
@@ -25,8 +26,7 @@ use oxivpn_net::{Resolver, Ticket};
 use oxivpn_profile::Profile;
 use oxivpn_proto::config::{ClientConfig, Credentials, NodeConfig};
 use oxivpn_proto::options::pushed::Pushed;
-use oxivpn_proto::plane::Capabilities;
-use oxivpn_proto::plane::local::LocalPlane;
+use oxivpn_proto::plane::{Capabilities, DataPlane as _};
 use oxivpn_proto::tls::TlsFactory;
 use oxivpn_proto::tls::rustls::RustlsFactory;
 use oxivpn_proto::{DropCounters, Instant, Node, SessionHandle};
@@ -40,11 +40,12 @@ use crate::retry::{Action, Retry, Rules};
 use crate::scripts::around::Around;
 use crate::scripts::verify::{Peer, Verifying};
 use crate::status::StatusFile;
-use crate::turn::{Link as _, Ready, Turn};
+use crate::turn::{Link as _, Ready, Traffic, Turn};
 use crate::{clock, entropy, process, say};
 use connect::Servers;
 pub(crate) use connect::text as address_text;
 use credentials::{Prompt, Terminal, Vault};
+use halves::Halves;
 use hooks::{Descent, Rise};
 use point::{Accepting, Point};
 pub(crate) use tunnel::HostSide;
@@ -106,8 +107,10 @@ pub enum Outcome {
 /// Descriptors to watch; they change over time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Descriptors {
-    /// The outer socket: to be read, and written if `link_write`.
+    /// The outer socket: to be read if `link_read`, and written if `link_write`; one of them is set.
     pub link: Option<RawFd>,
+    /// Whether to watch if the socket can be read: not if a thread of its own does that.
+    pub link_read: bool,
     /// Whether to watch if the socket can be written. A datagram socket tells of every datagram that has left, so only
     /// while it is full.
     pub link_write: bool,
@@ -119,7 +122,7 @@ pub struct Descriptors {
     pub serial: u64,
 }
 
-type PacketPath = Turn<Transport, Tun, LocalPlane, Node>;
+type PacketPath = Turn<Transport, Tun, Halves, Node>;
 
 /// A client with all that belongs to it.
 pub struct Client {
@@ -205,7 +208,8 @@ struct Attempt {
 }
 
 impl Client {
-    /// A client for `profile`. Host names in its routes are looked up here. `wake` is called from another thread when the resolver has an answer.
+    /// A client for `profile`. Host names in its routes are looked up here. `wake` is called from
+    /// another thread when there is something to do: the resolver has an answer, or the thread that receives has news.
     pub fn new(profile: Profile, log: Arc<Log>, wake: impl Fn() + Send + Sync + 'static) -> Result<Self> {
         Self::with_prompt(profile, log, wake, Box::new(Terminal))
     }
@@ -218,7 +222,7 @@ impl Client {
         mut prompt: Box<dyn Prompt>,
     ) -> Result<Self> {
         let identity = process::check(&profile.process)?;
-        let wake = Arc::new(wake);
+        let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(wake);
         let scripts_wake = wake.clone();
         names::look_up(&mut profile.host.routes, names::system);
         let passphrase = match profile.needs_passphrase() {
@@ -255,11 +259,16 @@ impl Client {
             tls_exit: profile.process.tls_exit,
             remap: profile.process.remap_usr1,
         };
-        let capabilities = profile.process.narrow(Capabilities { ecn: true, ..Capabilities::USERSPACE });
+        let faults = Faults::new(profile.process.gremlin, clock::now(), &log)?;
+        let plane = match threads(&profile) {
+            1 => Halves::together(),
+            _ => Halves::parted(faults.clone(), wake.clone()),
+        };
+        let capabilities = profile.process.narrow(Capabilities { ecn: true, ..plane.capabilities() });
         let config = Arc::new(NodeConfig { capabilities });
         let node = Node::new(config, entropy::seed()?, clock::anchor());
-        let mut path = Turn::new(node, LocalPlane::new());
-        path.set_faults(Faults::new(profile.process.gremlin, clock::now(), &log)?);
+        let mut path = Turn::new(node, plane);
+        path.set_faults(faults);
         let status = profile.status.as_ref().map(|options| StatusFile::open(options, &log, clock::now()));
         Ok(Self {
             status,
@@ -317,7 +326,10 @@ impl Client {
         let link_write = !is_datagrams || self.path.is_blocked();
         let device = self.path.device().and_then(Tun::as_raw_fd);
         let (manage, serial) = self.manage.as_ref().map_or((None, 0), Manage::descriptor);
-        Descriptors { link, link_write, device, manage, serial: self.serial + serial }
+        let is_relay = self.path.link().is_some_and(Transport::is_relay);
+        // Nothing to watch for: a thread of its own reads it, and it is not full.
+        let link = link.filter(|_| !is_relay || link_write);
+        Descriptors { link, link_write, link_read: !is_relay, device, manage, serial: self.serial + serial }
     }
 
     /// How long a loop does well to sleep before it waits for descriptors, see [`Turned::rest`](crate::turn::Turned).
@@ -328,8 +340,10 @@ impl Client {
     /// Does what is ready and due. An error is fatal; its text is for the user.
     pub fn work(&mut self, now: Instant, ready: Ready) -> Result<Next> {
         self.advance(now)?;
-        let mut turned = self.path.turn(now, ready);
-        if let Some(failure) = turned.failure.take() {
+        let link_read = ready.link_read || self.path.plane.has_packets();
+        let mut turned = self.path.turn(now, Ready { link_read, ..ready });
+        let failure = turned.failure.take();
+        if let Some(failure) = failure.or_else(|| self.path.plane.take_failure()) {
             self.on_failure(now, failure)?;
         }
         self.rest = turned.rest;
@@ -384,7 +398,8 @@ impl Client {
         if let Some(notice) = self.path.link().and_then(Transport::take_notice) {
             say!(self.log, Notice, "NOTE: {notice}");
         }
-        let Some(error) = self.path.link_mut().and_then(Transport::take_complaint) else { return };
+        let sent = self.path.link_mut().and_then(Transport::take_complaint);
+        let Some(error) = sent.or_else(|| self.path.plane.take_complaint()) else { return };
         let words = connect::words(&error);
         if self.attempt.complaint.as_deref() != Some(&words) {
             say!(self.log, Notice, "write UDP: {words}");
@@ -546,9 +561,24 @@ impl Client {
         &self.configs[self.servers.current()]
     }
 
+    /// What all threads have moved.
+    fn traffic(&self) -> Traffic {
+        self.path.traffic() + self.path.plane.totals().traffic
+    }
+
+    /// Hands the link over to the packet path, its way in to a thread of its own if there is one.
+    fn set_link(&mut self, transport: Transport) -> Result<()> {
+        let device = self.path.device().map(Tun::writer);
+        let parted = self.path.plane.part(transport, device);
+        let transport = parted.context("cannot receive in a second thread")?;
+        self.path.set_link(transport);
+        Ok(())
+    }
+
     /// SIGUSR2: the sums, as OpenVPN prints them.
     fn statistics(&self) {
-        let traffic = self.path.traffic();
+        let totals = self.path.plane.totals();
+        let traffic = self.path.traffic() + totals.traffic;
         say!(self.log, Info, "OpenVPN STATISTICS");
         say!(self.log, Info, "TUN/TAP read bytes,{}", traffic.device_read);
         say!(self.log, Info, "TUN/TAP write bytes,{}", traffic.device_write);
@@ -560,12 +590,27 @@ impl Client {
         }
         let mut drops = self.path.control.drops();
         drops.merge(self.path.drops());
+        drops.merge(&totals.drops);
         for (reason, count) in drops.iter() {
             say!(self.log, Info, "dropped {reason:?},{count}");
+        }
+        if totals.control_dropped > 0 {
+            say!(
+                self.log,
+                Info,
+                "control packets dropped before they were looked at,{}",
+                totals.control_dropped
+            );
         }
         if let Some(faults) = self.path.faults() {
             faults.statistics();
         }
         say!(self.log, Info, "END");
     }
+}
+
+/// Threads that move packets: one for each direction at most.
+fn threads(profile: &Profile) -> usize {
+    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+    profile.workers.unwrap_or_else(processors).min(2)
 }

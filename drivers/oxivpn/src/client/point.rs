@@ -248,7 +248,7 @@ impl Client {
         let path = transport.path();
         let listens = point.options.server;
         let stream = path.is_stream();
-        self.path.set_link(transport);
+        self.set_link(transport)?;
         if listens {
             let only = remote.filter(|_| !config.channel.float && !stream);
             let config = PeerConfig { remote: only, ..(*config).clone() };

@@ -43,13 +43,17 @@ impl Tun {
         !self.write_only
     }
 
+    /// The same for a thread that only writes.
+    pub(crate) fn writer(&self) -> Self {
+        Self { device: self.device.clone(), more: Vec::new(), write_only: true }
+    }
+
     /// One for each of `threads`: with a queue of its own as far as there are some. The others write to the first one.
     pub(crate) fn share_out(self, threads: usize) -> Vec<Self> {
-        let first = self.device.clone();
-        let writer = || Self { device: first.clone(), more: Vec::new(), write_only: true };
+        let first = self.writer();
         let queues =
             core::iter::once(Self { more: Vec::new(), ..self }).chain(self.more.into_iter().map(Self::from));
-        queues.chain(core::iter::repeat_with(writer)).take(threads).collect()
+        queues.chain(core::iter::repeat_with(move || first.writer())).take(threads).collect()
     }
 
     /// Opens the device with up to so many queues; a warning if there are fewer.

@@ -15,6 +15,7 @@
 //! super-packet, a run and what the kernel joins have one mark each.
 
 pub mod inbox;
+pub(crate) mod mail;
 mod merger;
 pub mod outbox;
 mod pace;

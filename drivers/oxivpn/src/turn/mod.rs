@@ -72,6 +72,8 @@ pub enum Failure {
     Link(io::Error),
     /// The device.
     Device(io::Error),
+    /// A thread of the plane has ended.
+    Thread,
 }
 
 /// Sums of what was moved.
@@ -115,6 +117,15 @@ impl core::ops::AddAssign for Traffic {
         self.device_refused += device_refused;
         self.full += full;
         self.congested += congested;
+    }
+}
+
+impl core::ops::Add for Traffic {
+    type Output = Self;
+
+    fn add(mut self, other: Self) -> Self {
+        self += other;
+        self
     }
 }
 
@@ -294,23 +305,27 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
                 break;
             }
         }
-        let opened = self.open(now);
+        let (fatal, gone) = self.open(now);
         // What came before the end of a link is taken before the end is told.
-        failure.map(|error| self.lose_link(now, error)).or(opened)
+        failure.or(fatal).map(|error| self.lose_link(now, error)).or(gone)
     }
 
-    /// Opens what the inbox holds.
-    fn open(&mut self, now: Instant) -> Option<Failure> {
-        let mut gone = None;
+    /// Opens what the inbox holds. What is wrong with the link then, and with the device.
+    fn open(&mut self, now: Instant) -> (Option<io::Error>, Option<Failure>) {
+        let (mut fatal, mut gone) = (None, None);
+        let relayed = self.link.as_ref().is_some_and(Link::is_relay);
         for index in 0..self.inbox.len() {
             let Received { path, start, len, ecn } = self.inbox.packet(index);
-            let at = match &self.faults {
+            let at = match self.faults.as_ref().filter(|_| !relayed) {
                 None => start..start + len,
                 Some(faults) => match self.inbox.with_faults(now, index, faults) {
                     Some(at) => at,
                     None => continue,
                 },
             };
+            if !relayed {
+                self.traffic.link_read += at.len() as u64;
+            }
             let mut inward = Inward {
                 control: &mut self.control,
                 plane: &mut self.plane,
@@ -318,7 +333,15 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
                 drops: &mut self.drops,
                 traffic: &mut self.traffic,
             };
-            let Some(inner) = inward.take(now, path, ecn, &mut self.inbox.slab_mut()[at]) else { continue };
+            let inner = match inward.take(now, path, ecn, &mut self.inbox.slab_mut()[at]) {
+                Ok(Some(inner)) => inner,
+                Ok(None) => continue,
+                Err(reason) if ends_stream(path, reason) => {
+                    fatal = Some(io::Error::new(ErrorKind::InvalidData, "decryption error"));
+                    break;
+                }
+                Err(_) => continue,
+            };
             let (at, len) = (inner.as_ptr() as usize, inner.len());
             let slab = self.inbox.slab();
             if let Some(device) = &mut self.device
@@ -332,7 +355,7 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
         {
             gone = Some(error);
         }
-        gone.map(Failure::Device)
+        (fatal, gone.map(Failure::Device))
     }
 
     /// Orders to the plane, its news to the control machine, until both are silent.
@@ -453,11 +476,16 @@ struct Inward<'a, P, C> {
 }
 
 impl<P: Plane, C: Control> Inward<'_, P, C> {
-    /// Takes one packet from the link; what is in it for the device.
+    /// Takes one packet from the link; what is in it for the device. Errors are counted.
     #[inline]
-    fn take<'b>(&mut self, now: Instant, path: Path, ecn: Ecn, bytes: &'b mut [u8]) -> Option<&'b mut [u8]> {
+    fn take<'b>(
+        &mut self,
+        now: Instant,
+        path: Path,
+        ecn: Ecn,
+        bytes: &'b mut [u8],
+    ) -> Result<Option<&'b mut [u8]>, DropReason> {
         let len = bytes.len() as u64;
-        self.traffic.link_read += len;
         match peek(bytes) {
             Peek::Control => self.control.handle_datagram(now, path, bytes),
             Peek::Unknown => self.drops.count(DropReason::UnknownOpcode),
@@ -466,17 +494,34 @@ impl<P: Plane, C: Control> Inward<'_, P, C> {
                     self.traffic.authentic += len;
                     match payload {
                         Payload::Packet(packet) if self.has_device => {
-                            return heed_mark(ecn, packet, self.drops, self.traffic).then_some(packet);
+                            let passes = heed_mark(ecn, packet, self.drops, self.traffic);
+                            return Ok(passes.then_some(packet));
                         }
                         Payload::Packet(_) => self.drops.count(DropReason::NotUp),
                         Payload::Handled => {}
                     }
                 }
-                Err(reason) => self.drops.count(reason),
+                Err(reason) => {
+                    self.drops.count(reason);
+                    return Err(reason);
+                }
             },
         }
-        None
+        Ok(None)
     }
+}
+
+/// Whether a connection on which such a data packet came is given up, as a connection loses and repeats nothing
+/// (`openvpn: forward.c`, `process_incoming_link_part1`). A packet for a key that nobody has is only dropped.
+pub(crate) const fn ends_stream(path: Path, reason: DropReason) -> bool {
+    let wrong = matches!(
+        reason,
+        DropReason::DataAuthentication
+            | DropReason::DataReplay
+            | DropReason::WrongEpoch
+            | DropReason::KeyWorn
+    );
+    wrong && path.is_stream()
 }
 
 /// The interface was deleted under the descriptor, the other end of it is closed, or the descriptor is none.

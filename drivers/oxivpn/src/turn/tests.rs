@@ -45,7 +45,7 @@ impl Link for FakeLink {
         }
         let packet = self.inbox.pop_front().ok_or(ErrorKind::WouldBlock)?;
         inbox.room()[..packet.len()].copy_from_slice(&packet);
-        inbox.push_datagrams(path(), packet.len(), packet.len());
+        inbox.push_datagrams(self.path(), packet.len(), packet.len());
         Ok(false)
     }
 
@@ -248,6 +248,34 @@ fn packets_are_sorted_by_kind() {
     assert_eq!(turn.drops().get(DropReason::DataAuthentication), 1);
     let traffic = turn.traffic();
     assert_eq!((traffic.link_read, traffic.authentic, traffic.device_write), (19, 10, 2));
+}
+
+#[test]
+fn only_connections_are_given_up_for_a_packet_that_does_not_open() {
+    let stream = Path::Stream(StreamId(7));
+    for reason in [DropReason::DataAuthentication, DropReason::DataReplay] {
+        assert!(ends_stream(stream, reason) && !ends_stream(path(), reason));
+    }
+    assert!(!ends_stream(stream, DropReason::NoKey));
+}
+
+#[test]
+fn a_connection_is_given_up_at_a_packet_that_does_not_open() {
+    let mut turn = fake();
+    link(&mut turn).stream = true;
+    link(&mut turn).inbox.extend([
+        vec![DATA, 0, 0, 0, 0x45, 1],
+        vec![DATA, 0, 0, 0, 0xff],
+        vec![DATA, 0, 0, 0, 0x45, 2],
+    ]);
+    let turned = turn.turn(now(), NONE);
+    assert!(
+        matches!(turned.failure, Some(Failure::Link(ref error)) if error.kind() == ErrorKind::InvalidData)
+    );
+    assert_eq!(turn.control.closed, [StreamId(9)]);
+    assert_eq!(device(&mut turn).outbox, [[0x45, 1]]);
+    assert_eq!(turn.drops().get(DropReason::DataAuthentication), 1);
+    assert!(turn.link().is_none());
 }
 
 #[test]

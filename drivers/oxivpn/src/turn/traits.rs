@@ -29,6 +29,12 @@ pub trait Link {
 
     /// The path of a stream, or one that names the socket.
     fn path(&self) -> Path;
+
+    /// Whether another thread has received what comes from here. Then it is counted there, and faults on purpose have
+    /// befallen it.
+    fn is_relay(&self) -> bool {
+        false
+    }
 }
 
 /// Where inner packets come from and go to.

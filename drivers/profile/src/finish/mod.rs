@@ -87,6 +87,7 @@ fn assemble(draft: &mut Draft, files: &dyn Files) -> Result<Profile, ProfileErro
             peer_info: data::peer_info(draft),
         },
         tls,
+        workers: draft.server.workers,
         scripts,
         management,
         status,

@@ -198,8 +198,7 @@ pub(super) const ENTRIES: &[Entry] = &[
             word => Some(values::number(word, 1, MAX_WORKERS)? as usize),
         };
         Ok(())
-    })
-    .or_warn("is ignored: only servers have more than one thread for packets; remove the line"),
+    }),
     refused(
         "client-cert-not-required",
         "it was removed in OpenVPN 2.5",

@@ -19,7 +19,7 @@ use super::handover::Item;
 use super::mail::lock;
 use crate::lane::inbox::{Received, range_in};
 use crate::lane::{Uplink, heed_mark};
-use crate::turn::{BATCH, Device as _, is_gone, leaves};
+use crate::turn::{BATCH, Device as _, ends_stream, is_gone, leaves};
 
 /// Bytes that a data packet adds to an inner one, at most, with the length that a stream wants.
 pub(super) const OVERHEAD: usize =
@@ -53,16 +53,18 @@ impl Engine {
             self.inbox.clear();
             // Whoever was told to go has nothing more to say.
             let ended = self.streams.recv(place, &mut self.inbox);
-            self.open(now);
-            if ended {
+            let gives_up = self.open(now);
+            if ended || gives_up {
                 self.lose_stream(place);
             }
         }
         self.places = places;
     }
 
-    /// Opens what the inbox holds, or what faults on purpose leave of it, and passes it on.
-    fn open(&mut self, now: Instant) {
+    /// Opens what the inbox holds, or what faults on purpose leave of it, and passes it on. Whether the connection that
+    /// it came on is to be given up; what came behind the reason for that is left.
+    fn open(&mut self, now: Instant) -> bool {
+        let mut gives_up = false;
         for index in 0..self.inbox.len() {
             let Received { path, start, len, ecn } = self.inbox.packet(index);
             let at = match &self.faults {
@@ -72,10 +74,14 @@ impl Engine {
                     None => continue,
                 },
             };
-            self.take_packet(now, path, ecn, at);
+            gives_up = self.take_packet(now, path, ecn, at);
+            if gives_up {
+                break;
+            }
         }
         self.passed.packets += self.inbox.len() as u64;
         self.flush_merger();
+        gives_up
     }
 
     /// Writes to the device what was opened; the inbox may change then.
@@ -87,9 +93,10 @@ impl Engine {
         }
     }
 
-    /// Opens a data packet and passes on what is in it; leaves a control packet to the control thread.
+    /// Opens a data packet and passes on what is in it; leaves a control packet to the control thread. Whether the
+    /// connection that it came on is to be given up.
     #[inline]
-    fn take_packet(&mut self, now: Instant, path: Path, ecn: Ecn, at: Range<usize>) {
+    fn take_packet(&mut self, now: Instant, path: Path, ecn: Ecn, at: Range<usize>) -> bool {
         let bytes = &self.inbox.slab()[at.clone()];
         self.totals.traffic.link_read += bytes.len() as u64;
         match peek(bytes) {
@@ -103,25 +110,31 @@ impl Engine {
             Peek::Unknown => self.totals.drops.count(DropReason::UnknownOpcode),
             Peek::Data(_) => match self.sender_elsewhere(path, at.clone()) {
                 Some(to) => self.hand(to, Item::Sealed(path, ecn), &Lies::Received(at)),
-                None => self.take_data(now, path, ecn, at),
+                None => return self.take_data(now, path, ecn, at),
             },
         }
+        false
     }
 
-    /// Opens a data packet of one of our peers and passes on what is in it.
+    /// Opens a data packet of one of our peers and passes on what is in it. Whether the connection that it came on is to
+    /// be given up.
     #[inline]
-    pub(super) fn take_data(&mut self, now: Instant, path: Path, ecn: Ecn, at: Range<usize>) {
+    pub(super) fn take_data(&mut self, now: Instant, path: Path, ecn: Ecn, at: Range<usize>) -> bool {
         let len = at.len() as u64;
-        // What is refused has been counted.
-        if let Ok(Opened { peer, payload }) = self.plane.open(now, path, &mut self.inbox.slab_mut()[at]) {
-            self.totals.traffic.authentic += len;
-            if let Payload::Packet(packet) = payload
-                && heed_mark(ecn, packet, &mut self.totals.drops, &mut self.totals.traffic)
-            {
-                let (at, len) = (packet.as_ptr() as usize, packet.len());
-                self.deliver(now, peer, range_in(self.inbox.slab(), at, len));
+        match self.plane.open(now, path, &mut self.inbox.slab_mut()[at]) {
+            Ok(Opened { peer, payload }) => {
+                self.totals.traffic.authentic += len;
+                if let Payload::Packet(packet) = payload
+                    && heed_mark(ecn, packet, &mut self.totals.drops, &mut self.totals.traffic)
+                {
+                    let (at, len) = (packet.as_ptr() as usize, packet.len());
+                    self.deliver(now, peer, range_in(self.inbox.slab(), at, len));
+                }
             }
+            // What is refused has been counted.
+            Err(reason) => return ends_stream(path, reason),
         }
+        false
     }
 
     #[inline]

@@ -102,7 +102,8 @@ impl Engine {
             && let Some((item, at)) = parcel.take()
         {
             match item {
-                Item::Sealed(path, ecn) => self.take_data(now, path, ecn, at),
+                // Peers on a connection belong to the worker that has it, so this is none.
+                Item::Sealed(path, ecn) => drop(self.take_data(now, path, ecn, at)),
                 Item::Inner(peer, header) => self.seal(now, peer, &header, &Lies::Received(at)),
                 Item::All(from, header) => self.spread(now, from, &header, &Lies::Received(at)),
             }

@@ -41,7 +41,7 @@ mod engine;
 mod flow;
 mod foreign;
 mod handover;
-mod mail;
+use crate::lane::mail;
 mod out;
 mod share;
 mod streams;

@@ -517,6 +517,31 @@ fn nonsense_ends_a_connection_and_too_many_are_refused() {
 }
 
 #[test]
+fn a_data_packet_that_does_not_open_ends_its_connection() {
+    let (listener, at) = listener();
+    let mut lab = Lab::new(Vec::new(), vec![listener], false);
+    let mut stream = TcpStream::connect(at).unwrap();
+    let id = accepted(&mut lab);
+    let path = Path::Stream(id);
+    lab.add(0, path, DataFormat::V2);
+    let mut client = Client::new(0, path, DataFormat::V2);
+    let frame = |packet: &[u8]| [&u16::try_from(packet.len()).unwrap().to_be_bytes(), packet].concat();
+    let first = client.seal(&packet(2, 1, 60));
+    stream.write_all(&frame(&first)).unwrap();
+    assert_eq!(lab.delivered(), packet(2, 1, 60));
+    // For a key that nobody has: dropped, and that is all.
+    let mut other = client.seal(&packet(2, 1, 61));
+    other[0] ^= 1;
+    stream.write_all(&frame(&other)).unwrap();
+    stream.write_all(&frame(&client.seal(&packet(2, 1, 62)))).unwrap();
+    assert_eq!(lab.delivered(), packet(2, 1, 62));
+    stream.write_all(&frame(&first)).unwrap();
+    assert!(matches!(lab.wait(|news| matches!(news, News::Closed(_))), News::Closed(closed) if closed == id));
+    let drops = lab.totals().drops;
+    assert_eq!((drops.get(DropReason::DataReplay), drops.get(DropReason::NoKey)), (1, 1));
+}
+
+#[test]
 fn connections_wait_while_the_control_thread_is_behind() {
     let (listener, at) = listener();
     let mut lab = Lab::new(Vec::new(), vec![listener], false);

@@ -7,7 +7,7 @@ use oxivpn_proto::Path;
 
 /// A mailbox of one receiver. The receiver takes all that is there at once and gives its own empty vector for it, so
 /// that after a while nothing is allocated; it is woken once until it looks.
-pub(super) struct Mailbox<T> {
+pub(crate) struct Mailbox<T> {
     items: Mutex<Vec<T>>,
     awake: AtomicBool,
     wake: Box<dyn Fn() + Send + Sync>,
@@ -15,17 +15,17 @@ pub(super) struct Mailbox<T> {
 
 impl<T> Mailbox<T> {
     /// An empty one. `wake` makes the receiver call [`take`](Self::take) soon.
-    pub(super) fn new(wake: Box<dyn Fn() + Send + Sync>) -> Self {
+    pub(crate) fn new(wake: Box<dyn Fn() + Send + Sync>) -> Self {
         Self { items: Mutex::default(), awake: AtomicBool::new(false), wake }
     }
 
-    pub(super) fn send(&self, item: T) {
+    pub(crate) fn send(&self, item: T) {
         lock(&self.items).push(item);
         self.wake();
     }
 
     /// Sends all of `items`, which is empty afterwards.
-    pub(super) fn send_all(&self, items: &mut Vec<T>) {
+    pub(crate) fn send_all(&self, items: &mut Vec<T>) {
         if items.is_empty() {
             return;
         }
@@ -40,24 +40,24 @@ impl<T> Mailbox<T> {
     }
 
     /// How many items wait.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         lock(&self.items).len()
     }
 
     /// From now on whoever sends wakes again.
-    pub(super) fn rest(&self) {
+    pub(crate) fn rest(&self) {
         self.awake.store(false, Ordering::SeqCst);
     }
 
     /// Swaps what came with `into`, which must be empty.
-    pub(super) fn take(&self, into: &mut Vec<T>) {
+    pub(crate) fn take(&self, into: &mut Vec<T>) {
         // Before the look, so that nothing that comes after it is missed.
         self.rest();
         core::mem::swap(&mut *lock(&self.items), into);
     }
 
     /// Wakes the receiver unless it was woken since it last looked.
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if !self.awake.swap(true, Ordering::SeqCst) {
             (self.wake)();
         }
@@ -65,7 +65,7 @@ impl<T> Mailbox<T> {
 }
 
 /// A thread that died while it held the lock left a whole vector behind.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -84,7 +84,7 @@ pub struct Packets {
 
 impl Packets {
     /// An empty one. All its memory is taken now.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { bytes: Vec::with_capacity(MAX_BYTES), index: Vec::with_capacity(MAX_PACKETS) }
     }
 
@@ -94,7 +94,7 @@ impl Packets {
     }
 
     /// Takes a packet if there is room; whether there was.
-    pub(super) fn push(&mut self, path: Path, packet: &[u8]) -> bool {
+    pub(crate) fn push(&mut self, path: Path, packet: &[u8]) -> bool {
         if self.index.len() == MAX_PACKETS || self.bytes.len() + packet.len() > MAX_BYTES {
             return false;
         }
