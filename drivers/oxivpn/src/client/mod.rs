@@ -609,8 +609,10 @@ impl Client {
     }
 }
 
-/// Threads that move packets: one for each direction at most.
+/// Threads that move packets: one for each direction at most. Without a word for it a second one needs a processor that
+/// neither the first nor the programs behind the tunnel use.
 fn threads(profile: &Profile) -> usize {
-    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-    profile.workers.unwrap_or_else(processors).min(2)
+    let spare =
+        || std::thread::available_parallelism().map_or(1, |count| count.get().saturating_sub(1).max(1));
+    profile.workers.unwrap_or_else(spare).min(2)
 }

@@ -12,7 +12,7 @@
 //! frames have to be taken apart, and put together, by one. Nothing is locked for a data packet.
 //!
 //! What it gains and costs, by one TCP stream to and from OpenVPN 2.6 on two cores that both ends, the load and other
-//! work shared (medians of three runs of 3 s; single runs lay up to a quarter apart):
+//! work shared (medians of three runs of 3 s; single runs lay up to a third apart):
 //!
 //! | our client | Gbit/s, one thread | two | CPU per GB to OpenVPN's at the other end, one thread | two |
 //! |---|---|---|---|---|
