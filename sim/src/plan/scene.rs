@@ -65,21 +65,24 @@ fn taken_addresses(sheet: &Sheet, shape: &mut Shape, items: &mut Vec<Item>) {
     }
 }
 
-/// Control messages cross with the beginning of a renegotiation.
+/// Control messages cross with the first packet of a renegotiation, so they arrive under the key before.
 fn messages(sheet: &Sheet, shape: &mut Shape, items: &mut Vec<Item>) {
     let mut draws = sheet.draws(72, 0);
     shape.cast = clients(sheet, 1, 3);
     shape.delay = *draws.pick(&[millis(10), millis(40), millis(150)]);
+    // Only what is planned: a server that negotiates just then can't say anything.
+    (shape.reneg, shape.reneg_packets) = ([Duration::ZERO; 2], 0);
     traffic(sheet, shape, items);
-    for _ in 0..draws.between(5, 20) {
-        let at = draws.time(secs(5), shape.faulty);
-        let caller = draws.between(1, u64::from(size(shape)) - 1) as u16;
-        let who = *draws.pick(&[0, caller, caller]);
-        items.push(Item::Event { at, what: Mishap::Renegotiate(who) });
-        for _ in 0..4 {
-            let at = at + draws.time(Duration::ZERO, 3 * shape.delay);
-            items.push(Item::Event { at, what: Mishap::Message(caller) });
+    let mut at = secs(10);
+    while at + secs(10) < shape.faulty {
+        for caller in 1..size(shape) {
+            items.push(Item::Event { at, what: Mishap::Renegotiate(caller) });
+            for _ in 0..3 {
+                let at = at + draws.time(Duration::ZERO, shape.delay);
+                items.push(Item::Event { at, what: Mishap::Message(caller) });
+            }
         }
+        at += draws.time(secs(10), secs(20));
     }
 }
 

@@ -129,8 +129,8 @@ impl World {
     /// Sends a numbered control message, which arrives at most once.
     pub(super) fn send_message(&mut self, from: usize, to: usize) {
         let Some(name) = self.tape.names.get(to).cloned() else { return };
-        let mut tunnels = self.stations[from].machine.tunnels();
-        let Some((session, _)) = tunnels.find(|(_, tunnel)| tunnel.name == name) else { return };
+        let to_it = self.stations[from].machine.tunnels().find(|(_, tunnel)| tunnel.name == name);
+        let Some(session) = to_it.map(|(session, _)| session) else { return };
         let number = self.truth.begin(self.now, (from, to), false);
         let ends = if self.attentive { self.ends(from, to) } else { None };
         self.with(from, |machine, now| machine.send_message(now, session, number));
