@@ -70,8 +70,8 @@ fn messages(sheet: &Sheet, shape: &mut Shape, items: &mut Vec<Item>) {
     let mut draws = sheet.draws(72, 0);
     shape.cast = clients(sheet, 1, 3);
     shape.delay = *draws.pick(&[millis(10), millis(40), millis(150)]);
-    // Only what is planned: a server that negotiates just then can't say anything.
-    (shape.reneg, shape.reneg_packets) = ([Duration::ZERO; 2], 0);
+    // Only what is planned: a server that begins a negotiation itself has no channel for messages then.
+    (shape.reneg, shape.reneg_packets, shape.token) = ([Duration::ZERO; 2], 0, false);
     traffic(sheet, shape, items);
     let mut at = secs(10);
     while at + secs(10) < shape.faulty {
