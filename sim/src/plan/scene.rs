@@ -70,8 +70,9 @@ fn messages(sheet: &Sheet, shape: &mut Shape, items: &mut Vec<Item>) {
     let mut draws = sheet.draws(72, 0);
     shape.cast = clients(sheet, 1, 3);
     shape.delay = *draws.pick(&[millis(10), millis(40), millis(150)]);
-    // Only what is planned: a server that begins a negotiation itself has no channel for messages then.
-    (shape.reneg, shape.reneg_packets, shape.token) = ([Duration::ZERO; 2], 0, false);
+    // Only what is planned, and one after the other: while a server negotiates it has no channel for messages.
+    (shape.reneg, shape.reneg_packets, shape.hand_window) = ([Duration::ZERO; 2], 0, secs(8));
+    (shape.login, shape.login_delay, shape.token) = (false, Duration::ZERO, false);
     traffic(sheet, shape, items);
     let mut at = secs(10);
     while at + secs(10) < shape.faulty {

@@ -198,7 +198,7 @@ impl Copy {
     fn apply(&self, mutant: &Mutant) -> Result<()> {
         self.git(&["checkout", "--quiet", "--force", "."])?;
         let file = mutant.file.to_string_lossy();
-        self.git(&["apply", "--recount", &file]).map(drop).with_context(|| {
+        self.git(&["apply", &file]).map(drop).with_context(|| {
             format!(
                 "{} does not fit the committed tree any more; make its change by hand, and put what `git diff` \
                  says about it below the two lines at its head",
