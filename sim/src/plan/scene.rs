@@ -65,25 +65,24 @@ fn taken_addresses(sheet: &Sheet, shape: &mut Shape, items: &mut Vec<Item>) {
     }
 }
 
-/// Control messages cross with the first packet of a renegotiation, so they arrive under the key before.
+/// Control messages cross with the first packet of a renegotiation, so they arrive under the key before, or are sent
+/// while it goes on.
 fn messages(sheet: &Sheet, shape: &mut Shape, items: &mut Vec<Item>) {
     let mut draws = sheet.draws(72, 0);
     shape.cast = clients(sheet, 1, 3);
     shape.delay = *draws.pick(&[millis(10), millis(40), millis(150)]);
-    // Only what is planned, and one after the other: while a server negotiates it has no channel for messages.
-    (shape.reneg, shape.reneg_packets, shape.hand_window) = ([Duration::ZERO; 2], 0, secs(8));
-    (shape.login, shape.login_delay, shape.token) = (false, Duration::ZERO, false);
     traffic(sheet, shape, items);
     let mut at = secs(10);
     while at + secs(10) < shape.faulty {
         for caller in 1..size(shape) {
             items.push(Item::Event { at, what: Mishap::Renegotiate(caller) });
-            for _ in 0..3 {
-                let at = at + draws.time(Duration::ZERO, shape.delay);
+            for _ in 0..4 {
+                let within = shape.delay * *draws.pick(&[1, 1, 10]);
+                let at = at + draws.time(Duration::ZERO, within);
                 items.push(Item::Event { at, what: Mishap::Message(caller) });
             }
         }
-        at += draws.time(secs(10), secs(20));
+        at += draws.time(secs(3), secs(20));
     }
 }
 
