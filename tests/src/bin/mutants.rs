@@ -8,8 +8,9 @@
 use std::{
     env, fs,
     ops::Range,
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::{Command, ExitCode, ExitStatus},
     time::Instant,
 };
 
@@ -23,20 +24,20 @@ const SEEDS: u64 = 1000;
 const BATCH: u64 = 10;
 const MOST: u64 = 160;
 
-/// Seconds for a call; a mutant may let a world run in circles.
-const PATIENCE: &str = "300";
+/// CPU seconds for a call, and more for each of its seeds: a mutant may let a world run in circles.
+const PATIENCE: (u64, u64) = (40, 2);
 
-/// What `timeout` says then.
-const TIMED_OUT: i32 = 124;
+/// Bytes that such a world may fill.
+const MEMORY: u64 = 8 << 30;
+
+/// How the kernel ends who used up its CPU seconds.
+const SIGXCPU: i32 = 24;
 
 /// Of the workspace's manifest: builds quickly.
 const PROFILE: &str = "mutants";
 
 /// The first lines of the table in `sim/mutants/README.md`. What stands around the table stays.
-const HEAD: [&str; 2] = [
-    "| mutant | rule that it breaks | first seed | caught by | seconds to build and find |",
-    "|---|---|---|---|---|",
-];
+const HEAD: [&str; 2] = ["| mutant | rule that it breaks | first seed | caught by |", "|---|---|---|---|"];
 
 /// One way to break the product.
 struct Mutant {
@@ -56,7 +57,8 @@ struct Caught {
 enum Storm {
     Well,
     Caught(Caught),
-    Endless,
+    /// The simulator came to no end or fell, in the world of one of the seeds.
+    Died(String),
 }
 
 fn main() -> ExitCode {
@@ -98,9 +100,8 @@ fn run() -> Result<usize> {
                 continue;
             }
         };
-        let row =
-            format!("| {} | {} | {seed} | {by} | {} |", mutant.name, mutant.rule, begun.elapsed().as_secs());
-        println!("{row}");
+        let row = format!("| {} | {} | {seed} | {by} |", mutant.name, mutant.rule);
+        println!("{row} {} s", begun.elapsed().as_secs());
         if write {
             enter(&root.join("sim/mutants/README.md"), &mutant.name, row)?;
         }
@@ -187,7 +188,7 @@ impl Copy {
             match self.storm(from..to)? {
                 Storm::Well => {}
                 Storm::Caught(caught) => return Ok(Some(caught)),
-                Storm::Endless => return self.endless(from..to).map(Some),
+                Storm::Died(_) => return self.single(from..to).map(Some),
             }
             (from, many) = (to, (2 * many).min(MOST));
         }
@@ -208,16 +209,18 @@ impl Copy {
     }
 
     fn storm(&self, seeds: Range<u64>) -> Result<Storm> {
-        let mut storm = Command::new("timeout");
-        storm.arg(PATIENCE).arg(self.target.join(PROFILE).join("oxivpn-sim")).current_dir(&self.target);
+        let (least, each) = PATIENCE;
+        let cpu = least + each * (seeds.end - seeds.start);
+        let mut storm = Command::new("prlimit");
+        storm.args([format!("--cpu={cpu}:{}", cpu + 1), format!("--as={MEMORY}"), "--core=0".into()]);
+        storm.arg(self.target.join(PROFILE).join("oxivpn-sim")).current_dir(&self.target);
         storm.args(["storm", "--tries", "0"]);
         storm.args(["--from", &seeds.start.to_string(), "--to", &seeds.end.to_string()]);
-        let done = storm.output().context("timeout of coreutils")?;
-        let text = String::from_utf8_lossy(&done.stdout);
+        let done = storm.output().context("prlimit of util-linux")?;
         match done.status.code() {
             Some(0) => Ok(Storm::Well),
-            Some(1) => first(&text).map(Storm::Caught),
-            Some(TIMED_OUT) => Ok(Storm::Endless),
+            Some(1) => first(&String::from_utf8_lossy(&done.stdout)).map(Storm::Caught),
+            None => Ok(Storm::Died(death(done.status))),
             other => {
                 let errors = String::from_utf8_lossy(&done.stderr);
                 bail!("storm ended with {other:?}: {}", errors.lines().next().unwrap_or_default())
@@ -225,21 +228,25 @@ impl Copy {
         }
     }
 
-    /// The first of these seeds that fails or whose world has no end.
-    fn endless(&self, seeds: Range<u64>) -> Result<Caught> {
+    /// The first of these seeds that fails or whose world the simulator doesn't survive.
+    fn single(&self, seeds: Range<u64>) -> Result<Caught> {
         let whole = seeds.clone();
         for seed in seeds {
             match self.storm(seed..seed + 1)? {
                 Storm::Well => {}
                 Storm::Caught(caught) => return Ok(caught),
-                Storm::Endless => return Ok(Caught { seed, by: "a world without an end".into() }),
+                Storm::Died(by) => return Ok(Caught { seed, by }),
             }
         }
-        bail!(
-            "seeds {} to {} take longer than {PATIENCE} s together, each alone does not",
-            whole.start,
-            whole.end
-        )
+        bail!("seeds {} to {} can't be run together, and each alone can", whole.start, whole.end - 1)
+    }
+}
+
+/// How the simulator ended that didn't end by itself.
+fn death(status: ExitStatus) -> String {
+    match status.signal() {
+        Some(SIGXCPU) => "a world without an end".into(),
+        signal => format!("a crash of the simulator, signal {}", signal.unwrap_or_default()),
     }
 }
 
