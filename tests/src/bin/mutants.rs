@@ -33,6 +33,9 @@ const MEMORY: u64 = 8 << 30;
 /// How the kernel ends who used up its CPU seconds.
 const SIGXCPU: i32 = 24;
 
+/// Characters of the table for what a violation says.
+const LONGEST: usize = 110;
+
 /// Of the workspace's manifest: builds quickly.
 const PROFILE: &str = "mutants";
 
@@ -262,8 +265,12 @@ fn without_numbers(words: &str) -> Result<String> {
     let place = Regex::new(r"^[^ ]+: (machine \d+: )?")?.replace(words, "");
     let peer =
         Regex::new(r"PeerRef \{ id: PeerId\((\d+)\), generation: \d+ \}")?.replace_all(&place, "peer $1");
-    let short = Regex::new(r"\d[\d.:]*(ms|µs|ns|s)?\b")?.replace_all(&peer, "N").replace('|', "/");
-    Ok(short.chars().take(110).collect())
+    let mut short = Regex::new(r"\d[\d.:]*(ms|µs|ns|s)?\b")?.replace_all(&peer, "N").replace('|', "/");
+    let innermost = Regex::new(r" \{[^{}]*\}")?;
+    while short.len() > LONGEST && innermost.is_match(&short) {
+        short = innermost.replace_all(&short, "").into_owned();
+    }
+    Ok(short.chars().take(LONGEST).collect())
 }
 
 /// What a program says; its errors are ours.
