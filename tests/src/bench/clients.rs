@@ -23,7 +23,7 @@ use regex::Regex;
 use super::{
     Bench,
     paced::{Delivered, Offer, offer, sockets},
-    table::{Table, figure, percent},
+    table::{Limit, Table, figure, percent},
     tunnel::INSIDE,
 };
 
@@ -33,6 +33,9 @@ const CLIENTS: usize = 8;
 const RATE: u32 = 40_000;
 
 const SIZE: usize = 1400;
+
+/// What a packet may cost with two workers, to one.
+const DEARER: f64 = 1.1;
 
 /// A server with its clients; all end with it.
 struct Crowd {
@@ -86,7 +89,8 @@ pub(crate) fn part(bench: &mut Bench) -> Result<()> {
         micros.push(of(|s| s.micros));
     }
     table.print();
-    println!("CPU per packet with two workers to that with one: {}\n", figure(micros[1] / micros[0]));
+    let ratio = micros[1] / micros[0];
+    bench.check("CPU per packet with two workers to that with one", ratio, Limit::AtMost(DEARER));
     Ok(())
 }
 

@@ -107,18 +107,12 @@ fn report(bench: &mut Bench, names: &[String], samples: &[Vec<Run>]) {
             ]);
         }
         let (own, real) = (rows[0], rows[1]);
-        if at == 0 {
-            bench.check(
-                "idle, to openvpn: median of the round trip",
-                own.median / real.median,
-                Limit::AtMost(1.0),
-            );
-        }
-        bench.check(
-            format!("{state}, to openvpn: p99 of the round trip"),
-            own.p99 / real.p99,
-            Limit::AtMost(1.0),
-        );
+        // Of an idle tunnel the 99th percentile shows the machine's other work more than the tunnel's.
+        let (what, ratio) = match at {
+            0 => ("idle, to openvpn: median of the round trip", own.median / real.median),
+            _ => ("loaded, to openvpn: p99 of the round trip", own.p99 / real.p99),
+        };
+        bench.check(what, ratio, Limit::AtMost(1.0));
     }
     table.print();
 }

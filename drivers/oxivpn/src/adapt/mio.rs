@@ -251,6 +251,9 @@ impl Loop {
                 Next::Wait(None) => None,
                 Next::Wait(Some(at)) => Some(wait(at)),
             };
+            if let (Next::Wait(_), Some(rest)) = (next, client.rest()) {
+                std::thread::sleep(rest);
+            }
             watched.follow(&self.poll, client.descriptors())?;
             self.sleep(&mut events, timeout)?;
             for event in &events {

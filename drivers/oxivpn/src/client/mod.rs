@@ -134,6 +134,7 @@ pub struct Client {
     prompt: Box<dyn Prompt>,
     resolver: Resolver,
     path: PacketPath,
+    rest: Option<Duration>,
     host: HostSide,
     around: Around,
     peer: Peer,
@@ -271,6 +272,7 @@ impl Client {
             prompt,
             resolver: Resolver::new(move || wake()),
             path,
+            rest: None,
             host: HostSide::new(log.clone()),
             around,
             peer,
@@ -318,6 +320,11 @@ impl Client {
         Descriptors { link, link_write, device, manage, serial: self.serial + serial }
     }
 
+    /// How long a loop does well to sleep before it waits for descriptors, see [`Turned::rest`](crate::turn::Turned).
+    pub const fn rest(&self) -> Option<Duration> {
+        self.rest
+    }
+
     /// Does what is ready and due. An error is fatal; its text is for the user.
     pub fn work(&mut self, now: Instant, ready: Ready) -> Result<Next> {
         self.advance(now)?;
@@ -325,6 +332,7 @@ impl Client {
         if let Some(failure) = turned.failure.take() {
             self.on_failure(now, failure)?;
         }
+        self.rest = turned.rest;
         self.note_complaint();
         let mut busy = turned.again;
         busy |= self.poll_scripts(now)?;

@@ -40,6 +40,7 @@ pub struct Inbox {
     slab: Box<[u8]>,
     end: usize,
     packets: Vec<Received>,
+    receptions: u64,
     damaged: Vec<u8>,
 }
 
@@ -49,6 +50,7 @@ impl Default for Inbox {
             slab: vec![0; CAPACITY].into_boxed_slice(),
             end: 0,
             packets: Vec::with_capacity(MAX_PACKETS),
+            receptions: 0,
             damaged: Vec::new(),
         }
     }
@@ -78,6 +80,7 @@ impl Inbox {
             push(packets, path, begin + start, received.len, received.segment);
         })?;
         self.end += got * STRIDE;
+        self.receptions += got as u64;
         Ok(got < asked)
     }
 
@@ -87,6 +90,7 @@ impl Inbox {
         let len = len.min(self.slab.len() - self.end);
         push(&mut self.packets, path, self.end, len, segment);
         self.end += len;
+        self.receptions += 1;
     }
 
     /// Takes the packets of the whole frames among `len` bytes at the front of the room. The bytes of those frames are
@@ -100,6 +104,7 @@ impl Inbox {
         len: usize,
         deframer: Deframer,
     ) -> (usize, Result<(), FramingError>) {
+        self.receptions += 1;
         let begin = self.end;
         let end = (begin + len).min(self.slab.len());
         let result = loop {
@@ -125,6 +130,11 @@ impl Inbox {
         self.slab.get_mut(at.clone())?.copy_from_slice(bytes);
         self.end = at.end;
         Some(at)
+    }
+
+    /// How many pieces were ever received: what the kernel joined, or a read of a stream, is one.
+    pub const fn receptions(&self) -> u64 {
+        self.receptions
     }
 
     /// How many packets there are.

@@ -14,11 +14,13 @@
 pub mod inbox;
 mod merger;
 pub mod outbox;
+mod pace;
 mod uplink;
 
 pub use inbox::Inbox;
 pub(crate) use merger::Merger;
 pub use outbox::Outbox;
+pub(crate) use pace::Pace;
 pub(crate) use uplink::Uplink;
 
 /// Largest packet that a device gives at once, in bytes.

@@ -11,6 +11,7 @@
 
 mod traits;
 
+use core::time::Duration;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use oxivpn_tun::offload::Offload;
 
 use crate::gremlin::Faults;
 use crate::lane::inbox::{Received, range_in};
-use crate::lane::{Inbox, MAX_SUPER, Merger, Outbox, Uplink};
+use crate::lane::{Inbox, MAX_SUPER, Merger, Outbox, Pace, Uplink};
 pub use traits::{Control, Device, Link, Payload, Plane, Sealed};
 
 /// Calls of one kind that a turn makes at most, so that neither direction nor the timers starve.
@@ -57,6 +58,8 @@ pub struct Turned {
     pub deadline: Option<Deadline>,
     /// There is more to do: call again without waiting.
     pub again: bool,
+    /// Packets come one by one and densely: a loop that sleeps so long before it waits for the next has many at once.
+    pub rest: Option<Duration>,
     /// Something is broken for good; tell it once and act.
     pub failure: Option<Failure>,
 }
@@ -116,6 +119,7 @@ pub struct Turn<L, D, P, C> {
     inbox: Inbox,
     outbox: Outbox,
     merger: Merger,
+    pace: Pace,
     /// Where the device is read to.
     staging: Box<[u8]>,
     blocked: bool,
@@ -137,6 +141,7 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
             inbox: Inbox::default(),
             outbox: Outbox::default(),
             merger: Merger::new(Offload::NONE),
+            pace: Pace::default(),
             staging: vec![0; MAX_SUPER].into_boxed_slice(),
             blocked: false,
             drops: DropCounters::default(),
@@ -239,7 +244,7 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
         self.outcome(now, settled, failure)
     }
 
-    fn outcome(&self, now: Instant, settled: bool, failure: Option<Failure>) -> Turned {
+    fn outcome(&mut self, now: Instant, settled: bool, failure: Option<Failure>) -> Turned {
         let deadline = self.control.deadline();
         let may_read_device = self.device.is_some() && self.peer.is_some() && self.link.is_some();
         let has_room = !self.blocked && self.outbox.has_room();
@@ -254,6 +259,7 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
                 || (self.link.is_some() && self.ready.link_read)
                 || (may_read_device && has_room && self.ready.device_read)
                 || deadline.is_some_and(|deadline| deadline.at <= now),
+            rest: self.pace.rest(now, self.inbox.receptions()),
             failure,
         }
     }

@@ -359,10 +359,10 @@ fn orders_come_before_control_packets_and_reports_go_back() {
 #[test]
 fn timers_run_when_due_and_not_before() {
     let mut turn = fake();
-    turn.control.deadline = Some(now() + core::time::Duration::from_nanos(1));
+    turn.control.deadline = Some(now() + Duration::from_nanos(1));
     assert_eq!(turn.turn(now(), NONE).deadline.map(|deadline| deadline.at), turn.control.deadline);
     assert!(turn.control.timeouts.is_empty());
-    let later = now() + core::time::Duration::from_nanos(1);
+    let later = now() + Duration::from_nanos(1);
     turn.turn(later, NONE);
     assert_eq!(turn.control.timeouts, [later]);
 }

@@ -25,7 +25,7 @@ use super::{Among, Command, Common, Endpoints, News, Passed, Shared, Totals};
 use crate::client::Tun;
 use crate::clock;
 use crate::gremlin::Faults;
-use crate::lane::{Inbox, MAX_SUPER, Merger};
+use crate::lane::{Inbox, MAX_SUPER, Merger, Pace};
 use crate::turn::{BATCH, Device as _, leaves};
 
 pub(super) const WAKER: Token = Token(0);
@@ -60,6 +60,7 @@ pub(super) struct Engine {
     pub(super) out: Outward,
     pub(super) inbox: Inbox,
     pub(super) merger: Merger,
+    pub(super) pace: Pace,
     /// Where the device is read to.
     pub(super) staging: Box<[u8]>,
     pub(super) totals: Totals,
@@ -120,6 +121,7 @@ impl Engine {
             out: Outward::default(),
             inbox: Inbox::default(),
             merger: Merger::new(Offload::NONE),
+            pace: Pace::default(),
             staging: vec![0; MAX_SUPER].into_boxed_slice(),
             totals: Totals::default(),
             commands: Vec::new(),
@@ -157,7 +159,13 @@ impl Engine {
                 let write = event.is_writable() || event.is_write_closed();
                 self.notice(event.token(), read, write);
             }
-            self.turn(clock::now());
+            let now = clock::now();
+            self.turn(now);
+            if !self.is_busy()
+                && let Some(rest) = self.pace.rest(now, self.inbox.receptions())
+            {
+                std::thread::sleep(rest);
+            }
         }
     }
 
