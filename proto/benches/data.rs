@@ -48,6 +48,7 @@ fn table(cipher: DataCipher, format: DataFormat, role: TlsRole) -> Table {
         mss: Some(1360),
         by_path: true,
         float: false,
+        ecn: false,
     };
     let key = KeyId::FIRST;
     let data = DataKey::new(Zeroizing::new(core::array::from_fn(|i| i as u8)), role, KeyLimits::default());

@@ -85,6 +85,8 @@ drop_reasons! {
     CookieUnsupported,
     /// As many clients as allowed are there already.
     Full,
+    /// A router marked congestion on the outer header of a packet whose sender understands drops only (RFC 6040, 4.2).
+    Congestion,
 }
 
 /// One counter for each [`DropReason`].

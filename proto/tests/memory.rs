@@ -40,6 +40,7 @@ fn fill(table: &mut Table, cipher: DataCipher, format: fn(PeerId) -> DataFormat)
             mss: None,
             by_path: false,
             float: true,
+            ecn: false,
         };
         table.apply(now, Directive::AddPeer { peer, path, params });
         table.apply(now, Directive::AddRoute { peer, inner: core::net::IpAddr::from(address).into() });

@@ -75,6 +75,7 @@ fn table(cipher: DataCipher, format: DataFormat, role: TlsRole) -> Table {
         mss: Some(1300),
         by_path,
         float: !by_path,
+        ecn: false,
     };
     let data = DataKey::new(Zeroizing::new([7; 256]), role, KeyLimits::default());
     table.apply(now, Directive::AddPeer { peer: PEER, path: path(), params });

@@ -9,8 +9,6 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use libc::{c_int, c_uint};
 use socket2::{SockAddr, SockAddrStorage};
 
-use crate::ecn::Ecn;
-
 /// Bytes of control data: more than all messages take that may come together, which are `UDP_GRO` (24),
 /// `IP_PKTINFO` (32), `IPV6_PKTINFO` (40), `IP_TOS` (24) and `IPV6_TCLASS` (24).
 const CONTROL: usize = 192;
@@ -50,8 +48,8 @@ pub(crate) struct Incoming {
     pub(crate) local: Option<IpAddr>,
     /// Length of the datagrams that the kernel merged.
     pub(crate) segment: Option<usize>,
-    /// The ECN bits; [`Ecn::NotEct`] if the kernel was not asked.
-    pub(crate) ecn: Ecn,
+    /// The TOS or traffic class byte; 0 if the kernel was not asked.
+    pub(crate) tos: u8,
 }
 
 /// Receives a datagram, or several that were merged.
@@ -134,8 +132,7 @@ impl Incoming {
     unsafe fn read(message: &libc::msghdr, storage: SockAddrStorage, len: usize) -> Self {
         // SAFETY: the kernel wrote an address of this length.
         let from = unsafe { SockAddr::new(storage, message.msg_namelen) };
-        let mut incoming =
-            Self { len, remote: from.as_socket(), local: None, segment: None, ecn: Ecn::NotEct };
+        let mut incoming = Self { len, remote: from.as_socket(), local: None, segment: None, tos: 0 };
         // SAFETY: `message` and the control data it names are as the kernel left them; the macro stays within.
         let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
         while !header.is_null() {
@@ -170,12 +167,12 @@ impl Incoming {
             (libc::IPPROTO_IP, libc::IP_TOS) => {
                 // SAFETY: the caller's promise.
                 let tos: Option<u8> = unsafe { payload(header) };
-                self.ecn = Ecn::from_bits(tos.unwrap_or_default());
+                self.tos = tos.unwrap_or_default();
             }
             (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
                 // SAFETY: the caller's promise.
                 let class: Option<c_int> = unsafe { payload(header) };
-                self.ecn = Ecn::from_bits(class.unwrap_or_default() as u8);
+                self.tos = class.unwrap_or_default() as u8;
             }
             (libc::SOL_UDP, libc::UDP_GRO) => {
                 // SAFETY: the caller's promise.
@@ -212,8 +209,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) to: SocketAddr,
     /// Local address to send from.
     pub(crate) from: Option<IpAddr>,
-    /// ECN bits.
-    pub(crate) ecn: Ecn,
+    /// TOS or traffic class byte, if it is another than the socket's.
+    pub(crate) tos: Option<u8>,
 }
 
 /// Sends a datagram, or several in one call.
@@ -237,13 +234,13 @@ pub(crate) fn send(fd: BorrowedFd<'_>, out: &Outgoing<'_>) -> io::Result<()> {
             control.put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
         }
     }
-    if out.ecn != Ecn::NotEct {
+    if let Some(tos) = out.tos {
         // A mapped address makes an IPv4 packet, whatever the socket is.
         let (level, name) = match out.to.ip().to_canonical() {
             IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_TOS),
             IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
         };
-        control.put(level, name, c_int::from(out.ecn.bits()));
+        control.put(level, name, c_int::from(tos));
     }
     let mut io = libc::iovec { iov_base: out.bytes.as_ptr().cast_mut().cast(), iov_len: out.bytes.len() };
     // SAFETY: `msghdr` is plain data, for which all zeroes is a valid value.

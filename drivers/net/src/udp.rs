@@ -40,6 +40,9 @@ pub struct UdpOptions {
     pub reuse_port: bool,
     /// `IP_RECVTOS`, `IPV6_RECVTCLASS`: learn the ECN bits of each datagram. See [`ReceivedMany::ecn`].
     pub ecn: bool,
+    /// `IP_TOS`, `IPV6_TCLASS`: the differentiated services codepoint of all datagrams, 0 to 63 (RFC 2474). What is set
+    /// on the descriptor behind the back of the [`UdpSocket`] instead is lost on datagrams with an ECN mark.
+    pub dscp: u8,
     /// Many datagrams per system call: the kernel merges those that come (`UDP_GRO`) and splits those that go
     /// (`UDP_SEGMENT`), where it can.
     ///
@@ -59,6 +62,7 @@ impl UdpOptions {
             packet_info: false,
             reuse_port: false,
             ecn: false,
+            dscp: 0,
             offload: false,
         }
     }
@@ -73,6 +77,8 @@ pub struct UdpSocket {
     socket: std::net::UdpSocket,
     v6: bool,
     packet_info: bool,
+    /// The TOS byte less the ECN bits.
+    class: u8,
     /// Whether the kernel merges what comes.
     merges: bool,
     segments: Arc<Segments>,
@@ -107,9 +113,9 @@ pub struct ReceivedMany {
 impl ReceivedMany {
     /// `None` if it came from no IP address.
     fn new(incoming: &sys::Incoming) -> Option<Self> {
-        let sys::Incoming { len, remote, local, segment, ecn } = *incoming;
+        let sys::Incoming { len, remote, local, segment, tos } = *incoming;
         let segment = segment.map_or(len, |segment| segment.min(len));
-        Some(Self { len, segment, remote: fold(remote?), local, ecn })
+        Some(Self { len, segment, remote: fold(remote?), local, ecn: Ecn::from_bits(tos) })
     }
 
     /// The datagrams in `buf`, the buffer they were received into. None if it was an empty one.
@@ -128,13 +134,22 @@ pub enum Notice {
         /// The kernel's error number.
         errno: i32,
     },
+    /// The kernel refuses many datagrams in one call on the way to some destination, for its interface can't do it.
+    /// Those for there go one by one.
+    SomeWithoutSegmentation {
+        /// The kernel's error number.
+        errno: i32,
+    },
 }
 
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::NoSegmentation { errno } = self;
+        let (where_to, errno) = match self {
+            Self::NoSegmentation { errno } => ("", errno),
+            Self::SomeWithoutSegmentation { errno } => (" on the way to some destinations", errno),
+        };
         let error = io::Error::from_raw_os_error(*errno);
-        write!(f, "UDP segmentation offload refused, datagrams are sent one by one: {error}")
+        write!(f, "UDP segmentation offload refused{where_to}, datagrams are sent one by one: {error}")
     }
 }
 
@@ -173,6 +188,13 @@ impl UdpSocket {
                 option("IPV6_RECVTCLASS", 1, set(libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS))?;
             }
         }
+        let class = options.dscp << 2;
+        if class != 0 {
+            option("IP_TOS", class, socket.set_tos_v4(class.into()))?;
+            if v6 {
+                option("IPV6_TCLASS", class, socket.set_tclass_v6(class.into()))?;
+            }
+        }
         let mut merges = false;
         let mut usable = Err(0);
         if options.offload {
@@ -185,7 +207,7 @@ impl UdpSocket {
         }
         let socket = unbound.bind(|_| Ok(()))?.into();
         let segments = Arc::new(Segments::new(usable));
-        Ok(Self { socket, v6, packet_info: options.packet_info, merges, segments })
+        Ok(Self { socket, v6, packet_info: options.packet_info, class, merges, segments })
     }
 
     /// A second handle to the same socket, for another thread: the kernel sends and receives whole datagrams, so both
@@ -196,7 +218,7 @@ impl UdpSocket {
     /// The kernel's, if the process has no descriptor left.
     pub fn try_clone(&self) -> io::Result<Self> {
         let (socket, segments) = (self.socket.try_clone()?, Arc::clone(&self.segments));
-        Ok(Self { socket, v6: self.v6, packet_info: self.packet_info, merges: self.merges, segments })
+        Ok(Self { socket, segments, ..*self })
     }
 
     /// Receives one datagram, or several of one sender that the kernel merged ([`UdpOptions::offload`]), in one system
@@ -240,8 +262,7 @@ impl UdpSocket {
     /// as the kernel allows. Returns the bytes that were taken, whole datagrams from the front; fewer than all means
     /// that the socket is full.
     ///
-    /// `from` is the local address to send from, if it matters. `ecn` is the mark of all of them; with one the rest of
-    /// the TOS byte is 0, whatever the socket's `IP_TOS`. A `segment` of 0 or of `bytes.len()` and above means one
+    /// `from` is the local address to send from, if it matters. `ecn` is the mark of all of them. A `segment` of 0 or of `bytes.len()` and above means one
     /// datagram; no bytes are none.
     ///
     /// A datagram that the network refuses counts as taken, and those behind it are sent: see
@@ -261,9 +282,10 @@ impl UdpSocket {
         ecn: Ecn,
     ) -> io::Result<usize> {
         let (fd, unfolded) = (self.socket.as_fd(), self.unfolded(to, from));
+        let tos = (ecn != Ecn::NotEct).then_some(self.class | ecn.bits());
         let send = |bytes: &[u8], segment| {
             let (to, from) = unfolded;
-            sys::send(fd, &sys::Outgoing { bytes, segment, to, from, ecn })
+            sys::send(fd, &sys::Outgoing { bytes, segment, to, from, tos })
         };
         let to = fold(to);
         self.segments.run(to.ip(), bytes, segment, send, || self.path_mtu(to, from))
@@ -336,7 +358,7 @@ impl UdpSocket {
         let (to, from) = self.unfolded(to, from);
         sys::send(
             self.socket.as_fd(),
-            &sys::Outgoing { bytes: datagram, segment: None, to, from, ecn: Ecn::NotEct },
+            &sys::Outgoing { bytes: datagram, segment: None, to, from, tos: None },
         )?;
         Ok(datagram.len())
     }

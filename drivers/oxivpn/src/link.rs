@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
 use oxivpn_net::tcp::{Flush, TcpLink};
-use oxivpn_net::{Ecn, Fault, Notice, SocketSettings, UdpSocket, classify};
+use oxivpn_net::{Fault, Notice, SocketSettings, UdpSocket, classify};
 use oxivpn_profile::profile::SocketOptions;
 use oxivpn_proto::wire::stream::Deframer;
 use oxivpn_proto::{Path, StreamId};
@@ -128,7 +128,7 @@ impl Link for Transport {
             Kind::Udp { socket, .. } => {
                 let Path::Datagram { remote, local, .. } = run.path else { return Ok(bytes.len()) };
                 loop {
-                    let error = match socket.send_many(bytes, run.segment, remote, local, Ecn::NotEct) {
+                    let error = match socket.send_many(bytes, run.segment, remote, local, run.ecn) {
                         Ok(taken) => return Ok(taken),
                         Err(error) => error,
                     };

@@ -330,6 +330,9 @@ pub struct ProcessOptions {
     pub gremlin: Option<GremlinOptions>,
     /// `data-format`: the newest framing of data packets that is offered to the other side.
     pub data_format: NewestFormat,
+    /// `ecn off`, an option of our own: congestion marks stay inside, and those outside are lost (RFC 6040,
+    /// compatibility mode). Otherwise they are passed on if the other side does so too.
+    pub without_ecn: bool,
 }
 
 /// `data-format`, an option of our own: for networks that mistake a newer framing, and to compare them.
@@ -373,6 +376,13 @@ pub struct GremlinOptions {
 }
 
 impl ProcessOptions {
+    /// What `data-format` and `ecn` leave of a plane's capabilities.
+    #[must_use]
+    pub const fn narrow(&self, capabilities: Capabilities) -> Capabilities {
+        let capabilities = self.data_format.narrow(capabilities);
+        Capabilities { ecn: capabilities.ecn && !self.without_ecn, ..capabilities }
+    }
+
     /// Where a path that is used after `chroot` lies until then; the same without `chroot`.
     pub fn before_chroot(&self, path: &Path) -> PathBuf {
         match &self.chroot {

@@ -412,6 +412,8 @@ fn process_and_log() {
         ("writepid a.pid", |p| p.process.pid_file == Some("a.pid".into())),
         ("nice -5", |p| p.process.nice == Some(-5)),
         ("remap-usr1 SIGTERM", |p| p.process.remap_usr1 == Some(RestartAs::Term)),
+        ("ecn off", |p| p.process.without_ecn),
+        ("ecn on", |p| !p.process.without_ecn),
         ("data-format v2", |p| p.process.data_format == NewestFormat::V2),
         ("gremlin 1632", |p| {
             p.process.gremlin == Some(GremlinOptions { mask: Mask::from(1632), seed: None })

@@ -82,6 +82,9 @@ pub struct DataParams {
     pub by_path: bool,
     /// Whether an authenticated packet from another address moves the peer (`float`).
     pub float: bool,
+    /// Whether the peer heeds congestion marks in the outer header, so that outgoing packets get the ECN bits of the
+    /// inner ones (RFC 6040, section 4.1, normal mode). Without it they say that ECN is not used.
+    pub ecn: bool,
 }
 
 const _: () = assert!(size_of::<DataParams>() <= 64);

@@ -100,6 +100,8 @@ pub struct Outgoing {
     pub front: usize,
     /// Bytes that it puts behind, at most.
     pub tail: usize,
+    /// Whether its outer header gets the ECN bits of the inner one, see [`DataParams::ecn`].
+    pub ecn: bool,
 }
 
 /// What was in a packet.
@@ -184,9 +186,9 @@ impl Table {
     pub fn outgoing(&mut self, peer: PeerRef) -> Option<Outgoing> {
         let at = self.find_out(peer)?;
         let entry = self.entries.get(at)?;
-        let DataParams { format, framing, .. } = entry.params;
+        let DataParams { format, framing, ecn, .. } = entry.params;
         let front = front_overhead(format) + framing.front();
-        Some(Outgoing { path: entry.path, front, tail: tail_overhead(format) + framing.tail() })
+        Some(Outgoing { path: entry.path, front, tail: tail_overhead(format) + framing.tail(), ecn })
     }
 
     #[inline]

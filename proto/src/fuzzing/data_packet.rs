@@ -52,8 +52,16 @@ fn table() -> Table {
     for (i, (format, by_path, float)) in PEERS.into_iter().enumerate() {
         let peer = PeerRef { id: PeerId::from_low_bits(i as u32), generation: 1 };
         let (cipher, framing) = (DataCipher::ALL[i % 4], Framing::ALL[i % 4]);
-        let params =
-            DataParams { cipher, format, framing, replay: ReplayWindow::DEFAULT, mss: None, by_path, float };
+        let params = DataParams {
+            cipher,
+            format,
+            framing,
+            replay: ReplayWindow::DEFAULT,
+            mss: None,
+            by_path,
+            float,
+            ecn: false,
+        };
         table.apply(Instant::ZERO, Directive::AddPeer { peer, path: path(i), params });
         for key in 0..3 {
             let block = Zeroizing::new([key ^ i as u8; 256]);

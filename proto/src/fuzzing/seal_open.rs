@@ -70,8 +70,16 @@ fn table(cipher: DataCipher, format: DataFormat, framing: Framing, role: TlsRole
     let (now, key) = (Instant::ZERO, KeyId::from_low_bits(key));
     let by_path = role == TlsRole::Client;
     let float = false;
-    let params =
-        DataParams { cipher, format, framing, replay: ReplayWindow::DEFAULT, mss: None, by_path, float };
+    let params = DataParams {
+        cipher,
+        format,
+        framing,
+        replay: ReplayWindow::DEFAULT,
+        mss: None,
+        by_path,
+        float,
+        ecn: false,
+    };
     let data = DataKey::new(Zeroizing::new(core::array::from_fn(|i| i as u8)), role, KeyLimits::default());
     table.apply(now, Directive::AddPeer { peer: PEER, path: path(), params });
     table.apply(now, Directive::InstallKey { peer: PEER, key, data });

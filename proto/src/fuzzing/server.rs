@@ -215,6 +215,7 @@ impl Server {
                 mss: None,
                 by_path: true,
                 float: false,
+                ecn: false,
             };
             self.orders.push_back(Directive::AddPeer { peer: PEER, path: self.path, params });
         }

@@ -239,7 +239,7 @@ impl Node {
     ) -> Result<SessionHandle, ConnectError> {
         let handle = SessionHandle(self.next_handle);
         let peer = self.peer_ids.take();
-        let capabilities = self.config.capabilities;
+        let capabilities = self.config.capabilities.on(&path);
         let entropy = self.entropy.child(self.next_handle);
         self.next_handle += 1;
         match start(self.now(now), Setup { handle, peer, path, capabilities, entropy }) {

@@ -132,6 +132,7 @@ mod tests {
             mss: None,
             by_path: true,
             float: false,
+            ecn: false,
         };
         let data =
             DataKey::new(Zeroizing::new(core::array::from_fn(|i| i as u8)), role, KeyLimits::default());

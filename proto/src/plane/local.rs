@@ -154,6 +154,7 @@ mod tests {
             mss: None,
             by_path: true,
             float: false,
+            ecn: false,
         };
         let data = DataKey::new(Zeroizing::new([3; 256]), role, KeyLimits::default());
         order(&mut plane, Directive::AddPeer { peer: PEER, path: path(), params });

@@ -4,6 +4,7 @@ pub mod halves;
 pub mod local;
 
 use crate::directive::Order;
+use crate::path::Path;
 use crate::report::Report;
 
 /// A consumer of orders: the table in this process, worker threads, a kernel, a simulator.
@@ -33,10 +34,13 @@ pub struct Capabilities {
     pub asymmetric_ids: bool,
     /// Knows the compression framings that add a byte to each packet.
     pub framing: bool,
+    /// Heeds congestion marks in the outer header of each packet from the network, as RFC 6040 says, and sends the marks
+    /// that [`DataParams::ecn`](crate::config::params::DataParams::ecn) asks for. On datagrams only.
+    pub ecn: bool,
 }
 
 impl Capabilities {
-    /// What the plane in this crate can do: everything.
+    /// What the plane in this crate can do: everything but what its caller's sockets do.
     pub const USERSPACE: Self = Self {
         synchronous: true,
         epoch: true,
@@ -44,5 +48,12 @@ impl Capabilities {
         data_v2: true,
         asymmetric_ids: true,
         framing: true,
+        ecn: false,
     };
+
+    /// What is left of it on such a path: a stream has no outer header of a packet.
+    #[must_use]
+    pub(crate) const fn on(self, path: &Path) -> Self {
+        Self { ecn: self.ecn && !path.is_stream(), ..self }
+    }
 }

@@ -27,6 +27,16 @@ pub(super) mod iv_proto {
     pub(in super::super) const PUSH_UPDATE: u32 = 1 << 12;
 }
 
+/// Peer info of whoever copies ECN bits to the outer header and back, RFC 6040's normal mode: an extension of our own,
+/// which OpenVPN passes on to scripts like any other line (`openvpn: misc.c`, `validate_peer_info_line`). A sender may
+/// only do it if the receiver does, because a router marks such packets where it would drop others, and a receiver that
+/// throws the mark away hides the congestion. So a client announces that it heeds marks, and a server that does too
+/// answers it with [`ECN_FLAG`]; of two peers each goes by the other's line.
+pub(super) const ECN_LINE: &str = "IV_OXIVPN_ECN";
+
+/// Word of `protocol-flags`, for clients with [`ECN_LINE`] alone: one that it is unknown to gives the connection up.
+pub(super) const ECN_FLAG: &str = "oxivpn-ecn";
+
 /// What the peer said of itself in key method 2.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PeerHello {
@@ -70,6 +80,11 @@ impl PeerHello {
         self.value("IV_CIPHERS").is_some() || self.ncp() >= 2
     }
 
+    /// Whether it heeds congestion marks in the outer header.
+    pub(super) fn heeds_marks(&self) -> bool {
+        self.value(ECN_LINE) == Some("1")
+    }
+
     fn ncp(&self) -> u32 {
         self.value("IV_NCP").and_then(|level| level.trim().parse().ok()).unwrap_or(0)
     }
@@ -109,6 +124,9 @@ pub(crate) fn peer_info(side: &Side, capabilities: Capabilities, own_id: Option<
         Side::Peer(_) => {
             line("IV_CIPHERS", &names());
             line("IV_PROTO", &(common | NCP_P2P));
+            if capabilities.ecn {
+                line(ECN_LINE, &1);
+            }
             return info;
         }
         Side::Client(client) => client,
@@ -125,6 +143,9 @@ pub(crate) fn peer_info(side: &Side, capabilities: Capabilities, own_id: Option<
     line("IV_PROTO", &(common | REQUEST_PUSH | AUTH_PENDING_KW | AUTH_FAIL_TEMP));
     if capabilities.framing {
         ["IV_LZO_STUB", "IV_COMP_STUB", "IV_COMP_STUBv2"].iter().for_each(|name| line(name, &1));
+    }
+    if capabilities.ecn {
+        line(ECN_LINE, &1);
     }
     for (name, value) in &config.peer_info.extra {
         line(name, value);

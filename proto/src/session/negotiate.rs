@@ -12,6 +12,7 @@ use crate::plane::Capabilities;
 use crate::wire::ids::PeerId;
 
 use super::framing;
+use super::hello::ECN_FLAG;
 pub(crate) use super::hello::{PeerHello, options_string, peer_info};
 
 /// Features that both sides agreed on (`protocol-flags`).
@@ -22,6 +23,7 @@ pub(crate) struct Flags {
     pub(crate) tls_ekm: bool,
     pub(crate) dyn_tls_crypt: bool,
     pub(crate) aead_epoch: bool,
+    pub(crate) ecn: bool,
 }
 
 impl core::fmt::Display for Flags {
@@ -31,6 +33,7 @@ impl core::fmt::Display for Flags {
             (self.tls_ekm, "tls-ekm"),
             (self.dyn_tls_crypt, "dyn-tls-crypt"),
             (self.aead_epoch, "aead-epoch"),
+            (self.ecn, ECN_FLAG),
         ];
         let words: Vec<&str> = words.iter().filter(|(on, _)| *on).map(|(_, word)| *word).collect();
         f.write_str(&words.join(" "))
@@ -68,7 +71,7 @@ pub(crate) fn agree(
                 config.tun_mtu_max
             )),
             Pushed::KeyDerivationEkm => flags.tls_ekm = true,
-            Pushed::ProtocolFlags(words) => read_flags(words, &mut flags, &mut ignored),
+            Pushed::ProtocolFlags(words) => read_flags(words, capabilities, &mut flags, &mut ignored),
             Pushed::Compression(line) => compression = *line,
             _ => {}
         }
@@ -103,17 +106,19 @@ pub(crate) fn agree(
         mss,
         by_path: true,
         float: config.channel.float,
+        ecn: flags.ecn,
     };
     Ok((Agreed { params, flags, tun_mtu }, ignored))
 }
 
-fn read_flags(words: &[String], flags: &mut Flags, ignored: &mut Vec<String>) {
+fn read_flags(words: &[String], capabilities: Capabilities, flags: &mut Flags, ignored: &mut Vec<String>) {
     for word in words {
         match word.as_str() {
             "cc-exit" => flags.cc_exit = true,
             "tls-ekm" => flags.tls_ekm = true,
             "dyn-tls-crypt" => flags.dyn_tls_crypt = true,
             "aead-epoch" => flags.aead_epoch = true,
+            ECN_FLAG if capabilities.ecn => flags.ecn = true,
             other => ignored.push(format!("protocol-flags {other}: unknown flag")),
         }
     }
@@ -225,6 +230,22 @@ mod tests {
         assert!(matches!(agreed(classic, &hello(""), &epoch), Err(CloseCause::Push(_))));
         assert!(matches!(agreed(classic, &hello(""), &[]), Err(CloseCause::Push(_))));
         assert!(matches!(agreed(Capabilities::USERSPACE, &hello(""), &epoch[1..]), Err(CloseCause::Push(_))));
+    }
+
+    /// What RFC 6040 asks for: a mark only for who is known to heed it.
+    #[test]
+    fn ecn_is_announced_and_taken_only_where_marks_are_heeded() {
+        let heeds = Capabilities { ecn: true, ..Capabilities::USERSPACE };
+        let pushed =
+            [Pushed::PeerId(Some(7)), Pushed::ProtocolFlags(vec!["cc-exit".into(), ECN_FLAG.into()])];
+        for (capabilities, ecn) in [(heeds, true), (Capabilities::USERSPACE, false)] {
+            let info = peer_info(&side(config()), capabilities, None);
+            assert_eq!(info.contains("\nIV_OXIVPN_ECN=1\n"), ecn, "{info}");
+            let (agreed, ignored) = agree(&config(), capabilities, &path(), &hello(""), &pushed).unwrap();
+            assert_eq!((agreed.params.ecn, agreed.flags.ecn, ignored.is_empty()), (ecn, ecn, ecn));
+            assert!(!agree(&config(), capabilities, &path(), &hello(""), &[]).unwrap().0.params.ecn);
+        }
+        assert!(!heeds.on(&Path::Stream(crate::StreamId(1))).ecn && heeds.on(&path()).ecn);
     }
 
     #[test]

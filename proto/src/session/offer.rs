@@ -43,6 +43,8 @@ pub(super) fn offer(
         tls_ekm: hello.can(TLS_KEY_EXPORT),
         dyn_tls_crypt: hello.can(DYN_TLS_CRYPT),
         aead_epoch: hello.can(DATA_EPOCH) && hello.can(DATA_V2) && capabilities.epoch,
+        // The answer needs a client that reads `protocol-flags`.
+        ecn: hello.can(CC_EXIT_NOTIFY) && hello.heeds_marks() && capabilities.ecn,
     };
     if config.require_tls_ekm && !flags.tls_ekm {
         return Err(NO_EXPORTER);
@@ -80,6 +82,7 @@ pub(super) fn offer(
         mss: mss_for(channel.mssfix, format, framing, channel.tun_mtu, path.is_stream(), outer_ipv6),
         by_path: theirs.is_none(),
         float: theirs.is_some() && !path.is_stream(),
+        ecn: flags.ecn,
     };
     Ok(Offer { agreed: Agreed { params, flags, tun_mtu: channel.tun_mtu }, options })
 }
@@ -127,7 +130,8 @@ mod tests {
     fn offered(config: &ServerConfig, options: &str, info: &str) -> Result<Offer, &'static str> {
         let path = Path::udp(0, SocketAddr::from(([192, 0, 2, 9], 1000)));
         let hello = PeerHello { options: options.into(), peer_info: info.into() };
-        offer(config, Capabilities::USERSPACE, &path, PeerId::from_low_bits(5), None, &hello)
+        let capabilities = Capabilities { ecn: true, ..Capabilities::USERSPACE };
+        offer(config, capabilities, &path, PeerId::from_low_bits(5), None, &hello)
     }
 
     #[test]
@@ -151,6 +155,23 @@ mod tests {
             pushed(&format!("{ciphers}\nIV_PROTO=14\n")),
             "peer-id 5,cipher AES-256-GCM,key-derivation tls-ekm"
         );
+    }
+
+    #[test]
+    fn the_extension_of_our_own_is_for_those_who_announce_it() {
+        let flags = |info: &str| {
+            let Offer { agreed, options } = offered(&config(), "V4", info).unwrap();
+            let pushed = options.iter().any(|option| option.contains("oxivpn-ecn"));
+            assert_eq!((agreed.params.ecn, agreed.flags.ecn), (pushed, pushed), "{info}");
+            pushed
+        };
+        let ciphers = "IV_CIPHERS=AES-256-GCM\n";
+        assert!(flags(&format!("{ciphers}IV_PROTO=1950\nIV_OXIVPN_ECN=1\n")));
+        for info in ["IV_PROTO=1950\n", "IV_PROTO=1950\nIV_OXIVPN_ECN=0\n", "IV_PROTO=1950\nUV_ECN=1\n"] {
+            assert!(!flags(&format!("{ciphers}{info}")), "{info}");
+        }
+        // Whoever reads no `protocol-flags` can't be answered.
+        assert!(!flags(&format!("{ciphers}IV_PROTO=2\nIV_OXIVPN_ECN=1\n")));
     }
 
     #[test]

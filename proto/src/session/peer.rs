@@ -88,6 +88,7 @@ impl Session {
                 && hello.can(DATA_V2)
                 && self.capabilities.epoch
                 && common.is_some(),
+            ecn: hello.heeds_marks() && self.capabilities.ecn,
         };
         let announced = if self.capabilities.asymmetric_ids { hello.peer_id() } else { None };
         let id = match (negotiates && hello.can(DATA_V2), flags.tls_ekm) {
@@ -122,6 +123,7 @@ impl Session {
             mss,
             by_path: true,
             float: channel.float,
+            ecn: flags.ecn,
         };
         Ok(Agreed { params, flags, tun_mtu: channel.tun_mtu })
     }

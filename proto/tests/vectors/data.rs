@@ -43,6 +43,7 @@ pub(crate) fn params(cipher: DataCipher, format: DataFormat) -> DataParams {
         mss: None,
         by_path: true,
         float: false,
+        ecn: false,
     }
 }
 

@@ -105,6 +105,7 @@ fn add() -> Directive {
         mss: None,
         by_path: true,
         float: true,
+        ecn: false,
     };
     Directive::AddPeer { peer: PEER, path: path(1), params }
 }

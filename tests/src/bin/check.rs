@@ -24,6 +24,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("openssl", "openssl"),
     ("setpriv", "util-linux"),
     ("sysctl", "procps"),
+    ("nft", "nftables"),
 ];
 
 /// No file of Rust is longer.

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod ciphers;
+mod ecn;
 mod framing;
 mod gremlin;
 mod handshake;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     cells.extend(scripts::cells());
     cells.extend(handshake::cells());
     cells.extend(ciphers::cells());
+    cells.extend(ecn::cells());
     cells.extend(framing::cells());
     cells.extend(serve::cells());
     cells.extend(setup::cells());

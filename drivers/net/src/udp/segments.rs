@@ -7,9 +7,10 @@
 //! - A datagram above the path's MTU fails the whole batch, while a single one is fragmented: `EMSGSIZE`, and `EINVAL`
 //!   in kernels before 6.14, where the MTU of the path tells it from a refusal for good. The destination and the size
 //!   are remembered, and such datagrams go one by one.
-//! - `EIO` from interfaces without checksum offload in older kernels, and from paths through IPsec; `EINVAL` from
-//!   sockets with `SO_NO_CHECK` and from some drivers (quinn issues 2399 and 2202). It doesn't get better: batches are
-//!   given up for the socket.
+//! - `EIO` from interfaces without checksum offload in older kernels, and from paths through IPsec. Other destinations
+//!   have other interfaces, so it is remembered as if any size were too large for this one.
+//! - `EINVAL` from sockets with `SO_NO_CHECK` and from some drivers (quinn issues 2399 and 2202). It doesn't get better:
+//!   batches are given up for the socket.
 //!
 //! Whatever the reason, the datagrams of a batch that was refused are sent one by one in the same call.
 
@@ -27,7 +28,10 @@ const MAX_SEGMENTS: usize = 64;
 const MAX_BYTES: usize = 64_000;
 
 /// Destinations whose refused size is remembered. Two that share a place displace each other, which costs calls only.
-const PLACES: usize = 64;
+/// 4 KiB for each socket.
+const PLACES: usize = 1 << PLACE_BITS;
+
+const PLACE_BITS: u32 = 9;
 
 /// Runs that go one by one before a size that was refused is tried again: a path may get better. The failed try costs
 /// one call, about as much as a few datagrams.
@@ -40,6 +44,8 @@ pub(super) struct Segments {
     given_up: AtomicI32,
     /// Whether that was told, or need not be.
     told: AtomicBool,
+    /// Error for which a destination gets no batches of any size; 0 if there is none, negative once it was told.
+    refused: AtomicI32,
     /// Last error that concerned single datagrams; 0 if there was none.
     complaint: AtomicI32,
     /// For a destination, the smallest size that was refused: see [`Place`].
@@ -75,7 +81,7 @@ fn place(to: IpAddr) -> (usize, u32) {
         IpAddr::V6(ip) => ip.to_bits() as u64 ^ ((ip.to_bits() >> 64) as u64).rotate_left(29),
     };
     let mixed = (bits ^ bits >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    ((mixed >> 58) as usize, (mixed >> 16) as u32)
+    ((mixed >> (64 - PLACE_BITS)) as usize, (mixed >> 16) as u32)
 }
 
 impl Segments {
@@ -89,6 +95,7 @@ impl Segments {
                 error.map_or(0, |errno| if errno == 0 { libc::EOPNOTSUPP } else { errno }),
             ),
             told: AtomicBool::new(error == Some(0)),
+            refused: AtomicI32::new(0),
             complaint: AtomicI32::new(0),
             places: [const { AtomicU64::new(0) }; PLACES],
         }
@@ -96,7 +103,14 @@ impl Segments {
 
     pub(super) fn take_notice(&self) -> Option<Notice> {
         let errno = self.given_up.load(Relaxed);
-        (errno != 0 && !self.told.swap(true, Relaxed)).then_some(Notice::NoSegmentation { errno })
+        if errno != 0 && !self.told.swap(true, Relaxed) {
+            return Some(Notice::NoSegmentation { errno });
+        }
+        let errno = self.refused.load(Relaxed);
+        (errno > 0).then(|| {
+            self.refused.store(-errno, Relaxed);
+            Notice::SomeWithoutSegmentation { errno }
+        })
     }
 
     pub(super) fn take_complaint(&self) -> Option<io::Error> {
@@ -120,7 +134,7 @@ impl Segments {
         known.left == 0
     }
 
-    /// Datagrams of `segment` bytes are too large for the path to `to`.
+    /// Datagrams of `segment` bytes and more go one by one to `to`.
     fn refuse(&self, to: IpAddr, segment: u16) {
         let (index, tag) = place(to);
         let known = Place::unpack(self.places[index].load(Relaxed));
@@ -145,7 +159,12 @@ impl Segments {
                 // Neither: the destination or our own address is what is not valid.
                 Err(_) => {}
             },
-            Some(errno @ (libc::EIO | libc::EOPNOTSUPP)) => self.given_up.store(errno, Relaxed),
+            Some(errno @ libc::EIO) => {
+                self.refuse(to, 1);
+                // Fails if it was noted before.
+                let _ = self.refused.compare_exchange(0, errno, Relaxed, Relaxed);
+            }
+            Some(errno @ libc::EOPNOTSUPP) => self.given_up.store(errno, Relaxed),
             // The network's complaints, and a lack of memory that single datagrams may get around.
             _ => {}
         }

@@ -37,8 +37,16 @@ fn kernel_copy(from: &[u8], to: &mut [u8]) {
 /// A data plane with one peer, which is at `path`.
 pub(crate) fn plane(role: TlsRole, format: DataFormat, path: Path, mss: Option<u16>) -> LocalPlane {
     let (cipher, replay, key) = (DataCipher::Aes256Gcm, ReplayWindow::DEFAULT, KeyId::FIRST);
-    let params =
-        DataParams { cipher, format, replay, mss, framing: Framing::None, by_path: true, float: false };
+    let params = DataParams {
+        cipher,
+        format,
+        replay,
+        mss,
+        framing: Framing::None,
+        by_path: true,
+        float: false,
+        ecn: false,
+    };
     let data = DataKey::new(Zeroizing::new([7; 256]), role, KeyLimits::default());
     let mut plane = LocalPlane::new();
     let orders = [

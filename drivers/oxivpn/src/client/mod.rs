@@ -255,7 +255,7 @@ impl Client {
             tls_exit: profile.process.tls_exit,
             remap: profile.process.remap_usr1,
         };
-        let capabilities = profile.process.data_format.narrow(Capabilities::USERSPACE);
+        let capabilities = profile.process.narrow(Capabilities { ecn: true, ..Capabilities::USERSPACE });
         let config = Arc::new(NodeConfig { capabilities });
         let node = Node::new(config, entropy::seed()?, clock::anchor());
         let mut path = Turn::new(node, LocalPlane::new());
@@ -555,6 +555,9 @@ impl Client {
         say!(self.log, Info, "TCP/UDP read bytes,{}", traffic.link_read);
         say!(self.log, Info, "TCP/UDP write bytes,{}", traffic.link_write);
         say!(self.log, Info, "Auth read bytes,{}", traffic.authentic);
+        if traffic.congested > 0 {
+            say!(self.log, Info, "congestion marks passed on,{}", traffic.congested);
+        }
         let mut drops = self.path.control.drops();
         drops.merge(self.path.drops());
         for (reason, count) in drops.iter() {

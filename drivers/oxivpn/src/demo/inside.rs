@@ -69,6 +69,7 @@ fn end(block: &Zeroizing<[u8; 256]>, role: TlsRole, cipher: DataCipher, format: 
         mss: None,
         by_path: true,
         float: false,
+        ecn: false,
     };
     let key = KeyId::FIRST;
     let data = DataKey::new(Zeroizing::new(**block), role, KeyLimits::default());

@@ -3,7 +3,7 @@
 use core::ops::Range;
 use std::io;
 
-use oxivpn_net::UdpSocket;
+use oxivpn_net::{Ecn, UdpSocket};
 use oxivpn_proto::wire::stream::{Deframer, FramingError};
 use oxivpn_proto::{Instant, Path};
 
@@ -32,6 +32,8 @@ pub struct Received {
     pub start: usize,
     /// Number of bytes.
     pub len: usize,
+    /// What its outer header says of congestion.
+    pub ecn: Ecn,
 }
 
 /// Received packets, one after the other in one slab and in the order they came. They are opened where they lie.
@@ -77,7 +79,7 @@ impl Inbox {
         let asked = (room.len() / STRIDE).min(UdpSocket::BATCH);
         let got = socket.recv_batch(&mut room[..asked * STRIDE], STRIDE, |start, received| {
             let path = Path::Datagram { socket: number, remote: received.remote, local: received.local };
-            push(packets, path, begin + start, received.len, received.segment);
+            push(packets, (path, received.ecn), begin + start, received.len, received.segment);
         })?;
         self.end += got * STRIDE;
         self.receptions += got as u64;
@@ -88,7 +90,7 @@ impl Inbox {
     /// shorter. An empty datagram counts as one.
     pub fn push_datagrams(&mut self, path: Path, len: usize, segment: usize) {
         let len = len.min(self.slab.len() - self.end);
-        push(&mut self.packets, path, self.end, len, segment);
+        push(&mut self.packets, (path, Ecn::NotEct), self.end, len, segment);
         self.end += len;
         self.receptions += 1;
     }
@@ -114,7 +116,7 @@ impl Inbox {
             match deframer.first(&self.slab[self.end..end]) {
                 Ok(Some(frame)) => {
                     let start = self.end + frame.start;
-                    self.packets.push(Received { path, start, len: frame.len() });
+                    self.packets.push(Received { path, start, len: frame.len(), ecn: Ecn::NotEct });
                     self.end += frame.end;
                 }
                 Ok(None) => break Ok(()),
@@ -204,13 +206,13 @@ impl Inbox {
 }
 
 /// Takes `len` bytes at `start` as datagrams of `segment` bytes.
-fn push(packets: &mut Vec<Received>, path: Path, mut start: usize, len: usize, segment: usize) {
+fn push(packets: &mut Vec<Received>, (path, ecn): (Path, Ecn), mut start: usize, len: usize, segment: usize) {
     let end = start + len;
     loop {
         let len = segment.min(end - start);
         // Room for all packets of one reception was there when it began, unless they are tiny.
         if packets.len() < MAX_PACKETS {
-            packets.push(Received { path, start, len });
+            packets.push(Received { path, start, len, ecn });
         }
         start += len;
         if start == end || len == 0 {

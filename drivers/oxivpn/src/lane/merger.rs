@@ -3,9 +3,33 @@
 use core::ops::Range;
 use std::io;
 
+use oxivpn_net::{Ecn, ecn};
+use oxivpn_proto::DropReason;
+use oxivpn_proto::drops::DropCounters;
 use oxivpn_tun::offload::{Coalescer, Offload};
 
 use crate::turn::{Device, Traffic};
+
+/// Passes on to an opened packet what its outer header says of congestion. Whether it may go on; if not, it was counted.
+#[inline]
+pub(crate) fn heed_mark(
+    outer: Ecn,
+    packet: &mut [u8],
+    drops: &mut DropCounters,
+    traffic: &mut Traffic,
+) -> bool {
+    if outer == Ecn::NotEct {
+        return true;
+    }
+    let was_marked = ecn::of_packet(packet) == Ecn::Ce;
+    let goes_on = ecn::decapsulate_packet(outer, packet);
+    if !goes_on {
+        drops.count(DropReason::Congestion);
+    } else if outer == Ecn::Ce && !was_marked {
+        traffic.congested += 1;
+    }
+    goes_on
+}
 
 /// Opened packets on their way to the device, which stay where they were opened until they are written.
 pub(crate) struct Merger {

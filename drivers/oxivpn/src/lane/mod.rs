@@ -10,6 +10,9 @@
 //! is shared by some 45 packets. On the way out the copy that cuts a super-packet also sums its checksums, and sealed
 //! packets lie back to back, as the kernel wants them for one call, and a stream. On the way in nothing is copied:
 //! payloads are gathered from where they were opened. Nothing is allocated, and no lock is taken.
+//!
+//! Where both ends heed them, congestion marks go from the inner header to the outer one and back (RFC 6040): a
+//! super-packet, a run and what the kernel joins have one mark each.
 
 pub mod inbox;
 mod merger;
@@ -18,7 +21,7 @@ mod pace;
 mod uplink;
 
 pub use inbox::Inbox;
-pub(crate) use merger::Merger;
+pub(crate) use merger::{Merger, heed_mark};
 pub use outbox::Outbox;
 pub(crate) use pace::Pace;
 pub(crate) use uplink::Uplink;

@@ -1,5 +1,6 @@
 //! Sealed packets on their way to the network.
 
+use oxivpn_net::Ecn;
 use oxivpn_proto::Path;
 use oxivpn_proto::wire::stream::frame_header;
 
@@ -21,7 +22,7 @@ const MAX_SEGMENTS: usize = 64;
 /// Runs that may wait.
 const MAX_RUNS: usize = 512;
 
-/// Packets of one path, one after the other.
+/// Packets of one path and mark, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
     /// Where they go.
@@ -29,6 +30,8 @@ pub struct Run {
     /// Bytes of each packet but the last, which may be shorter. Frames on a stream have any length, and their length
     /// in front.
     pub segment: usize,
+    /// What their outer headers say of congestion.
+    pub ecn: Ecn,
     /// First byte in the slab.
     start: usize,
     /// Behind the last byte.
@@ -40,7 +43,7 @@ pub struct Run {
 /// Sealed packets, back to back in one slab and in the order of their sealing.
 ///
 /// A packet's payload is written to its final place, [`reserve`](Self::reserve)d behind the packet before, and sealed
-/// there; [`commit`](Self::commit) takes it in. Packets of one path and size become one run, which a kernel takes with
+/// there; [`commit`](Self::commit) takes it in. Packets of one path, size and mark become one run, which a kernel takes with
 /// one call.
 #[derive(Debug)]
 pub struct Outbox {
@@ -87,6 +90,12 @@ impl Outbox {
     /// which two bytes must be free there.
     #[inline]
     pub fn commit(&mut self, path: Path, start: usize, len: usize) {
+        self.commit_marked(path, Ecn::NotEct, start, len);
+    }
+
+    /// As [`commit`](Self::commit), for a packet that is to leave with this mark.
+    #[inline]
+    pub fn commit_marked(&mut self, path: Path, ecn: Ecn, start: usize, len: usize) {
         let mut start = self.end + start;
         let end = start + len;
         if path.is_stream() {
@@ -96,12 +105,12 @@ impl Outbox {
             self.slab[start..start + prefix.len()].copy_from_slice(&prefix);
         }
         if let Some(run) = self.runs.last_mut()
-            && run.takes(path, start, end)
+            && run.takes(path, ecn, start, end)
         {
             run.closed = end - start < run.segment;
             run.end = end;
         } else {
-            self.runs.push(Run { path, segment: end - start, start, end, closed: false });
+            self.runs.push(Run { path, segment: end - start, ecn, start, end, closed: false });
         }
         self.end = end;
     }
@@ -137,9 +146,10 @@ impl Outbox {
 impl Run {
     /// Whether a packet at `start..end` of the slab belongs to this run.
     #[inline]
-    fn takes(&self, path: Path, start: usize, end: usize) -> bool {
+    fn takes(&self, path: Path, ecn: Ecn, start: usize, end: usize) -> bool {
         self.end == start
             && self.path == path
+            && self.ecn == ecn
             && (path.is_stream()
                 || !self.closed
                     && end - start <= self.segment
@@ -204,6 +214,23 @@ mod tests {
             (peer(1), 70, 70),
         ];
         assert_eq!(runs(&mut outbox), expected);
+    }
+
+    #[test]
+    fn another_mark_begins_another_run() {
+        let mut outbox = Outbox::default();
+        for ecn in [Ecn::NotEct, Ecn::Ect0, Ecn::Ect0, Ecn::Ce, Ecn::NotEct, Ecn::NotEct] {
+            outbox.reserve(100).unwrap().fill(1);
+            outbox.commit_marked(peer(1), ecn, 0, 100);
+        }
+        let marks = core::iter::from_fn(|| {
+            let (run, bytes) = outbox.next()?;
+            let len = bytes.len();
+            outbox.sent(len);
+            Some((run.ecn, len))
+        });
+        let expected = [(Ecn::NotEct, 100), (Ecn::Ect0, 200), (Ecn::Ce, 100), (Ecn::NotEct, 200)];
+        assert_eq!(marks.collect::<Vec<_>>(), expected);
     }
 
     #[test]

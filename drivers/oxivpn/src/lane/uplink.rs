@@ -1,5 +1,6 @@
 //! Device to network.
 
+use oxivpn_net::{Ecn, ecn};
 use oxivpn_proto::data::Outgoing;
 use oxivpn_proto::drops::DropCounters;
 use oxivpn_proto::{DropReason, Instant, PeerRef};
@@ -28,8 +29,10 @@ impl<P: Plane> Uplink<'_, P> {
         let Ok(mut split) = Split::new(header, packet) else {
             return self.drops.count(DropReason::Malformed);
         };
+        // All pieces have the header of the whole.
+        let mark = if outgoing.ecn { ecn::encapsulate(ecn::of_packet(packet)) } else { Ecn::NotEct };
         while let Some(len) = split.next_len() {
-            if !self.seal(now, peer, &outgoing, len, |out| split.write_next(out).is_some()) {
+            if !self.seal(now, peer, (&outgoing, mark), len, |out| split.write_next(out).is_some()) {
                 // The rest found no room either: the link is slower than the pieces are many.
                 self.traffic.full += 1;
                 return;
@@ -43,11 +46,11 @@ impl<P: Plane> Uplink<'_, P> {
         &mut self,
         now: Instant,
         peer: PeerRef,
-        outgoing: &Outgoing,
+        (outgoing, mark): (&Outgoing, Ecn),
         len: usize,
         write: impl FnOnce(&mut [u8]) -> bool,
     ) -> bool {
-        let Outgoing { path, front, tail } = *outgoing;
+        let Outgoing { path, front, tail, .. } = *outgoing;
         let front = if path.is_stream() { front + 2 } else { front };
         let Some(cell) = self.out.reserve(front + len + tail) else { return false };
         if !write(&mut cell[front..front + len]) {
@@ -57,7 +60,7 @@ impl<P: Plane> Uplink<'_, P> {
         match self.plane.seal(now, peer, cell, front, len) {
             Ok(sealed) if leaves(self.faults, now) => {
                 self.traffic.link_write += sealed.len as u64;
-                self.out.commit(sealed.path, sealed.start, sealed.len);
+                self.out.commit_marked(sealed.path, mark, sealed.start, sealed.len);
             }
             Ok(_) => {}
             Err(reason) => self.drops.count(reason),

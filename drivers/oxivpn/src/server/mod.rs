@@ -139,7 +139,7 @@ impl Server {
         let sockets = Sockets::bind(&profile, &options, workers)?;
         let udp = sockets.for_control().context("no descriptor left")?;
         process::begin(&profile)?;
-        let capabilities = profile.process.data_format.narrow(Capabilities::USERSPACE);
+        let capabilities = profile.process.narrow(Capabilities { ecn: true, ..Capabilities::USERSPACE });
         let capabilities = Capabilities { synchronous: false, ..capabilities };
         let node = Node::new(Arc::new(NodeConfig { capabilities }), entropy::seed()?, clock::anchor());
 

@@ -29,6 +29,9 @@ impl Server {
             for (reason, count) in drops.iter() {
                 say!(self.log, Info, "dropped {reason:?},{count}");
             }
+            if self.totals.traffic.congested > 0 {
+                say!(self.log, Info, "congestion marks passed on,{}", self.totals.traffic.congested);
+            }
             let shares = Some(&self.totals.shares).filter(|shares| shares.len() > 1);
             for (number, passed) in shares.into_iter().flatten().enumerate() {
                 let Passed { packets, handed, refused } = passed;

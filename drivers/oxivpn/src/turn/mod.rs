@@ -15,6 +15,7 @@ use core::time::Duration;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
+use oxivpn_net::Ecn;
 use oxivpn_proto::drops::DropCounters;
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
 use oxivpn_proto::wire::data::{Peek, peek};
@@ -23,7 +24,7 @@ use oxivpn_tun::offload::Offload;
 
 use crate::gremlin::Faults;
 use crate::lane::inbox::{Received, range_in};
-use crate::lane::{Inbox, MAX_SUPER, Merger, Outbox, Pace, Uplink};
+use crate::lane::{Inbox, MAX_SUPER, Merger, Outbox, Pace, Uplink, heed_mark};
 pub use traits::{Control, Device, Link, Payload, Plane, Sealed};
 
 /// Calls of one kind that a turn makes at most, so that neither direction nor the timers starve.
@@ -90,12 +91,22 @@ pub struct Traffic {
     pub device_refused: u64,
     /// Packets, or the rest of a super-packet, that found no room on their way to the link.
     pub full: u64,
+    /// Packets to the device with a congestion mark that they got between the ends of the tunnel.
+    pub congested: u64,
 }
 
 impl core::ops::AddAssign for Traffic {
     fn add_assign(&mut self, other: Self) {
-        let Self { device_read, device_write, link_read, link_write, authentic, device_refused, full } =
-            other;
+        let Self {
+            device_read,
+            device_write,
+            link_read,
+            link_write,
+            authentic,
+            device_refused,
+            full,
+            congested,
+        } = other;
         self.device_read += device_read;
         self.device_write += device_write;
         self.link_read += link_read;
@@ -103,6 +114,7 @@ impl core::ops::AddAssign for Traffic {
         self.authentic += authentic;
         self.device_refused += device_refused;
         self.full += full;
+        self.congested += congested;
     }
 }
 
@@ -291,7 +303,7 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
     fn open(&mut self, now: Instant) -> Option<Failure> {
         let mut gone = None;
         for index in 0..self.inbox.len() {
-            let Received { path, start, len } = self.inbox.packet(index);
+            let Received { path, start, len, ecn } = self.inbox.packet(index);
             let at = match &self.faults {
                 None => start..start + len,
                 Some(faults) => match self.inbox.with_faults(now, index, faults) {
@@ -306,7 +318,7 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
                 drops: &mut self.drops,
                 traffic: &mut self.traffic,
             };
-            let Some(inner) = inward.take(now, path, &mut self.inbox.slab_mut()[at]) else { continue };
+            let Some(inner) = inward.take(now, path, ecn, &mut self.inbox.slab_mut()[at]) else { continue };
             let (at, len) = (inner.as_ptr() as usize, inner.len());
             let slab = self.inbox.slab();
             if let Some(device) = &mut self.device
@@ -443,7 +455,7 @@ struct Inward<'a, P, C> {
 impl<P: Plane, C: Control> Inward<'_, P, C> {
     /// Takes one packet from the link; what is in it for the device.
     #[inline]
-    fn take<'b>(&mut self, now: Instant, path: Path, bytes: &'b mut [u8]) -> Option<&'b mut [u8]> {
+    fn take<'b>(&mut self, now: Instant, path: Path, ecn: Ecn, bytes: &'b mut [u8]) -> Option<&'b mut [u8]> {
         let len = bytes.len() as u64;
         self.traffic.link_read += len;
         match peek(bytes) {
@@ -453,7 +465,9 @@ impl<P: Plane, C: Control> Inward<'_, P, C> {
                 Ok(payload) => {
                     self.traffic.authentic += len;
                     match payload {
-                        Payload::Packet(packet) if self.has_device => return Some(packet),
+                        Payload::Packet(packet) if self.has_device => {
+                            return heed_mark(ecn, packet, self.drops, self.traffic).then_some(packet);
+                        }
                         Payload::Packet(_) => self.drops.count(DropReason::NotUp),
                         Payload::Handled => {}
                     }

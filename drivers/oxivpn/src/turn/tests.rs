@@ -126,7 +126,7 @@ impl DataPlane for FakePlane {
 impl Plane for FakePlane {
     fn outgoing(&mut self, peer: PeerRef) -> Option<Outgoing> {
         assert_eq!(peer, PEER);
-        Some(Outgoing { path: path(), front: 4, tail: 1 })
+        Some(Outgoing { path: path(), front: 4, tail: 1, ecn: false })
     }
 
     fn seal(

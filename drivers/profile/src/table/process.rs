@@ -149,6 +149,14 @@ pub(super) const ENTRIES: &[Entry] = &[
         };
         Ok(())
     }),
+    honoured("ecn on|off", 1, 1, |d, l| {
+        d.process.without_ecn = match l.first()? {
+            "on" => false,
+            "off" => true,
+            other => return Err(Fault::Value(format!("'{other}' must be on or off"))),
+        };
+        Ok(())
+    }),
     warned("memstats", "is ignored: it was removed in OpenVPN 2.7; remove the line"),
 ];
 

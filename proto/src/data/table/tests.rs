@@ -35,6 +35,7 @@ fn params(format: DataFormat, by_path: bool) -> DataParams {
         mss: None,
         by_path,
         float: false,
+        ecn: false,
     }
 }
 

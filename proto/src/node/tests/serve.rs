@@ -2,6 +2,7 @@
 
 mod broken;
 mod decisions;
+mod ecn;
 mod guards;
 mod midway;
 mod rules;

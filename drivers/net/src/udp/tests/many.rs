@@ -90,6 +90,29 @@ fn runs_of_all_sizes_arrive_as_they_left() {
     }
 }
 
+/// An ECN mark leaves the rest of the TOS byte alone, and no mark does too.
+#[test]
+fn marks_and_codepoints_do_not_touch_each_other() {
+    for (any, ip) in [("0.0.0.0:0", "127.0.0.1"), ("[::]:0", "127.0.0.1"), ("[::]:0", "::1")] {
+        let options = UdpOptions { local: any.parse().ok(), dscp: 46, ..UdpOptions::new(Family::Any) };
+        let from = UdpSocket::bind(&options).unwrap();
+        let ip: IpAddr = ip.parse().unwrap();
+        let to = std::net::UdpSocket::bind((ip, 0)).unwrap();
+        let (level, name) = match ip {
+            IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_RECVTOS),
+            IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
+        };
+        sys::set_int(to.as_fd(), level, name, 1).unwrap();
+        for ecn in [Ecn::NotEct, Ecn::Ect0, Ecn::Ect1, Ecn::Ce, Ecn::NotEct] {
+            assert_eq!(from.send_many(b"abab", 2, to.local_addr().unwrap(), None, ecn).unwrap(), 4);
+            for _ in 0..2 {
+                let incoming = sys::recv(to.as_fd(), &mut [0; 9]).unwrap();
+                assert_eq!((incoming.len, incoming.tos), (2, 46 << 2 | ecn.bits()), "{ip} {ecn:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn datagrams_of_different_sizes_keep_their_ends() {
     let (here, there) = (fast(Family::V4, "127.0.0.1:0", false, false), bind(Family::V4, "127.0.0.1:0"));

@@ -3,6 +3,7 @@
 use core::ops::Range;
 use std::io::ErrorKind;
 
+use oxivpn_net::Ecn;
 use oxivpn_proto::config::params::{DataFormat, Framing};
 use oxivpn_proto::data::table::MAX_OWN_PACKET;
 use oxivpn_proto::data::{Forward, Opened, Payload, is_multicast, overhead};
@@ -16,8 +17,8 @@ use super::engine::Engine;
 use super::foreign::Lies;
 use super::handover::Item;
 use super::mail::lock;
-use crate::lane::Uplink;
 use crate::lane::inbox::{Received, range_in};
+use crate::lane::{Uplink, heed_mark};
 use crate::turn::{BATCH, Device as _, is_gone, leaves};
 
 /// Bytes that a data packet adds to an inner one, at most, with the length that a stream wants.
@@ -63,7 +64,7 @@ impl Engine {
     /// Opens what the inbox holds, or what faults on purpose leave of it, and passes it on.
     fn open(&mut self, now: Instant) {
         for index in 0..self.inbox.len() {
-            let Received { path, start, len } = self.inbox.packet(index);
+            let Received { path, start, len, ecn } = self.inbox.packet(index);
             let at = match &self.faults {
                 None => start..start + len,
                 Some(faults) => match self.inbox.with_faults(now, index, faults) {
@@ -71,7 +72,7 @@ impl Engine {
                     None => continue,
                 },
             };
-            self.take_packet(now, path, at);
+            self.take_packet(now, path, ecn, at);
         }
         self.passed.packets += self.inbox.len() as u64;
         self.flush_merger();
@@ -88,7 +89,7 @@ impl Engine {
 
     /// Opens a data packet and passes on what is in it; leaves a control packet to the control thread.
     #[inline]
-    fn take_packet(&mut self, now: Instant, path: Path, at: Range<usize>) {
+    fn take_packet(&mut self, now: Instant, path: Path, ecn: Ecn, at: Range<usize>) {
         let bytes = &self.inbox.slab()[at.clone()];
         self.totals.traffic.link_read += bytes.len() as u64;
         match peek(bytes) {
@@ -101,20 +102,22 @@ impl Engine {
             }
             Peek::Unknown => self.totals.drops.count(DropReason::UnknownOpcode),
             Peek::Data(_) => match self.sender_elsewhere(path, at.clone()) {
-                Some(to) => self.hand(to, Item::Sealed(path), &Lies::Received(at)),
-                None => self.take_data(now, path, at),
+                Some(to) => self.hand(to, Item::Sealed(path, ecn), &Lies::Received(at)),
+                None => self.take_data(now, path, ecn, at),
             },
         }
     }
 
     /// Opens a data packet of one of our peers and passes on what is in it.
     #[inline]
-    pub(super) fn take_data(&mut self, now: Instant, path: Path, at: Range<usize>) {
+    pub(super) fn take_data(&mut self, now: Instant, path: Path, ecn: Ecn, at: Range<usize>) {
         let len = at.len() as u64;
         // What is refused has been counted.
         if let Ok(Opened { peer, payload }) = self.plane.open(now, path, &mut self.inbox.slab_mut()[at]) {
             self.totals.traffic.authentic += len;
-            if let Payload::Packet(packet) = payload {
+            if let Payload::Packet(packet) = payload
+                && heed_mark(ecn, packet, &mut self.totals.drops, &mut self.totals.traffic)
+            {
                 let (at, len) = (packet.as_ptr() as usize, packet.len());
                 self.deliver(now, peer, range_in(self.inbox.slab(), at, len));
             }

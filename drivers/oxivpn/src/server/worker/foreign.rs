@@ -102,7 +102,7 @@ impl Engine {
             && let Some((item, at)) = parcel.take()
         {
             match item {
-                Item::Sealed(path) => self.take_data(now, path, at),
+                Item::Sealed(path, ecn) => self.take_data(now, path, ecn, at),
                 Item::Inner(peer, header) => self.seal(now, peer, &header, &Lies::Received(at)),
                 Item::All(from, header) => self.spread(now, from, &header, &Lies::Received(at)),
             }

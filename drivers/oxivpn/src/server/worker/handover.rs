@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use oxivpn_net::Ecn;
 use oxivpn_proto::{Path, PeerRef};
 use oxivpn_tun::offload::VnetHeader;
 
@@ -26,8 +27,8 @@ const MAX_PACKETS: usize = 2048;
 /// What a packet is, and what is to be done with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Item {
-    /// A data packet that came here: to be opened.
-    Sealed(Path),
+    /// A data packet that came here, and the mark of its outer header: to be opened.
+    Sealed(Path, Ecn),
     /// A packet of the device or of another client, as the device gave it: to be sealed for this peer.
     Inner(PeerRef, VnetHeader),
     /// As before, for all peers but the one it came from.
@@ -202,7 +203,7 @@ mod tests {
 
     use super::*;
 
-    const ITEM: Item = Item::Sealed(Path::Stream(StreamId(1)));
+    const ITEM: Item = Item::Sealed(Path::Stream(StreamId(1)), Ecn::Ce);
     const ALL: Item =
         Item::All(Some(PeerRef { id: PeerId::from_low_bits(7), generation: 1 }), VnetHeader::PLAIN);
 

@@ -5,11 +5,12 @@ use std::os::fd::AsRawFd;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use oxivpn_net::{Ecn, Fault, UdpSocket, classify};
+use oxivpn_net::{Fault, UdpSocket, classify};
 use oxivpn_proto::Path;
 
 use super::share::Share;
 use super::streams::Streams;
+use crate::lane::outbox::Run;
 use crate::lane::{Inbox, Outbox};
 
 /// The datagram sockets.
@@ -96,15 +97,15 @@ impl Sockets {
         }
     }
 
-    /// Sends datagrams of `segment` bytes on the socket that `path` names; the bytes that are done with.
-    fn send(&self, path: Path, bytes: &[u8], segment: usize) -> Sent {
-        let Path::Datagram { socket, remote, local } = path else { return Sent::Gone(bytes.len()) };
+    /// Sends the datagrams of a run on the socket that its path names; the bytes that are done with.
+    fn send(&self, run: &Run, bytes: &[u8]) -> Sent {
+        let Path::Datagram { socket, remote, local } = run.path else { return Sent::Gone(bytes.len()) };
         let Some((socket, _)) = self.sockets.get(self.share.address(socket)) else {
             return Sent::Gone(bytes.len());
         };
         loop {
             match socket
-                .send_many(bytes, segment, remote, local, Ecn::NotEct)
+                .send_many(bytes, run.segment, remote, local, run.ecn)
                 .map_err(|error| classify(&error))
             {
                 Ok(taken) => return Sent::Gone(taken),
@@ -157,7 +158,7 @@ impl Outward {
                     full += u64::from(!streams.write_run(id, bytes));
                     bytes.len()
                 }
-                Path::Datagram { socket, .. } => match sockets.send(run.path, bytes, run.segment) {
+                Path::Datagram { socket, .. } => match sockets.send(&run, bytes) {
                     Sent::Gone(taken) => taken,
                     Sent::Full => {
                         // From here on a notice comes, even if there is room by now.

@@ -158,6 +158,7 @@ mod tests {
             framing: Framing::None,
             by_path: false,
             float: true,
+            ecn: false,
         };
         Directive::AddPeer { peer: peer(number, generation), path, params }
     }

@@ -38,6 +38,7 @@ fn params(number: u32, server: bool, format: fn(PeerId) -> DataFormat) -> DataPa
         mss: None,
         by_path: !server,
         float: true,
+        ecn: false,
     }
 }
 
@@ -140,8 +141,12 @@ impl Lab {
 
     /// Makes a peer with the address 10.0.0.(`number` + 2).
     fn add(&mut self, number: u32, path: Path, format: fn(PeerId) -> DataFormat) {
+        self.add_with(number, path, params(number, true, format));
+    }
+
+    fn add_with(&mut self, number: u32, path: Path, params: DataParams) {
         let peer = peer(number);
-        self.order(Directive::AddPeer { peer, path, params: params(number, true, format) });
+        self.order(Directive::AddPeer { peer, path, params });
         self.order(Directive::InstallKey { peer, key: KeyId::FIRST, data: key(number, TlsRole::Server) });
         self.order(Directive::PromoteKey { peer, key: KeyId::FIRST });
         let net = ipnet::Ipv4Net::from(inner(number as u8 + 2));
@@ -599,4 +604,5 @@ fn random_packets_for_all_clients() {
     }
 }
 
+mod ecn;
 mod several;
