@@ -13,6 +13,7 @@ use core::time::Duration;
 
 use oxivpn_proto::Instant;
 use oxivpn_proto::wire::data::{Peek, peek};
+use oxivpn_proto::wire::ids::SessionId;
 
 use crate::seed::{Branch, Draws, Purpose, SeedTree};
 use memory::{Heard, Memory};
@@ -61,6 +62,11 @@ pub enum Means {
     Garbage(Guise),
     /// Sends the victim's packets back to it.
     Reflection,
+    /// Sends control packets to the victim without having heard anything of its sessions, only where they go.
+    Blind,
+    /// Begins sessions under the victim's address as far as that goes without a key of the control channel, which is
+    /// to the end of the exchange of session ids if nothing protects that.
+    Rival,
 }
 
 /// Where an attacker's packets seem to come from.
@@ -87,6 +93,8 @@ pub(crate) struct Attacker {
     end: Instant,
     shots: u64,
     memory: Memory,
+    /// The session id of the last session that it began.
+    begun: Option<SessionId>,
 }
 
 impl Attacker {
@@ -97,7 +105,7 @@ impl Attacker {
         (begin, end): (Instant, Instant),
     ) -> Self {
         let seeds = seeds.branch(Branch::Adversary, attack.number);
-        Self { attack, seeds, hub, next: begin, end, shots: 0, memory: Memory::default() }
+        Self { attack, seeds, hub, next: begin, end, shots: 0, memory: Memory::default(), begun: None }
     }
 
     pub(crate) const fn site(&self) -> usize {
@@ -129,7 +137,8 @@ impl Attacker {
         let data = matches!(peek(bytes), Peek::Data(_));
         if !self.is_prompt() {
             self.memory.note(data, Heard { addresses, bytes: bytes.to_vec() });
-            return None;
+            let answer = forge::third(self.begun?, bytes)?;
+            return Some((false, ((addresses.1, addresses.0), answer)));
         }
         if now < self.next || now >= self.end {
             return None;
@@ -188,6 +197,16 @@ impl Attacker {
                 let addresses = memory.pick_to(&mut draws, data, self.hub)?.addresses;
                 let bytes = forge::garbage(&mut draws);
                 Some((self.disguise(&mut draws, guise, (addresses.1, addresses.0)), bytes))
+            }
+            Means::Blind => {
+                let addresses = memory.pick_to(&mut draws, false, self.hub)?.addresses;
+                Some(((addresses.1, addresses.0), forge::blind(&mut draws)))
+            }
+            Means::Rival => {
+                let addresses = memory.pick_to(&mut draws, false, self.hub)?.addresses;
+                let (id, bytes) = forge::begin(&mut draws)?;
+                self.begun = Some(id);
+                Some((addresses, bytes))
             }
             Means::Reflection => {
                 let data = draws.below(2) == 0;
@@ -248,6 +267,8 @@ impl fmt::Display for Means {
             Self::FirstPackets => f.write_str("a flood of first packets"),
             Self::Garbage(guise) => write!(f, "garbage, {guise}"),
             Self::Reflection => f.write_str("its own packets sent back"),
+            Self::Blind => f.write_str("control packets of no session"),
+            Self::Rival => f.write_str("sessions begun in its name"),
         }
     }
 }

@@ -190,7 +190,8 @@ fn item_reaches(item: &Item) -> u16 {
             | Mishap::Renumber(who)
             | Mishap::BreakStreams(who)
             | Mishap::Renegotiate(who)
-            | Mishap::Leave(who) => who,
+            | Mishap::Leave(who)
+            | Mishap::Message(who) => who,
         },
     }
 }

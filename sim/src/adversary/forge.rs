@@ -107,6 +107,49 @@ pub(super) fn control(draws: &mut Draws, (own, other): ([u8; 8], Option<[u8; 8]>
     bytes
 }
 
+/// A control packet under a session id that nobody has, which breaks the handshake or the session of whoever takes it.
+pub(super) fn blind(draws: &mut Draws) -> Vec<u8> {
+    let opcode = *draws.pick(&[Opcode::ControlV1, Opcode::ControlV1, Opcode::SoftResetV1]);
+    let key = KeyId::from_low_bits(draws.below(4) as u8);
+    let mut bytes = vec![opcode.header(key)];
+    bytes.extend(random(draws, 8, 8));
+    let message = Some(if opcode == Opcode::SoftResetV1 { MessageId(0) } else { message(draws) });
+    let payload: &[u8] = if opcode == Opcode::SoftResetV1 { &[] } else { STARTS[0] };
+    ControlBody { acks: AckList::EMPTY, remote_session: None, message, payload }.emit(&mut bytes);
+    bytes
+}
+
+/// The first packet of an unprotected session, with its id.
+pub(super) fn begin(draws: &mut Draws) -> Option<(SessionId, Vec<u8>)> {
+    let own = SessionId::new(random(draws, 8, 8).try_into().ok()?)?;
+    let body =
+        ControlBody { acks: AckList::EMPTY, remote_session: None, message: Some(MessageId(0)), payload: &[] };
+    Some((own, packet(Opcode::HardResetClientV2, own, &body)))
+}
+
+/// The third packet of an unprotected session, if `heard` is the second.
+pub(super) fn third(own: SessionId, heard: &[u8]) -> Option<Vec<u8>> {
+    let (opcode, _) = Opcode::parse(*heard.first()?).ok()?;
+    if opcode != Opcode::HardResetServerV2 {
+        return None;
+    }
+    let other = SessionId::new(heard.get(1..9)?.try_into().ok()?)?;
+    let body = ControlBody::parse(opcode, heard.get(9..)?).ok()?;
+    if body.remote_session != Some(own) {
+        return None;
+    }
+    let acks = AckList::from_iter([body.message?]);
+    let body = ControlBody { acks, remote_session: Some(other), message: None, payload: &[] };
+    Some(packet(Opcode::AckV1, own, &body))
+}
+
+fn packet(opcode: Opcode, own: SessionId, body: &ControlBody<'_>) -> Vec<u8> {
+    let mut bytes = vec![opcode.header(KeyId::FIRST)];
+    bytes.extend(own.as_bytes());
+    body.emit(&mut bytes);
+    bytes
+}
+
 /// Mostly such as a session has.
 fn message(draws: &mut Draws) -> MessageId {
     MessageId(if draws.below(8) == 0 { draws.below(1 << 32) as u32 } else { draws.below(24) as u32 })

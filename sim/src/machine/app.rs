@@ -1,18 +1,21 @@
 //! The application beside a node: it answers questions, gives out addresses, and calls again.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
 use std::collections::BTreeMap;
 
 use oxivpn_proto::event::login::{LoginTicket, Verdict};
 use oxivpn_proto::options::pushed::Pushed;
-use oxivpn_proto::pool::{Addressing, Lease};
+use oxivpn_proto::pool::{Addressing, ClientOverrides, IfconfigPush, Lease};
 use oxivpn_proto::{CloseCause, Event, Instant, Path, PeerRef, SessionHandle, StreamId};
 
 use super::role::{Role, password};
 use super::{Action, Machine};
 use crate::seed::Purpose;
 use crate::trace::What;
+
+/// What stands before the number of a control message.
+const MESSAGE: &str = "message ";
 
 /// Byte streams are numbered so that those of the two directions never meet.
 const ACCEPTED: u64 = 1 << 32;
@@ -118,6 +121,17 @@ impl App {
     }
 }
 
+/// `ifconfig-push` of a name that ends in a number.
+fn fixed_address(name: &str) -> ClientOverrides {
+    let number = name.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(u8::MAX);
+    let local = Ipv4Addr::new(10, 8, 200, number);
+    let remote_or_netmask = Ipv4Addr::new(255, 255, 0, 0);
+    ClientOverrides {
+        ifconfig_push: Some(IfconfigPush { local, remote_or_netmask, alias: None }),
+        ..ClientOverrides::default()
+    }
+}
+
 fn own_address(role: &Role) -> Option<IpAddr> {
     match role {
         Role::Server(server) => server.plan.own.map(IpAddr::V4),
@@ -145,6 +159,12 @@ impl Machine {
     /// How its sessions ended so far.
     pub fn ends(&self) -> Ends {
         self.app.ends
+    }
+
+    /// Sends a numbered control message to a client.
+    pub(crate) fn send_message(&mut self, now: Instant, session: SessionHandle, number: u64) {
+        self.node.send_message(now, session, &format!("INFO,{MESSAGE}{number}"));
+        self.drain(now);
     }
 
     /// Takes a stream that another machine opened.
@@ -199,6 +219,7 @@ impl Machine {
     pub(super) fn handle_event(&mut self, now: Instant, event: Event) {
         match event {
             Event::Incoming { session, path, .. } => {
+                self.actions.extend(path.remote().map(Action::Incoming));
                 self.app.note_line(session, path);
                 // Packets of a session that is over may begin one with the same ids, to which they are new.
                 self.seen.clear();
@@ -216,7 +237,9 @@ impl Machine {
             }
             Event::Admit(ticket, client) => {
                 let Some(addressing) = &mut self.app.addressing else { return };
-                let settings = match addressing.admit(&client.common_name, &[]) {
+                let fixed = matches!(&self.role, Role::Server(server) if server.fixed);
+                let overrides = fixed.then(|| fixed_address(&client.common_name));
+                let settings = match addressing.admit(&client.common_name, overrides.as_slice()) {
                     Ok((granted, lease)) => {
                         self.app.guests.insert(client.session, (client.common_name, lease));
                         Ok(granted.settings)
@@ -250,6 +273,10 @@ impl Machine {
             }
             Event::Rekeyed { session, key } => {
                 self.news(What::Note(format!("session {}: new key {}", session.get(), key.get())));
+            }
+            Event::Message { text, .. } => {
+                let number = text.rsplit(MESSAGE).next().and_then(|number| number.parse().ok());
+                self.actions.extend(number.map(Action::Message));
             }
             Event::Closed { session, cause } => self.closed(now, session, &cause),
             _ => {}

@@ -6,7 +6,7 @@ pub mod role;
 mod watch;
 
 use core::fmt;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -53,6 +53,10 @@ pub(crate) enum Action {
     FreshSocket,
     /// An inner packet came out of the tunnel.
     Inner(Vec<u8>),
+    /// A control message came, with this number.
+    Message(u64),
+    /// Somebody from there showed that it is there, and has a session now.
+    Incoming(SocketAddr),
     /// For the tape.
     News(What),
 }

@@ -28,6 +28,8 @@ pub struct ServerRole {
     pub plan: AddressPlan,
     /// Whether clients may talk to each other.
     pub client_to_client: bool,
+    /// Whether each client has an inner address by its name, `ifconfig-push`.
+    pub fixed: bool,
     /// What it says to logins that it is asked about.
     pub login: LoginAnswer,
 }

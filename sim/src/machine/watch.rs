@@ -13,6 +13,8 @@ use oxivpn_proto::{Directive, Path, PeerRef};
 /// - A packet is sealed with the key that was promoted last, and with no key that was retired.
 /// - A peer moves only to where an authentic packet of it came from.
 /// - Orders make sense: no key for a peer that isn't there, no promotion of a key that isn't installed.
+/// - A peer-id has another user only after its removal was carried out, for a kernel tells news by id alone. Only who
+///   begins anew at the same path keeps it.
 #[derive(Default)]
 pub(super) struct Watch {
     peers: BTreeMap<PeerRef, Peer>,
@@ -31,6 +33,7 @@ pub(super) struct Watch {
 
 struct Peer {
     format: DataFormat,
+    path: Path,
     keys: [Option<Key>; 8],
     sends: Option<KeyId>,
     /// Keys that sent before, as long as the plane may not have heard of the change.
@@ -53,9 +56,18 @@ impl Watch {
     pub(super) fn enter(&mut self, seq: u64, order: &Directive) -> Result<(), String> {
         let wrong = |what: &str| Err(format!("order {seq}, {order:?}: {what}"));
         let (peer, key) = match *order {
-            Directive::AddPeer { peer, params, .. } => {
-                let entry =
-                    Peer { format: params.format, keys: Default::default(), sends: None, sent: Vec::new() };
+            Directive::AddPeer { peer, path, params } => {
+                let other = |(gone, entry): (&PeerRef, &Peer)| gone.id == peer.id && entry.path != path;
+                if self.peers.iter().any(other) {
+                    return wrong("its id is that of a peer which the plane may still have");
+                }
+                let entry = Peer {
+                    format: params.format,
+                    path,
+                    keys: Default::default(),
+                    sends: None,
+                    sent: Vec::new(),
+                };
                 return match self.peers.insert(peer, entry) {
                     Some(_) => wrong("the peer exists"),
                     None => Ok(()),
@@ -70,6 +82,12 @@ impl Watch {
                     Some(_) => Ok(()),
                     None => wrong("there is no such peer"),
                 };
+            }
+            Directive::MovePeer { peer, path } => {
+                if let Some(entry) = self.peers.get_mut(&peer) {
+                    entry.path = path;
+                }
+                return Ok(());
             }
             Directive::InstallKey { peer, key, .. }
             | Directive::PromoteKey { peer, key }

@@ -76,8 +76,11 @@ pub fn build(plan: &Plan, keep: Keep) -> Built {
         world.expect_no_loss();
     }
     // Without protection whoever hears the session ids may write control messages.
-    if healthy && shape.wrap != WrapKind::None {
+    if healthy && (shape.wrap != WrapKind::None || plan.attacks_know_no_session()) {
         world.expect_no_end();
+    }
+    if plan.spares_messages() {
+        world.expect_messages();
     }
     schedule(&mut world, plan, hub);
     Built { world, hub, callers, strangers, keys }
@@ -124,6 +127,7 @@ fn schedule(world: &mut World, plan: &Plan, hub: MachineId) {
                     Mishap::BreakStreams(who) => Happening::BreakStreams(MachineId(who)),
                     Mishap::Renegotiate(who) => Happening::Renegotiate(MachineId(who)),
                     Mishap::Leave(who) => Happening::Leave(MachineId(who)),
+                    Mishap::Message(who) => Happening::Message { from: hub, to: MachineId(who) },
                 };
                 world.plan(start + at, happening);
             }
@@ -273,6 +277,7 @@ impl<'a> Maker<'a> {
             config,
             plan,
             client_to_client: self.shape.client_to_client,
+            fixed: self.shape.fixed,
             login,
         }))
     }

@@ -6,7 +6,7 @@ use oxivpn_proto::config::cipher::DataCipher;
 use oxivpn_proto::config::params::Framing;
 use oxivpn_proto::gremlin::Mask;
 
-use super::{Cast, Fault, Item, Mishap, Plan, Shape, WrapKind, size};
+use super::{Cast, Fault, Item, Mishap, Plan, Shape, WrapKind, scene, size};
 use crate::adversary::{Attack, Guise, Means};
 use crate::host::Transfer;
 use crate::link::Bursts;
@@ -16,21 +16,21 @@ use crate::pipe::PipeFaults;
 use crate::seed::{Branch, Draws, Purpose, Rate, SeedTree};
 use crate::tls::Kind as TlsKind;
 
-const fn secs(seconds: u64) -> Duration {
+pub(super) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-const fn millis(millis: u64) -> Duration {
+pub(super) const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
 /// Seeds of one plan's parts, each of its own, so that one more draw in one part leaves the others.
-struct Sheet {
+pub(super) struct Sheet {
     seeds: SeedTree,
 }
 
 impl Sheet {
-    fn draws(&self, part: u32, number: u64) -> Draws {
+    pub(super) fn draws(&self, part: u32, number: u64) -> Draws {
         self.seeds.draws(Purpose::Which, part, number)
     }
 }
@@ -38,6 +38,9 @@ impl Sheet {
 pub(super) fn draw(seed: u64) -> Plan {
     let sheet = Sheet { seeds: SeedTree::new(seed).branch(Branch::Plan, 0) };
     let mut shape = shape(&sheet);
+    if let Some(plan) = scene::draw(&sheet, seed, &shape) {
+        return plan;
+    }
     let mut items = Vec::new();
     if sheet.draws(50, 0).hit(Rate::percent(10)) {
         // Nothing but an attack: whatever breaks then was broken by it.
@@ -113,6 +116,7 @@ fn shape(sheet: &Sheet) -> Shape {
         token: login && token,
         client_to_client,
         duplicate_cn,
+        fixed: false,
         fresh_sockets,
         exit_notify,
         delay,
@@ -267,7 +271,7 @@ fn attacks(sheet: &Sheet, shape: &Shape, items: &mut Vec<Item>) {
     }
 }
 
-fn traffic(sheet: &Sheet, shape: &Shape, items: &mut Vec<Item>) {
+pub(super) fn traffic(sheet: &Sheet, shape: &Shape, items: &mut Vec<Item>) {
     let machines = size(shape);
     for caller in 1..machines {
         for (direction, (from, to)) in [(caller, 0), (0, caller)].into_iter().enumerate() {

@@ -5,6 +5,7 @@
 
 mod build;
 mod draw;
+mod scene;
 mod text;
 mod usual;
 
@@ -14,7 +15,7 @@ use oxivpn_proto::config::cipher::DataCipher;
 use oxivpn_proto::config::params::Framing;
 use oxivpn_proto::gremlin::Mask;
 
-use crate::adversary::Attack;
+use crate::adversary::{Attack, Means};
 use crate::host::Transfer;
 use crate::link::{Bursts, Faults};
 use crate::machine::PlaneKind;
@@ -74,6 +75,8 @@ pub struct Shape {
     pub client_to_client: bool,
     /// Whether several may have one name.
     pub duplicate_cn: bool,
+    /// Whether each name has an inner address of its own (`ifconfig-push`).
+    pub fixed: bool,
     /// Whether calling machines take a new socket for each attempt.
     pub fresh_sockets: bool,
     /// `explicit-exit-notify`.
@@ -268,6 +271,8 @@ pub enum Mishap {
     Renegotiate(u16),
     /// A machine leaves its tunnel in an orderly way, and comes back.
     Leave(u16),
+    /// A server sends a control message to a client.
+    Message(u16),
 }
 
 /// How many sites and machines there are.
@@ -302,6 +307,24 @@ impl Plan {
     pub fn is_healthy(&self) -> bool {
         let good = |item: &Item| matches!(item, Item::Traffic { .. } | Item::Attack { .. });
         !self.shape.stream && self.items.iter().all(good)
+    }
+
+    /// Whether those who attack know no session id that could harm an unprotected control channel.
+    fn attacks_know_no_session(&self) -> bool {
+        self.items.iter().all(|item| match item {
+            Item::Attack { attack, .. } => matches!(attack.means, Means::Blind | Means::Rival),
+            _ => true,
+        })
+    }
+
+    /// Whether no control packet is lost.
+    fn spares_messages(&self) -> bool {
+        let spares = |item: &Item| match item {
+            Item::Traffic { .. } | Item::Transfer { .. } => true,
+            Item::Event { what, .. } => matches!(what, Mishap::Renegotiate(_) | Mishap::Message(_)),
+            _ => false,
+        };
+        !self.shape.stream && self.items.iter().all(spares)
     }
 
     /// Whether there are attacks.

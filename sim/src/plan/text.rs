@@ -46,6 +46,7 @@ impl fmt::Display for Shape {
             (self.token, "auth-gen-token"),
             (self.client_to_client, "client-to-client"),
             (self.duplicate_cn, "duplicate-cn"),
+            (self.fixed, "ifconfig-push"),
             (self.fresh_sockets, "nobind"),
             (self.exit_notify, "explicit-exit-notify"),
             (self.spare_data, "data is spared"),
@@ -134,6 +135,7 @@ impl fmt::Display for Mishap {
             Self::BreakStreams(who) => write!(f, "the streams of machine {who} break"),
             Self::Renegotiate(who) => write!(f, "machine {who} renegotiates"),
             Self::Leave(who) => write!(f, "machine {who} leaves"),
+            Self::Message(who) => write!(f, "machine {who} is sent a message"),
         }
     }
 }

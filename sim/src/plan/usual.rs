@@ -33,6 +33,7 @@ impl Default for Shape {
             token: false,
             client_to_client: false,
             duplicate_cn: false,
+            fixed: false,
             fresh_sockets: true,
             exit_notify: false,
             delay: Duration::from_millis(20),

@@ -164,6 +164,14 @@ impl World {
         Some(hash)
     }
 
+    /// A machine has a session with somebody: who is there must be able to hear it.
+    pub(super) fn watch_incoming(&mut self, index: usize, from: SocketAddr) {
+        if self.siege.is_on() && !self.siege.real.contains_key(&from) {
+            let what = format!("a session begins with {from}, at which nobody ever was");
+            self.violate(Some(MachineId(index as u16)), what);
+        }
+    }
+
     /// A data packet was taken; it is worth nothing any more.
     pub(super) fn note_taken(&mut self, hash: u64) {
         self.siege.fresh.remove(&hash);

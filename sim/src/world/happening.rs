@@ -33,6 +33,13 @@ pub enum Happening {
     Renegotiate(MachineId),
     /// A machine leaves its tunnels in an orderly way; it calls again if it is one that calls.
     Leave(MachineId),
+    /// A server sends a control message to a client.
+    Message {
+        /// The server.
+        from: MachineId,
+        /// Whom it is for.
+        to: MachineId,
+    },
     /// What byte streams that begin from now on are like.
     Streams(PipeFaults),
     /// All faults end: lines have their delay only, streams flow, calendars are right.
@@ -107,6 +114,7 @@ impl World {
                 self.record(index(id), What::Note("it leaves".into()));
                 self.with(index(id), |machine, now| machine.leave(now));
             }
+            Happening::Message { from, to } => self.send_message(index(from), index(to)),
             Happening::Streams(faults) => self.pipe_faults = faults,
             Happening::Heal => self.heal(),
             Happening::Transfer(number) => self.call_transfer(number),

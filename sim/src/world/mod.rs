@@ -191,6 +191,8 @@ pub struct World {
     lossless: bool,
     /// No session may end.
     unbroken: bool,
+    /// Control messages must arrive.
+    attentive: bool,
     /// Tunnels that came up and did not end: machine, how often it was switched on, session.
     up: BTreeSet<(usize, u64, u64)>,
     siege: Siege,
@@ -226,6 +228,7 @@ impl World {
             violations: Vec::new(),
             lossless: false,
             unbroken: false,
+            attentive: false,
             up: BTreeSet::new(),
             siege: Siege::default(),
             sample_every: None,
@@ -313,6 +316,12 @@ impl World {
         self.lossless = true;
     }
 
+    /// From now on every control message must arrive whose session goes on at both ends. Only for networks that lose
+    /// no control packet.
+    pub fn expect_messages(&mut self) {
+        self.attentive = true;
+    }
+
     /// From now on no tunnel may end, and no attempt to begin one. Only for networks without faults.
     pub fn expect_no_end(&mut self) {
         self.unbroken = true;
@@ -392,6 +401,8 @@ impl World {
                     station.port = station.port.wrapping_add(1).max(PORT);
                 }
                 Action::Inner(packet) => self.take_inner(index, &packet),
+                Action::Message(number) => self.take_message(index, number),
+                Action::Incoming(from) => self.watch_incoming(index, from),
                 Action::News(What::Violation(what)) => self.violate(Some(MachineId(index as u16)), what),
                 Action::News(what) => self.record(index, what),
             }

@@ -126,6 +126,24 @@ impl World {
         Some([end(from, to)?, end(to, from)?])
     }
 
+    /// Sends a numbered control message, which arrives at most once.
+    pub(super) fn send_message(&mut self, from: usize, to: usize) {
+        let Some(name) = self.tape.names.get(to).cloned() else { return };
+        let to_it = self.stations[from].machine.tunnels().find(|(_, tunnel)| tunnel.name == name);
+        let Some(session) = to_it.map(|(session, _)| session) else { return };
+        let number = self.truth.begin(self.now, (from, to), false);
+        let ends = if self.attentive { self.ends(from, to) } else { None };
+        self.with(from, |machine, now| machine.send_message(now, session, number));
+        self.truth.sent(self.now, number, ends);
+        self.agenda.set(Part::Truth, self.truth.deadline());
+    }
+
+    pub(super) fn take_message(&mut self, index: usize, number: u64) {
+        if let Err(what) = self.truth.arrived(self.now, number, index) {
+            self.violate(Some(MachineId(index as u16)), what);
+        }
+    }
+
     pub(super) fn take_inner(&mut self, index: usize, packet: &[u8]) {
         let sample = &mut self.stations[index].sample;
         sample.received += 1;

@@ -2,37 +2,45 @@
 //!
 //! Each file in `sim/mutants` breaks one rule of the product. The program applies it to a copy of the committed tree,
 //! builds the simulator and runs `storm` from the first seed until one fails; with names, only the mutants whose file
-//! name contains one of them. The exit code is 1 if a mutant is alive after the last seed. `--write` puts the table
-//! into `sim/mutants/README.md`.
+//! name contains one of them. The exit code is 1 if a mutant is alive after the last seed, or could not be tried.
+//! `--write` puts each row into the table in `sim/mutants/README.md` as soon as it is known.
 
 use std::{
     env, fs,
+    ops::Range,
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::{Command, ExitCode, ExitStatus},
     time::Instant,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use regex::Regex;
 
 /// A mutant has to be caught by one of so many seeds.
 const SEEDS: u64 = 1000;
 
-/// Seeds of one call of the simulator.
-const BATCH: u64 = 20;
+/// Seeds of the first call of the simulator. Each further one has twice as many, up to `MOST`.
+const BATCH: u64 = 10;
+const MOST: u64 = 160;
 
-/// Seconds for a batch; a mutant may let a world run in circles.
-const PATIENCE: &str = "300";
+/// CPU seconds for a call, and more for each of its seeds: a mutant may let a world run in circles.
+const PATIENCE: (u64, u64) = (40, 2);
 
-/// What stands in the table's file above the table.
-const PREAMBLE: &str = "\
-# Mutants of the product
+/// Bytes that such a world may fill.
+const MEMORY: u64 = 8 << 30;
 
-Each file here breaks one rule of the product. `cargo run --release -p oxivpn-tests --bin mutants -- --write` applies
-them one after the other to a copy of the committed tree, runs `storm` until a seed fails, and writes this table.
-A mutant that no seed of the first 1,000 catches means that a check is missing.
+/// How the kernel ends who used up its CPU seconds.
+const SIGXCPU: i32 = 24;
 
-";
+/// Characters of the table for what a violation says.
+const LONGEST: usize = 110;
+
+/// Of the workspace's manifest: builds quickly.
+const PROFILE: &str = "mutants";
+
+/// The first lines of the table in `sim/mutants/README.md`. What stands around the table stays.
+const HEAD: [&str; 2] = ["| mutant | rule that it breaks | first seed | caught by |", "|---|---|---|---|"];
 
 /// One way to break the product.
 struct Mutant {
@@ -46,6 +54,14 @@ struct Mutant {
 struct Caught {
     seed: u64,
     by: String,
+}
+
+/// What came of some seeds.
+enum Storm {
+    Well,
+    Caught(Caught),
+    /// The simulator came to no end or fell, in the world of one of the seeds.
+    Died(String),
 }
 
 fn main() -> ExitCode {
@@ -69,40 +85,48 @@ fn run() -> Result<usize> {
     let write = options.iter().any(|option| option == "--write");
     ensure!(options.len() == usize::from(write), "the only option is --write");
     let root = workspace();
+    let chosen = mutants(&root, &names)?;
     let copy = Copy::make(&root)?;
-    let table = root.join("sim/mutants/README.md");
-    let mut rows = rows_of(&fs::read_to_string(&table).unwrap_or_default());
-    let mut alive = 0;
-    for mutant in mutants(&root, &names)? {
+    let (mut alive, mut broken) = (0, Vec::new());
+    for mutant in chosen {
         let begun = Instant::now();
-        let caught = copy.try_mutant(&mutant)?;
-        let seconds = begun.elapsed().as_secs();
-        let (seed, by) = match caught {
-            Some(Caught { seed, by }) => (seed.to_string(), by),
-            None => {
+        let (seed, by) = match copy.try_mutant(&mutant) {
+            Ok(Some(Caught { seed, by })) => (seed.to_string(), by),
+            Ok(None) => {
                 alive += 1;
                 ("-".into(), "**nothing**".into())
             }
+            // The others are worth trying all the same.
+            Err(error) => {
+                eprintln!("mutants: {error:#}");
+                broken.push(mutant.name);
+                continue;
+            }
         };
         let row = format!("| {} | {} | {seed} | {by} |", mutant.name, mutant.rule);
-        println!("{row} {seconds} s");
-        rows.retain(|old| !old.starts_with(&format!("| {} |", mutant.name)));
-        rows.push(row);
+        println!("{row} {} s", begun.elapsed().as_secs());
+        if write {
+            enter(&root.join("sim/mutants/README.md"), &mutant.name, row)?;
+        }
     }
-    if write {
-        rows.sort();
-        let head = "| mutant | rule that it breaks | first seed | caught by |\n|---|---|---|---|\n";
-        fs::write(&table, format!("{PREAMBLE}{head}{}\n", rows.join("\n")))?;
-    }
+    ensure!(broken.is_empty(), "could not be tried: {}", broken.join(", "));
     Ok(alive)
 }
 
-/// The rows of a table that was written before.
-fn rows_of(text: &str) -> Vec<String> {
-    text.lines()
-        .filter(|line| line.starts_with("| ") && !line.starts_with("| mutant |"))
-        .map(Into::into)
-        .collect()
+/// Puts a row into the table of a file, for the one of the same mutant.
+fn enter(file: &Path, name: &str, row: String) -> Result<()> {
+    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let lines: Vec<&str> = text.lines().collect();
+    let begin = lines.iter().position(|line| line.starts_with("| mutant |"));
+    let begin = begin
+        .with_context(|| format!("{} has no table: add one with the line {}", file.display(), HEAD[0]))?;
+    let (above, rest) = lines.split_at(begin);
+    let (table, below) = rest.split_at(rest.iter().take_while(|line| line.starts_with('|')).count());
+    let others = table.iter().skip(HEAD.len()).filter(|old| !old.starts_with(&format!("| {name} |")));
+    let mut rows: Vec<&str> = others.copied().chain([row.as_str()]).collect();
+    rows.sort_unstable();
+    let lines: Vec<&str> = [above, &HEAD, &rows, below].concat();
+    Ok(fs::write(file, format!("{}\n", lines.join("\n")))?)
 }
 
 /// The mutants whose names contain one of `names`, or all.
@@ -134,15 +158,17 @@ struct Copy {
 }
 
 impl Copy {
+    /// A clone that shares the objects of this repository, and stays for the next run.
     fn make(root: &Path) -> Result<Self> {
-        let (tree, target) = (root.join("target/mutants-tree"), root.join("target/mutants"));
-        let head = output(Command::new("git").current_dir(root).args(["rev-parse", "HEAD"]))?;
-        if !tree.exists() {
-            let add = ["worktree", "add", "--quiet", "--detach"];
-            output(Command::new("git").current_dir(root).args(add).arg(&tree).arg(head.trim()))?;
+        let dir = root.join("target/mutants");
+        let copy = Self { tree: dir.join("tree"), target: dir.join("target") };
+        if !copy.tree.join(".git").exists() {
+            fs::create_dir_all(&dir)?;
+            let clone = ["clone", "--quiet", "--shared", "--no-checkout"];
+            output(Command::new("git").args(clone).arg(root).arg(&copy.tree))?;
         }
-        let copy = Self { tree, target };
-        copy.git(&["checkout", "--quiet", "--force", "--detach", head.trim()])?;
+        copy.git(&["fetch", "--quiet", "origin", "HEAD"])?;
+        copy.git(&["checkout", "--quiet", "--force", "--detach", "FETCH_HEAD"])?;
         Ok(copy)
     }
 
@@ -152,47 +178,99 @@ impl Copy {
 
     /// Builds the simulator with the mutant; the first seed that fails.
     fn try_mutant(&self, mutant: &Mutant) -> Result<Option<Caught>> {
-        self.git(&["checkout", "--quiet", "--force", "."])?;
-        let file = mutant.file.to_string_lossy();
-        self.git(&["apply", &file]).with_context(|| format!("{} does not fit any more", mutant.name))?;
+        self.apply(mutant)?;
         let mut build = Command::new("cargo");
-        build.current_dir(&self.tree).args(["build", "--quiet", "--release", "-p", "oxivpn-sim"]);
-        build.env("CARGO_TARGET_DIR", &self.target).env("CARGO_PROFILE_RELEASE_LTO", "off");
-        build
-            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
-            .env("CARGO_PROFILE_RELEASE_INCREMENTAL", "true");
-        output(&mut build).with_context(|| format!("{} does not build", mutant.name))?;
-        let line = Regex::new(r"(?m)^seed (\d+): (.*)$")?;
-        for from in (0..SEEDS).step_by(BATCH as usize) {
-            let mut storm = Command::new("timeout");
-            storm.arg(PATIENCE).arg(self.target.join("release/oxivpn-sim"));
-            storm.args(["storm", "--from", &from.to_string(), "--to", &(from + BATCH).to_string()]);
-            let done = storm.current_dir(&self.target).output()?;
-            let text = String::from_utf8_lossy(&done.stdout).into_owned();
-            let failed = line.captures_iter(&text).filter_map(|found| Some((found[1].parse().ok()?, found)));
-            if let Some((seed, found)) = failed.min_by_key(|(seed, _)| *seed) {
-                return Ok(Some(Caught { seed, by: without_numbers(&found[2])? }));
+        build.current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.target);
+        build.args(["build", "--quiet", "--profile", PROFILE, "-p", "oxivpn-sim"]);
+        output(&mut build).with_context(|| {
+            format!("the tree with {} does not build; write that file anew", mutant.file.display())
+        })?;
+        let (mut from, mut many) = (0, BATCH);
+        while from < SEEDS {
+            let to = (from + many).min(SEEDS);
+            match self.storm(from..to)? {
+                Storm::Well => {}
+                Storm::Caught(caught) => return Ok(Some(caught)),
+                Storm::Died(_) => return self.single(from..to).map(Some),
             }
-            if done.status.code().is_none_or(|code| code > 1) {
-                // The simulator gave up or found no end, which is noticed too.
-                let words =
-                    String::from_utf8_lossy(&done.stderr).lines().take(2).collect::<Vec<_>>().join(" ");
-                return Ok(Some(Caught {
-                    seed: from,
-                    by: format!("a world without an end, or a panic {}", without_numbers(&words)?),
-                }));
-            }
+            (from, many) = (to, (2 * many).min(MOST));
         }
         Ok(None)
     }
+
+    /// Puts the tree right, and breaks it in the mutant's way.
+    fn apply(&self, mutant: &Mutant) -> Result<()> {
+        self.git(&["checkout", "--quiet", "--force", "."])?;
+        let file = mutant.file.to_string_lossy();
+        self.git(&["apply", &file]).map(drop).with_context(|| {
+            format!(
+                "{} does not fit the committed tree any more; make its change by hand, and put what `git diff` \
+                 says about it below the two lines at its head",
+                mutant.file.display()
+            )
+        })
+    }
+
+    fn storm(&self, seeds: Range<u64>) -> Result<Storm> {
+        let (least, each) = PATIENCE;
+        let cpu = least + each * (seeds.end - seeds.start);
+        let mut storm = Command::new("prlimit");
+        storm.args([format!("--cpu={cpu}:{}", cpu + 1), format!("--as={MEMORY}"), "--core=0".into()]);
+        storm.arg(self.target.join(PROFILE).join("oxivpn-sim")).current_dir(&self.target);
+        storm.args(["storm", "--tries", "0"]);
+        storm.args(["--from", &seeds.start.to_string(), "--to", &seeds.end.to_string()]);
+        let done = storm.output().context("prlimit of util-linux")?;
+        match done.status.code() {
+            Some(0) => Ok(Storm::Well),
+            Some(1) => first(&String::from_utf8_lossy(&done.stdout)).map(Storm::Caught),
+            None => Ok(Storm::Died(death(done.status))),
+            other => {
+                let errors = String::from_utf8_lossy(&done.stderr);
+                bail!("storm ended with {other:?}: {}", errors.lines().next().unwrap_or_default())
+            }
+        }
+    }
+
+    /// The first of these seeds that fails or whose world the simulator doesn't survive.
+    fn single(&self, seeds: Range<u64>) -> Result<Caught> {
+        let whole = seeds.clone();
+        for seed in seeds {
+            match self.storm(seed..seed + 1)? {
+                Storm::Well => {}
+                Storm::Caught(caught) => return Ok(caught),
+                Storm::Died(by) => return Ok(Caught { seed, by }),
+            }
+        }
+        bail!("seeds {} to {} can't be run together, and each alone can", whole.start, whole.end - 1)
+    }
+}
+
+/// How the simulator ended that didn't end by itself.
+fn death(status: ExitStatus) -> String {
+    match status.signal() {
+        Some(SIGXCPU) => "a world without an end".into(),
+        signal => format!("a crash of the simulator, signal {}", signal.unwrap_or_default()),
+    }
+}
+
+/// What `storm` tells about the first seed that failed; it lists kinds of failures by their first seeds.
+fn first(text: &str) -> Result<Caught> {
+    let told = Regex::new(r"(?m)^VIOLATION +(.*)\nseed +(\d+),")?;
+    let found = told.captures(text).context("storm failed, and names no seed")?;
+    Ok(Caught { seed: found[2].parse()?, by: without_numbers(&found[1])? })
 }
 
 /// What a violation says, without what differs from seed to seed.
 fn without_numbers(words: &str) -> Result<String> {
     let place = Regex::new(r"^[^ ]+: (machine \d+: )?")?.replace(words, "");
-    let short: String =
-        Regex::new(r"\d[\d.]*(ms|µs|ns|s)?\b")?.replace_all(&place, "N").chars().take(110).collect();
-    Ok(short.replace('|', "/"))
+    let peer =
+        Regex::new(r"PeerRef \{ id: PeerId\((\d+)\), generation: \d+ \}")?.replace_all(&place, "peer $1");
+    let mut short = Regex::new(r"\d[\d.:]*(ms|µs|ns|s)?\b")?.replace_all(&peer, "N").replace('|', "/");
+    let innermost = Regex::new(r" \{[^{}]*\}")?;
+    while short.len() > LONGEST && innermost.is_match(&short) {
+        short = innermost.replace_all(&short, "").into_owned();
+    }
+    Ok(short.chars().take(LONGEST).collect())
 }
 
 /// What a program says; its errors are ours.
