@@ -28,7 +28,7 @@ if [ -z "$mirror" ]; then
   exit 1
 fi
 
-mkdir -p "$cache"/{lists/partial,archives/partial,debs,root}
+mkdir -p "$cache"/{lists/partial,archives/partial,debs,tree}
 echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror sid main" >"$cache/sources.list"
 apt=(apt-get -qq
   -o "Dir::Etc::sourcelist=$cache/sources.list" -o Dir::Etc::sourceparts=/dev/null
@@ -40,14 +40,14 @@ apt=(apt-get -qq
     libnl-genl-3-200 liblzo2-2 liblz4-1 libcap-ng0 libcap2 libpkcs11-helper1t64 libsystemd0 libzstd1 libgcc-s1)
 } >&2
 for package in "$cache"/debs/*.deb; do
-  dpkg -x "$package" "$cache/root"
+  dpkg -x "$package" "$cache/tree"
 done
 
 # Run by the unpacked loader with the unpacked libraries; `exec` keeps the process id.
 arch=$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || echo "$(uname -m)-linux-gnu")
-libs=$cache/root/usr/lib/$arch
+libs=$cache/tree/usr/lib/$arch
 loader=$(find "$libs" -name 'ld-linux*' | head -n 1)
-printf '#!/bin/sh\nexec %q --library-path %q %q "$@"\n' "$loader" "$libs" "$cache/root/usr/sbin/openvpn" >"$wrapper"
+printf '#!/bin/sh\nexec %q --library-path %q %q "$@"\n' "$loader" "$libs" "$cache/tree/usr/sbin/openvpn" >"$wrapper"
 chmod +x "$wrapper"
 "$wrapper" --version >/dev/null
 echo "$wrapper"

@@ -11,20 +11,19 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::{
     flood::{Random, inside},
-    netns::{Lab, Side},
     process::poll,
 };
 
 /// How long nothing may move.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Sends `len` bytes that depend on `seed` from one side to `address` at the other one, and compares what arrives.
-pub fn carry(lab: &Lab, from: Side, address: IpAddr, len: usize, seed: u64) -> Result<()> {
-    let to = if from == Side::Client { Side::Server } else { Side::Client };
-    let listener = inside(lab.ns(to), || Ok(TcpListener::bind(SocketAddr::new(address, 0))?))?;
+/// Sends `len` bytes that depend on `seed` from the namespace `from` to `address` in the namespace `to`, and compares
+/// what arrives.
+pub fn carry(from: &str, (to, address): (&str, IpAddr), len: usize, seed: u64) -> Result<()> {
+    let listener = inside(to, || Ok(TcpListener::bind(SocketAddr::new(address, 0))?))?;
     let there = listener.local_addr()?;
-    let sender = inside(lab.ns(from), || Ok(TcpStream::connect_timeout(&there, PATIENCE)?));
-    let sender = sender.with_context(|| format!("to {there}, from {from:?}"))?;
+    let sender = inside(from, || Ok(TcpStream::connect_timeout(&there, PATIENCE)?));
+    let sender = sender.with_context(|| format!("to {there}, from {from}"))?;
     listener.set_nonblocking(true)?;
     let accepted = poll(PATIENCE, || match listener.accept() {
         Ok((stream, _)) => Ok(Some(stream)),

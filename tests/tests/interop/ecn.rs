@@ -1,15 +1,12 @@
 //! Congestion marks across the tunnel (RFC 6040), an extension of this project: between two ends of it they are passed
 //! on, and beside a real OpenVPN nothing is to be seen of them.
 
-use std::{
-    io::{Read as _, Write as _},
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
-};
+use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use oxivpn_tests::{
-    flood::inside,
+    content::carry,
     matrix::Cell,
     netns::Side,
     openvpn::{READY, Release, Transport},
@@ -108,14 +105,7 @@ impl End<'_> {
     /// A stream of TCP through the tunnel, with each family.
     fn stream(self, to: End<'_>) -> Result<()> {
         for address in to.inner {
-            let listener = inside(to.ns, || Ok(TcpListener::bind((address, 0))?))?;
-            let at = SocketAddr::new(address, listener.local_addr()?.port());
-            let mut sender = inside(self.ns, || Ok(TcpStream::connect(at)?))?;
-            let writer = std::thread::spawn(move || sender.write_all(&vec![7; BYTES]));
-            let mut got = Vec::new();
-            listener.accept()?.0.read_to_end(&mut got)?;
-            writer.join().ok().context("a thread panicked")??;
-            ensure!(got.len() == BYTES, "{} of {BYTES} bytes to {at}", got.len());
+            carry(self.ns, (to.ns, address), BYTES, 7)?;
         }
         Ok(())
     }

@@ -102,7 +102,7 @@ fn content(scenario: Scenario, transport: Transport) -> Result<()> {
 fn carry_both_ways(tunnel: &Tunnel) -> Result<()> {
     for (from, to) in [(Side::Client, Side::Server), (Side::Server, Side::Client)] {
         let address = tunnel.address(to, false)?.parse()?;
-        carry(&tunnel.lab, from, address, LEN, from as u64)?;
+        carry(tunnel.lab.ns(from), (tunnel.lab.ns(to), address), LEN, from as u64)?;
     }
     Ok(())
 }
