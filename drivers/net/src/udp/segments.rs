@@ -107,10 +107,8 @@ impl Segments {
             return Some(Notice::NoSegmentation { errno });
         }
         let errno = self.refused.load(Relaxed);
-        (errno > 0).then(|| {
-            self.refused.store(-errno, Relaxed);
-            Notice::SomeWithoutSegmentation { errno }
-        })
+        let is_news = errno > 0 && self.refused.compare_exchange(errno, -errno, Relaxed, Relaxed).is_ok();
+        is_news.then_some(Notice::SomeWithoutSegmentation { errno })
     }
 
     pub(super) fn take_complaint(&self) -> Option<io::Error> {
