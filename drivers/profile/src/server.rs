@@ -121,9 +121,6 @@ pub struct ServerOptions {
     pub require_tls_ekm: bool,
     /// `tcp-queue-limit`: packets that wait for a slow TCP client.
     pub tcp_queue_limit: usize,
-    /// `workers`, an option of this program alone: threads that move packets, one if the profile does not say. `None` is
-    /// `auto`: as many as the host has processors.
-    pub workers: Option<usize>,
     /// `explicit-exit-notify`: 1 tells clients to come back when the server ends, 2 to go to the next server.
     pub exit_notify: u8,
     /// `route-gateway`.

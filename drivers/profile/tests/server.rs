@@ -147,15 +147,15 @@ fn values() {
         ("tcp-queue-limit 9\nmultihome\nforce-tls-key-material-export", |s| {
             s.tcp_queue_limit == 9 && s.multihome && s.require_tls_ekm
         }),
-        ("", |s| s.workers == Some(1)),
-        ("workers 4", |s| s.workers == Some(4)),
-        ("workers 4\nworkers auto", |s| s.workers.is_none()),
         ("tcp-nodelay", |s| s.push.last().is_some_and(|last| last == "socket-flags TCP_NODELAY")),
         ("route-gateway 10.8.0.7", |s| s.route_gateway == Some([10, 8, 0, 7].into())),
         ("tun-mtu 1400\nmax-packet-size 1000", |s| (s.tun_mtu, s.max_packet_size) == (1400, 1000)),
         ("tmp-dir ccd", |s| s.tmp_dir.ends_with("ccd")),
         ("hash-size 5 5\nbcast-buffers 5\npersist-key\npersist-tun\nallow-compression no", |_| true),
     ]);
+    for (lines, workers) in [("", Some(1)), ("workers 4", Some(4)), ("workers 4\nworkers auto", None)] {
+        assert_eq!(serve(lines).workers, workers, "{lines}");
+    }
     assert!(warnings(&serve("dh dh.pem"))[0].contains("keys are exchanged with elliptic curves only"));
     assert!(warnings(&serve("remote-cert-tls server"))[0].contains("write `remote-cert-tls client`"));
     assert!(warnings(&serve("pull-filter ignore a"))[0].contains("--pull-filter ignored for --mode server"));

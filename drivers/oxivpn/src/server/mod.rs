@@ -135,7 +135,7 @@ impl Server {
         open::restore(&options, &mut addressing, &log)?;
         let pool_file = open::pool_file(&options)?;
         open::check_status(&profile)?;
-        let workers = open::workers(&options);
+        let workers = open::workers(&profile);
         let sockets = Sockets::bind(&profile, &options, workers)?;
         let udp = sockets.for_control().context("no descriptor left")?;
         process::begin(&profile)?;

@@ -26,9 +26,9 @@ use crate::{clock, say};
 
 /// How many threads are to move packets: as many as the profile says, or with `auto` one for each processor that this
 /// process may use.
-pub(super) fn workers(options: &ServerOptions) -> usize {
+pub(super) fn workers(profile: &Profile) -> usize {
     let processors = || std::thread::available_parallelism().map_or(1, |count| count.get().min(MOST_WORKERS));
-    options.workers.unwrap_or_else(processors)
+    profile.workers.unwrap_or_else(processors)
 }
 
 /// What `auto` does not go beyond: with more threads most packets are handed over, unless the kernel happens to give

@@ -63,7 +63,6 @@ pub(super) fn options(draft: &mut Draft, files: &dyn Files) -> Result<ServerOpti
         tmp_dir,
         require_tls_ekm: server.require_tls_ekm,
         tcp_queue_limit: server.queue_limit,
-        workers: server.workers,
         exit_notify: match draft.connection.exit_notify {
             None => 0,
             Some(_) if !udp => 0,
