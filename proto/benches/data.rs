@@ -14,7 +14,7 @@ use std::time::{Duration, Instant as Clock};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, Tag, UnboundKey};
 use criterion::{Criterion, Throughput};
 use oxivpn_proto::config::cipher::DataCipher;
-use oxivpn_proto::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
+use oxivpn_proto::config::params::{DataFormat, DataParams};
 use oxivpn_proto::data::{HEADROOM, Payload, Slot, TAILROOM, Table};
 use oxivpn_proto::keys::data_key::{DataKey, KeyLimits, TlsRole};
 use oxivpn_proto::wire::ids::{KeyId, PeerId};
@@ -40,16 +40,7 @@ fn path() -> Path {
 fn table(cipher: DataCipher, format: DataFormat, role: TlsRole) -> Table {
     let mut table = Table::new();
     let now = Instant::ZERO;
-    let params = DataParams {
-        cipher,
-        format,
-        framing: Framing::None,
-        replay: ReplayWindow::DEFAULT,
-        mss: Some(1360),
-        by_path: true,
-        float: false,
-        ecn: false,
-    };
+    let params = DataParams { mss: Some(1360), ..DataParams::new(cipher, format) };
     let key = KeyId::FIRST;
     let data = DataKey::new(Zeroizing::new(core::array::from_fn(|i| i as u8)), role, KeyLimits::default());
     table.apply(now, Directive::AddPeer { peer: PEER, path: path(), params });

@@ -107,6 +107,25 @@ pub enum Directive {
     },
 }
 
+impl Directive {
+    /// Whom it is about.
+    pub const fn peer(&self) -> PeerRef {
+        match self {
+            Self::AddPeer { peer, .. }
+            | Self::InstallKey { peer, .. }
+            | Self::PromoteKey { peer, .. }
+            | Self::RetireKey { peer, .. }
+            | Self::AddRoute { peer, .. }
+            | Self::RemoveRoute { peer, .. }
+            | Self::MovePeer { peer, .. }
+            | Self::AskActivity { peer }
+            | Self::SendPing { peer }
+            | Self::SendExit { peer }
+            | Self::RemovePeer { peer } => *peer,
+        }
+    }
+}
+
 impl fmt::Debug for Directive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -5,7 +5,7 @@
 use core::net::{Ipv4Addr, SocketAddr};
 
 use oxivpn_proto::config::cipher::DataCipher;
-use oxivpn_proto::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
+use oxivpn_proto::config::params::{DataFormat, DataParams};
 use oxivpn_proto::data::Table;
 use oxivpn_proto::keys::data_key::{DataKey, KeyLimits, TlsRole};
 use oxivpn_proto::wire::ids::{KeyId, PeerId};
@@ -32,16 +32,7 @@ fn fill(table: &mut Table, cipher: DataCipher, format: fn(PeerId) -> DataFormat)
         let peer = PeerRef { id, generation: 1 };
         let address = Ipv4Addr::from(0x0a00_0000 | n);
         let path = Path::udp(0, SocketAddr::from((address, 1194)));
-        let params = DataParams {
-            cipher,
-            format: format(id),
-            framing: Framing::None,
-            replay: ReplayWindow::DEFAULT,
-            mss: None,
-            by_path: false,
-            float: true,
-            ecn: false,
-        };
+        let params = DataParams { by_path: false, float: true, ..DataParams::new(cipher, format(id)) };
         table.apply(now, Directive::AddPeer { peer, path, params });
         table.apply(now, Directive::AddRoute { peer, inner: core::net::IpAddr::from(address).into() });
         for key in [KeyId::FIRST, KeyId::FIRST.next()] {

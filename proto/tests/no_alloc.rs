@@ -8,7 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use oxivpn_proto::config::cipher::DataCipher;
-use oxivpn_proto::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
+use oxivpn_proto::config::params::{DataFormat, DataParams};
 use oxivpn_proto::data::{HEADROOM, Payload, Slot, TAILROOM, Table};
 use oxivpn_proto::keys::data_key::{DataKey, KeyLimits, TlsRole};
 use oxivpn_proto::wire::ids::{KeyId, PeerId};
@@ -67,16 +67,7 @@ fn table(cipher: DataCipher, format: DataFormat, role: TlsRole) -> Table {
     let mut table = Table::new();
     let (now, key) = (Instant::ZERO, KeyId::FIRST);
     let by_path = role == TlsRole::Client;
-    let params = DataParams {
-        cipher,
-        format,
-        framing: Framing::None,
-        replay: ReplayWindow::DEFAULT,
-        mss: Some(1300),
-        by_path,
-        float: !by_path,
-        ecn: false,
-    };
+    let params = DataParams { mss: Some(1300), by_path, float: !by_path, ..DataParams::new(cipher, format) };
     let data = DataKey::new(Zeroizing::new([7; 256]), role, KeyLimits::default());
     table.apply(now, Directive::AddPeer { peer: PEER, path: path(), params });
     table.apply(now, Directive::InstallKey { peer: PEER, key, data });

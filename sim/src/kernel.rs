@@ -232,23 +232,6 @@ const fn subject(report: &Report) -> Option<PeerRef> {
     }
 }
 
-/// Whose order it is.
-const fn target(directive: &Directive) -> PeerRef {
-    match directive {
-        Directive::AddPeer { peer, .. }
-        | Directive::InstallKey { peer, .. }
-        | Directive::PromoteKey { peer, .. }
-        | Directive::RetireKey { peer, .. }
-        | Directive::AddRoute { peer, .. }
-        | Directive::RemoveRoute { peer, .. }
-        | Directive::MovePeer { peer, .. }
-        | Directive::AskActivity { peer }
-        | Directive::SendPing { peer }
-        | Directive::SendExit { peer }
-        | Directive::RemovePeer { peer } => *peer,
-    }
-}
-
 impl FakeKernel {
     /// A kernel without peers.
     pub fn new(quirks: KernelQuirks, seeds: &SeedTree) -> Self {
@@ -398,7 +381,7 @@ impl FakeKernel {
 
     fn carry_out(&mut self, now: Instant, order: Order) {
         let Order { seq, directive } = order;
-        let peer = target(&directive);
+        let peer = directive.peer();
         if matches!(directive, Directive::RemovePeer { .. }) {
             self.given_up.remove(&peer);
             self.peers.remove(&peer);

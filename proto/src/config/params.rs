@@ -87,4 +87,20 @@ pub struct DataParams {
     pub ecn: bool,
 }
 
+impl DataParams {
+    /// Without framing, limits and extensions, of a peer that is found by its address and stays there.
+    pub const fn new(cipher: DataCipher, format: DataFormat) -> Self {
+        Self {
+            cipher,
+            format,
+            framing: Framing::None,
+            replay: ReplayWindow::DEFAULT,
+            mss: None,
+            by_path: true,
+            float: false,
+            ecn: false,
+        }
+    }
+}
+
 const _: () = assert!(size_of::<DataParams>() <= 64);

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::Instant;
 use crate::config::cipher::DataCipher;
-use crate::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
+use crate::config::params::{DataFormat, DataParams, Framing};
 use crate::data::Table;
 use crate::directive::{Directive, PeerRef};
 use crate::drops::DropReason;
@@ -52,16 +52,7 @@ fn table() -> Table {
     for (i, (format, by_path, float)) in PEERS.into_iter().enumerate() {
         let peer = PeerRef { id: PeerId::from_low_bits(i as u32), generation: 1 };
         let (cipher, framing) = (DataCipher::ALL[i % 4], Framing::ALL[i % 4]);
-        let params = DataParams {
-            cipher,
-            format,
-            framing,
-            replay: ReplayWindow::DEFAULT,
-            mss: None,
-            by_path,
-            float,
-            ecn: false,
-        };
+        let params = DataParams { framing, by_path, float, ..DataParams::new(cipher, format) };
         table.apply(Instant::ZERO, Directive::AddPeer { peer, path: path(i), params });
         for key in 0..3 {
             let block = Zeroizing::new([key ^ i as u8; 256]);

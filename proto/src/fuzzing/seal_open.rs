@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::Instant;
 use crate::config::cipher::DataCipher;
-use crate::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
+use crate::config::params::{DataFormat, DataParams, Framing};
 use crate::data::{HEADROOM, Payload, Slot, TAILROOM, Table};
 use crate::directive::{Directive, PeerRef};
 use crate::drops::DropReason;
@@ -69,17 +69,7 @@ fn table(cipher: DataCipher, format: DataFormat, framing: Framing, role: TlsRole
     let mut table = Table::new();
     let (now, key) = (Instant::ZERO, KeyId::from_low_bits(key));
     let by_path = role == TlsRole::Client;
-    let float = false;
-    let params = DataParams {
-        cipher,
-        format,
-        framing,
-        replay: ReplayWindow::DEFAULT,
-        mss: None,
-        by_path,
-        float,
-        ecn: false,
-    };
+    let params = DataParams { framing, by_path, ..DataParams::new(cipher, format) };
     let data = DataKey::new(Zeroizing::new(core::array::from_fn(|i| i as u8)), role, KeyLimits::default());
     table.apply(now, Directive::AddPeer { peer: PEER, path: path(), params });
     table.apply(now, Directive::InstallKey { peer: PEER, key, data });

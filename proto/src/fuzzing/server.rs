@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::Instant;
 use crate::config::cipher::DataCipher;
-use crate::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
+use crate::config::params::{DataFormat, DataParams, ReplayWindow};
 use crate::directive::{Directive, Order, PeerRef};
 use crate::keys::data_key::{DataKey, KeyLimits, TlsRole};
 use crate::keys::ekm;
@@ -207,16 +207,7 @@ impl Server {
             for text in &self.greeting {
                 let _ = negotiation.tls.write_record(format!("{text}\0").as_bytes());
             }
-            let params = DataParams {
-                cipher: DataCipher::Aes256Gcm,
-                format: DataFormat::V2(PEER.id),
-                framing: Framing::None,
-                replay: ReplayWindow::DEFAULT,
-                mss: None,
-                by_path: true,
-                float: false,
-                ecn: false,
-            };
+            let params = DataParams::new(DataCipher::Aes256Gcm, DataFormat::V2(PEER.id));
             self.orders.push_back(Directive::AddPeer { peer: PEER, path: self.path, params });
         }
         let data = DataKey::new(block, TlsRole::Server, KeyLimits::default());

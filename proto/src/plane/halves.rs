@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use crate::clock::Instant;
     use crate::config::cipher::DataCipher;
-    use crate::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
+    use crate::config::params::{DataFormat, DataParams};
     use crate::data::{HEADROOM, SealError, Slot, TAILROOM, Table};
     use crate::drops::DropReason;
     use crate::keys::data_key::{DataKey, KeyLimits, TlsRole};
@@ -124,16 +124,7 @@ mod tests {
     }
 
     fn orders(role: TlsRole, format: DataFormat) -> [Directive; 3] {
-        let params = DataParams {
-            cipher: DataCipher::Aes256Gcm,
-            format,
-            framing: Framing::None,
-            replay: ReplayWindow::DEFAULT,
-            mss: None,
-            by_path: true,
-            float: false,
-            ecn: false,
-        };
+        let params = DataParams::new(DataCipher::Aes256Gcm, format);
         let data =
             DataKey::new(Zeroizing::new(core::array::from_fn(|i| i as u8)), role, KeyLimits::default());
         [

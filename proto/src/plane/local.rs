@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
     use crate::config::cipher::DataCipher;
-    use crate::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
+    use crate::config::params::{DataFormat, DataParams};
     use crate::data::table::MAX_OWN_PACKET;
     use crate::data::{HEADROOM, Payload, TAILROOM};
     use crate::directive::Directive;
@@ -146,16 +146,7 @@ mod tests {
 
     fn plane(role: TlsRole) -> LocalPlane {
         let mut plane = LocalPlane::new();
-        let params = DataParams {
-            cipher: DataCipher::ChaCha20Poly1305,
-            format: DataFormat::V2(PEER.id),
-            framing: Framing::None,
-            replay: ReplayWindow::DEFAULT,
-            mss: None,
-            by_path: true,
-            float: false,
-            ecn: false,
-        };
+        let params = DataParams::new(DataCipher::ChaCha20Poly1305, DataFormat::V2(PEER.id));
         let data = DataKey::new(Zeroizing::new([3; 256]), role, KeyLimits::default());
         order(&mut plane, Directive::AddPeer { peer: PEER, path: path(), params });
         order(&mut plane, Directive::InstallKey { peer: PEER, key: KEY, data });

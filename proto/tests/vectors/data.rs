@@ -3,7 +3,7 @@
 use core::net::{Ipv4Addr, SocketAddr};
 
 use oxivpn_proto::config::cipher::DataCipher;
-use oxivpn_proto::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
+use oxivpn_proto::config::params::{DataFormat, DataParams};
 use oxivpn_proto::data::{HEADROOM, Payload, RecvKey, Slot, TAILROOM, Table};
 use oxivpn_proto::keys::data_key::{DataKey, KeyLimits, TlsRole};
 use oxivpn_proto::wire::ids::{KeyId, PeerId};
@@ -35,16 +35,7 @@ pub(crate) fn prf_block() -> [u8; 256] {
 }
 
 pub(crate) fn params(cipher: DataCipher, format: DataFormat) -> DataParams {
-    DataParams {
-        cipher,
-        format,
-        framing: Framing::None,
-        replay: ReplayWindow::DEFAULT,
-        mss: None,
-        by_path: true,
-        float: false,
-        ecn: false,
-    }
+    DataParams::new(cipher, format)
 }
 
 pub(crate) fn data_key(block: [u8; 256], role: TlsRole) -> DataKey {

@@ -1,7 +1,7 @@
 use core::net::{Ipv4Addr, SocketAddr};
 
 use oxivpn_proto::config::cipher::DataCipher;
-use oxivpn_proto::config::params::{DataFormat, DataParams, Framing};
+use oxivpn_proto::config::params::{DataFormat, DataParams};
 use oxivpn_proto::data::{HEADROOM, Payload, TAILROOM};
 use oxivpn_proto::keys::data_key::{DataKey, KeyLimits, TlsRole};
 use oxivpn_proto::report::Wear;
@@ -97,15 +97,10 @@ impl Machine {
 
 fn add() -> Directive {
     let params = DataParams {
-        cipher: DataCipher::ChaCha20Poly1305,
-        format: DataFormat::V2(PEER.id),
-        framing: Framing::None,
         // Strict order, which the kernel doesn't know.
         replay: ReplayWindow { packets: 0, time: Duration::ZERO },
-        mss: None,
-        by_path: true,
         float: true,
-        ecn: false,
+        ..DataParams::new(DataCipher::ChaCha20Poly1305, DataFormat::V2(PEER.id))
     };
     Directive::AddPeer { peer: PEER, path: path(1), params }
 }

@@ -8,7 +8,7 @@ use oxivpn::lane::Inbox;
 use oxivpn::lane::outbox::Run;
 use oxivpn::turn::{Control, Device, Link, Ready, Turn};
 use oxivpn_proto::config::cipher::DataCipher;
-use oxivpn_proto::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
+use oxivpn_proto::config::params::{DataFormat, DataParams, ReplayWindow};
 use oxivpn_proto::directive::Directive;
 use oxivpn_proto::keys::data_key::{DataKey, KeyLimits, TlsRole};
 use oxivpn_proto::plane::DataPlane;
@@ -45,16 +45,7 @@ pub(crate) fn plane(
     half: bool,
 ) -> LocalPlane {
     let (cipher, replay, key) = (DataCipher::Aes256Gcm, ReplayWindow::DEFAULT, KeyId::FIRST);
-    let params = DataParams {
-        cipher,
-        format,
-        replay,
-        mss,
-        framing: Framing::None,
-        by_path: true,
-        float: false,
-        ecn: false,
-    };
+    let params = DataParams { replay, mss, ..DataParams::new(cipher, format) };
     let data = DataKey::new(Zeroizing::new([7; 256]), role, KeyLimits::default());
     let mut plane = LocalPlane::new();
     let orders = [

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow, ensure};
 use oxivpn_proto::config::cipher::DataCipher;
-use oxivpn_proto::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
+use oxivpn_proto::config::params::{DataFormat, DataParams};
 use oxivpn_proto::directive::Directive;
 use oxivpn_proto::keys::data_key::{DataKey, KeyLimits, TlsRole};
 use oxivpn_proto::plane::DataPlane;
@@ -61,16 +61,7 @@ fn end(block: &Zeroizing<[u8; 256]>, role: TlsRole, cipher: DataCipher, format: 
         TlsRole::Server => ("192.0.2.1:1194", "192.0.2.2:40000"),
     };
     let path = |address: &str| -> Result<Path> { Ok(Path::udp(0, address.parse()?)) };
-    let params = DataParams {
-        cipher,
-        format,
-        framing: Framing::None,
-        replay: ReplayWindow::DEFAULT,
-        mss: None,
-        by_path: true,
-        float: false,
-        ecn: false,
-    };
+    let params = DataParams::new(cipher, format);
     let key = KeyId::FIRST;
     let data = DataKey::new(Zeroizing::new(**block), role, KeyLimits::default());
     let mut plane = LocalPlane::new();

@@ -4,7 +4,7 @@ use core::time::Duration;
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::config::params::{DataFormat, Framing, ReplayWindow};
+use crate::config::params::{DataFormat, Framing};
 use crate::data::{HEADROOM, KeySpent, TAILROOM};
 use crate::keys::data_key::{KeyLimits, TlsRole};
 use crate::path::StreamId;
@@ -27,16 +27,7 @@ fn peer(id: u32) -> PeerRef {
 }
 
 fn params(format: DataFormat, by_path: bool) -> DataParams {
-    DataParams {
-        cipher: DataCipher::Aes128Gcm,
-        format,
-        framing: Framing::None,
-        replay: ReplayWindow::DEFAULT,
-        mss: None,
-        by_path,
-        float: false,
-        ecn: false,
-    }
+    DataParams { by_path, ..DataParams::new(DataCipher::Aes128Gcm, format) }
 }
 
 fn v2(id: u32) -> DataFormat {

@@ -207,7 +207,7 @@ impl DataPlane for Halves {
     fn apply(&mut self, now: Instant, order: Order) {
         let seq = order.seq;
         self.orders.last = seq;
-        let peer = peer_of(&order.directive);
+        let peer = order.directive.peer();
         let removes = matches!(order.directive, Directive::RemovePeer { .. });
         match &order.directive {
             Directive::AddPeer { path, .. } if self.downlink.is_some() && !path.is_stream() => {
@@ -282,22 +282,5 @@ impl Plane for Halves {
 
     fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<Transmit> {
         self.own.poll_transmit(now, out)
-    }
-}
-
-/// Whom an order is about.
-const fn peer_of(directive: &Directive) -> PeerRef {
-    match directive {
-        Directive::AddPeer { peer, .. }
-        | Directive::InstallKey { peer, .. }
-        | Directive::PromoteKey { peer, .. }
-        | Directive::RetireKey { peer, .. }
-        | Directive::AddRoute { peer, .. }
-        | Directive::RemoveRoute { peer, .. }
-        | Directive::MovePeer { peer, .. }
-        | Directive::SendPing { peer }
-        | Directive::SendExit { peer }
-        | Directive::AskActivity { peer }
-        | Directive::RemovePeer { peer } => *peer,
     }
 }

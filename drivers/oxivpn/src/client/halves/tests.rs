@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use oxivpn_net::{Family, UdpOptions, UdpSocket};
 use oxivpn_proto::config::cipher::DataCipher;
-use oxivpn_proto::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
+use oxivpn_proto::config::params::{DataFormat, DataParams};
 use oxivpn_proto::data::{HEADROOM, TAILROOM};
 use oxivpn_proto::keys::data_key::{DataKey, KeyLimits, TlsRole};
 use oxivpn_proto::wire::ids::{KeyId, PeerId};
@@ -33,17 +33,7 @@ const fn peer(generation: u32) -> PeerRef {
 
 /// Those of either end: a peer found by its path has no inner addresses to keep to.
 fn params(format: DataFormat) -> DataParams {
-    DataParams {
-        cipher: DataCipher::Aes256Gcm,
-        format,
-        framing: Framing::None,
-        ecn: false,
-        // As small as a stock peer's.
-        replay: ReplayWindow::DEFAULT,
-        mss: None,
-        by_path: true,
-        float: true,
-    }
+    DataParams { float: true, ..DataParams::new(DataCipher::Aes256Gcm, format) }
 }
 
 fn key(number: u8, role: TlsRole) -> DataKey {

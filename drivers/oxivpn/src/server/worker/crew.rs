@@ -8,10 +8,10 @@ use std::sync::atomic::AtomicUsize;
 use oxivpn_proto::{Order, Report, StreamId};
 
 use super::handover::{Handover, hatches};
-use super::mail::Packets;
-use super::share::{Directory, Share, for_all, peer_of, worker_of_stream};
+use super::share::{Directory, Share, for_all, worker_of_stream};
 use super::{Command, Common, Draft, Endpoints, News, Shared, Totals, Worker};
 use crate::client::Tun;
+use crate::lane::mail::Packets;
 
 /// The control thread's handle of the workers. It gives each order to whom it is for, and tells of all of them as if
 /// they were one: an order is applied when all that got it, or one before it, have done so, and sums are those of all.
@@ -115,7 +115,7 @@ impl Crew {
     }
 
     fn give(&mut self, Order { seq, directive }: Order) {
-        let peer = peer_of(&directive);
+        let peer = directive.peer();
         // Whom an order is about that was overtaken does not matter; somebody must say that it is done.
         let before = self.directory.owner(peer);
         self.directory.note(&directive);

@@ -16,8 +16,8 @@ use oxivpn_tun::offload::VnetHeader;
 use super::engine::Engine;
 use super::foreign::Lies;
 use super::handover::Item;
-use super::mail::lock;
 use crate::lane::inbox::{Received, range_in};
+use crate::lane::mail::lock;
 use crate::lane::{Uplink, heed_mark};
 use crate::turn::{BATCH, Device as _, ends_stream, is_gone, leaves};
 

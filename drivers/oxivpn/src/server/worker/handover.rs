@@ -14,8 +14,8 @@ use oxivpn_net::Ecn;
 use oxivpn_proto::{Path, PeerRef};
 use oxivpn_tun::offload::VnetHeader;
 
-use super::mail::lock;
 use crate::lane::Inbox;
+use crate::lane::mail::lock;
 
 /// Parcels that may wait to be fetched. One more fills up at their sender meanwhile, and what finds no room there is
 /// dropped.

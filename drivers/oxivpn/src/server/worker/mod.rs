@@ -41,7 +41,6 @@ mod engine;
 mod flow;
 mod foreign;
 mod handover;
-use crate::lane::mail;
 mod out;
 mod share;
 mod streams;
@@ -61,13 +60,13 @@ use oxivpn_proto::{DropCounters, Order, PeerRef, Report, StreamId, report};
 
 use crate::client::Tun;
 use crate::gremlin::Faults;
+pub use crate::lane::mail::Packets;
+use crate::lane::mail::{Mailbox, lock};
 use crate::turn::Traffic;
 pub use crew::Crew;
 use engine::Engine;
 pub(super) use engine::stream_limits;
 use handover::Handover;
-pub use mail::Packets;
-use mail::{Mailbox, lock};
 pub use share::Share;
 
 /// Where packets of one worker come from.

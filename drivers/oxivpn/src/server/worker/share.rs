@@ -125,40 +125,18 @@ pub(super) fn for_all(directive: &Directive) -> Option<Directive> {
     })
 }
 
-/// Whom an order is about.
-pub(super) const fn peer_of(directive: &Directive) -> PeerRef {
-    match directive {
-        Directive::AddPeer { peer, .. }
-        | Directive::InstallKey { peer, .. }
-        | Directive::PromoteKey { peer, .. }
-        | Directive::RetireKey { peer, .. }
-        | Directive::AddRoute { peer, .. }
-        | Directive::RemoveRoute { peer, .. }
-        | Directive::MovePeer { peer, .. }
-        | Directive::AskActivity { peer }
-        | Directive::SendPing { peer }
-        | Directive::SendExit { peer }
-        | Directive::RemovePeer { peer } => *peer,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use oxivpn_proto::config::cipher::DataCipher;
-    use oxivpn_proto::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
+    use oxivpn_proto::config::params::{DataFormat, DataParams};
 
     use super::*;
 
     fn add(number: u32, generation: u32, path: Path) -> Directive {
         let params = DataParams {
-            cipher: DataCipher::Aes256Gcm,
-            format: DataFormat::V1,
-            replay: ReplayWindow::DEFAULT,
-            mss: None,
-            framing: Framing::None,
             by_path: false,
             float: true,
-            ecn: false,
+            ..DataParams::new(DataCipher::Aes256Gcm, DataFormat::V1)
         };
         Directive::AddPeer { peer: peer(number, generation), path, params }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use oxivpn_net::tcp::ListenOptions;
 use oxivpn_net::{Family, SocketSettings, UdpOptions};
 use oxivpn_proto::config::cipher::DataCipher;
-use oxivpn_proto::config::params::{DataFormat, DataParams, Framing, ReplayWindow};
+use oxivpn_proto::config::params::{DataFormat, DataParams};
 use oxivpn_proto::data::{HEADROOM, Opened, Payload, Slot, TAILROOM};
 use oxivpn_proto::keys::data_key::{DataKey, KeyLimits, TlsRole};
 use oxivpn_proto::plane::DataPlane;
@@ -20,8 +20,8 @@ use oxivpn_proto::{Directive, DropReason, Instant, Path, PeerRef};
 use zeroize::Zeroizing;
 
 use super::engine::stream_limits;
-use super::mail::lock;
 use super::*;
+use crate::lane::mail::lock;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -31,14 +31,9 @@ fn peer(number: u32) -> PeerRef {
 
 fn params(number: u32, server: bool, format: fn(PeerId) -> DataFormat) -> DataParams {
     DataParams {
-        cipher: DataCipher::Aes256Gcm,
-        format: format(PeerId::from_low_bits(number)),
-        framing: Framing::None,
-        replay: ReplayWindow::DEFAULT,
-        mss: None,
         by_path: !server,
         float: true,
-        ecn: false,
+        ..DataParams::new(DataCipher::Aes256Gcm, format(PeerId::from_low_bits(number)))
     }
 }
 
