@@ -38,8 +38,6 @@ pub struct UdpOptions {
     /// `SO_REUSEPORT`: several sockets of one address, all with this option and of one user, among which the kernel
     /// spreads the peers. Unlike with `SO_REUSEADDR`, each gets its share.
     pub reuse_port: bool,
-    /// `IP_RECVTOS`, `IPV6_RECVTCLASS`: learn the ECN bits of each datagram. See [`ReceivedMany::ecn`].
-    pub ecn: bool,
     /// `IP_TOS`, `IPV6_TCLASS`: the differentiated services codepoint of all datagrams, 0 to 63 (RFC 2474). What is set
     /// on the descriptor behind the back of the [`UdpSocket`] instead is lost on datagrams with an ECN mark.
     pub dscp: u8,
@@ -61,7 +59,6 @@ impl UdpOptions {
             reuse_address: false,
             packet_info: false,
             reuse_port: false,
-            ecn: false,
             dscp: 0,
             offload: false,
         }
@@ -106,7 +103,7 @@ pub struct ReceivedMany {
     pub remote: SocketAddr,
     /// The local address they were sent to, folded as well; `None` if the socket was not asked to tell.
     pub local: Option<IpAddr>,
-    /// The ECN bits of all of them; [`Ecn::NotEct`] if the socket was not asked to tell.
+    /// The ECN bits of all of them; [`Ecn::NotEct`] before [`UdpSocket::hear_ecn`].
     pub ecn: Ecn,
 }
 
@@ -181,13 +178,6 @@ impl UdpSocket {
                 option("IP_PKTINFO", 1, set(libc::IPPROTO_IP, libc::IP_PKTINFO))?;
             }
         }
-        if options.ecn {
-            // IPv4 packets on an IPv6 socket keep to the IPv4 option.
-            option("IP_RECVTOS", 1, set(libc::IPPROTO_IP, libc::IP_RECVTOS))?;
-            if v6 {
-                option("IPV6_RECVTCLASS", 1, set(libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS))?;
-            }
-        }
         let class = options.dscp << 2;
         if class != 0 {
             option("IP_TOS", class, socket.set_tos_v4(class.into()))?;
@@ -219,6 +209,21 @@ impl UdpSocket {
     pub fn try_clone(&self) -> io::Result<Self> {
         let (socket, segments) = (self.socket.try_clone()?, Arc::clone(&self.segments));
         Ok(Self { socket, segments, ..*self })
+    }
+
+    /// From now on the ECN bits of each datagram are learnt (`IP_RECVTOS`, `IPV6_RECVTCLASS`), on all handles to the
+    /// socket; see [`ReceivedMany::ecn`]. It makes each reception dearer, so it is left until somebody wants to know.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, if it doesn't know the options.
+    pub fn hear_ecn(&self) -> io::Result<()> {
+        // IPv4 packets on an IPv6 socket keep to the IPv4 option.
+        sys::set_int(self.socket.as_fd(), libc::IPPROTO_IP, libc::IP_RECVTOS, 1)?;
+        if self.v6 {
+            sys::set_int(self.socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1)?;
+        }
+        Ok(())
     }
 
     /// Receives one datagram, or several of one sender that the kernel merged ([`UdpOptions::offload`]), in one system

@@ -177,6 +177,13 @@ impl Link for Transport {
         self.path
     }
 
+    fn hear_ecn(&mut self) {
+        if let Kind::Udp { socket, .. } = &self.kind {
+            // Without it marks are lost, as with a peer that doesn't know of them.
+            let _ = socket.hear_ecn();
+        }
+    }
+
     fn is_relay(&self) -> bool {
         matches!(self.kind, Kind::Udp { inlet: Some(_), .. })
     }

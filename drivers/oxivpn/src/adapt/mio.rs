@@ -252,7 +252,11 @@ impl Loop {
                 Next::Wait(Some(at)) => Some(wait(at)),
             };
             if let (Next::Wait(_), Some(rest)) = (next, client.rest()) {
-                std::thread::sleep(rest);
+                std::thread::sleep(rest.time);
+                if rest.blind {
+                    (ready.link_read, ready.device_read) = (true, true);
+                    continue;
+                }
             }
             watched.follow(&self.poll, client.descriptors())?;
             self.sleep(&mut events, timeout)?;

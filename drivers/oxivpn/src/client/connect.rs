@@ -214,7 +214,6 @@ impl Client {
         let options = UdpOptions {
             local: local(self.remote(), address),
             socket: settings(&self.profile.socket),
-            ecn: !self.profile.process.without_ecn,
             offload: true,
             ..UdpOptions::new(oxivpn_net::Family::of(address.ip()))
         };

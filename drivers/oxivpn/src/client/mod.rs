@@ -32,6 +32,7 @@ use oxivpn_proto::tls::rustls::RustlsFactory;
 use oxivpn_proto::{DropCounters, Instant, Node, SessionHandle};
 
 use crate::gremlin::Faults;
+use crate::lane::Rest;
 use crate::link::Transport;
 use crate::log::Log;
 use crate::manage::Manage;
@@ -137,7 +138,7 @@ pub struct Client {
     prompt: Box<dyn Prompt>,
     resolver: Resolver,
     path: PacketPath,
-    rest: Option<Duration>,
+    rest: Option<Rest>,
     host: HostSide,
     around: Around,
     peer: Peer,
@@ -332,8 +333,8 @@ impl Client {
         Descriptors { link, link_write, link_read: !is_relay, device, manage, serial: self.serial + serial }
     }
 
-    /// How long a loop does well to sleep before it waits for descriptors, see [`Turned::rest`](crate::turn::Turned).
-    pub const fn rest(&self) -> Option<Duration> {
+    /// What a loop does well to do before it waits for descriptors, see [`Turned::rest`](crate::turn::Turned).
+    pub const fn rest(&self) -> Option<Rest> {
         self.rest
     }
 

@@ -151,7 +151,6 @@ impl Client {
         let options = UdpOptions {
             local: listen.map(|listen| local(listen, family)),
             socket: settings(&self.profile.socket),
-            ecn: !self.profile.process.without_ecn,
             offload: true,
             ..UdpOptions::new(family)
         };

@@ -13,8 +13,9 @@ use crate::gremlin::Faults;
 /// more, so that the packets that come first do not all fall to the same ones.
 const STRIDE: usize = 65_536 + 192;
 
-/// Bytes for received packets. Where nothing was received, no memory is used.
-const CAPACITY: usize = UdpSocket::BATCH * STRIDE;
+/// Receptions that are taken in at most. Datagrams that the kernel did not join take a place each, and some 45 of them
+/// make the largest piece that the device takes. Where nothing was received, no memory is used.
+const RECEPTIONS: usize = 4 * UdpSocket::BATCH;
 
 /// Bytes that one call may bring: the kernel joins datagrams to at most 65,535, and a stream brings up to twice as much
 /// with what was left of it.
@@ -42,23 +43,28 @@ pub struct Inbox {
     slab: Box<[u8]>,
     end: usize,
     packets: Vec<Received>,
-    receptions: u64,
+    singles: u64,
     damaged: Vec<u8>,
 }
 
 impl Default for Inbox {
     fn default() -> Self {
-        Self {
-            slab: vec![0; CAPACITY].into_boxed_slice(),
-            end: 0,
-            packets: Vec::with_capacity(MAX_PACKETS),
-            receptions: 0,
-            damaged: Vec::new(),
-        }
+        Self::with_room(RECEPTIONS)
     }
 }
 
 impl Inbox {
+    /// One for so many receptions.
+    pub(crate) fn with_room(receptions: usize) -> Self {
+        Self {
+            slab: vec![0; receptions * STRIDE].into_boxed_slice(),
+            end: 0,
+            packets: Vec::with_capacity(MAX_PACKETS),
+            singles: 0,
+            damaged: Vec::new(),
+        }
+    }
+
     /// Whether [`room`](Self::room) is enough for whatever comes next.
     pub const fn has_room(&self) -> bool {
         self.slab.len() - self.end >= MOST && self.packets.len() < MAX_PACKETS / 4
@@ -74,15 +80,15 @@ impl Inbox {
     /// # Errors
     /// The socket's.
     pub fn receive(&mut self, socket: &UdpSocket, number: u16) -> io::Result<bool> {
-        let (begin, packets) = (self.end, &mut self.packets);
+        let (begin, packets, singles) = (self.end, &mut self.packets, &mut self.singles);
         let room = &mut self.slab[begin..];
         let asked = (room.len() / STRIDE).min(UdpSocket::BATCH);
         let got = socket.recv_batch(&mut room[..asked * STRIDE], STRIDE, |start, received| {
             let path = Path::Datagram { socket: number, remote: received.remote, local: received.local };
             push(packets, (path, received.ecn), begin + start, received.len, received.segment);
+            *singles += u64::from(received.segment == received.len);
         })?;
         self.end += got * STRIDE;
-        self.receptions += got as u64;
         Ok(got < asked)
     }
 
@@ -92,7 +98,6 @@ impl Inbox {
         let len = len.min(self.slab.len() - self.end);
         push(&mut self.packets, (path, Ecn::NotEct), self.end, len, segment);
         self.end += len;
-        self.receptions += 1;
     }
 
     /// Takes the packets of the whole frames among `len` bytes at the front of the room. The bytes of those frames are
@@ -106,7 +111,6 @@ impl Inbox {
         len: usize,
         deframer: Deframer,
     ) -> (usize, Result<(), FramingError>) {
-        self.receptions += 1;
         let begin = self.end;
         let end = (begin + len).min(self.slab.len());
         let result = loop {
@@ -134,9 +138,9 @@ impl Inbox {
         Some(at)
     }
 
-    /// How many pieces were ever received: what the kernel joined, or a read of a stream, is one.
-    pub const fn receptions(&self) -> u64 {
-        self.receptions
+    /// How many datagrams were ever received that the kernel had not joined with others.
+    pub const fn singles(&self) -> u64 {
+        self.singles
     }
 
     /// How many packets there are.

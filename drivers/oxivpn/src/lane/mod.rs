@@ -19,12 +19,15 @@ pub(crate) mod mail;
 mod merger;
 pub mod outbox;
 mod pace;
+#[cfg(test)]
+pub(crate) mod testing;
 mod uplink;
 
 pub use inbox::Inbox;
 pub(crate) use merger::{Merger, heed_mark};
 pub use outbox::Outbox;
 pub(crate) use pace::Pace;
+pub use pace::Rest;
 pub(crate) use uplink::Uplink;
 
 /// Largest packet that a device gives at once, in bytes.

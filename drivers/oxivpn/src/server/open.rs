@@ -136,7 +136,6 @@ fn udp(profile: &Profile, listen: &Listen, multihome: bool, shared: bool) -> Res
         socket: socket.clone(),
         packet_info: multihome,
         reuse_port: shared,
-        ecn: !profile.process.without_ecn,
         offload: true,
         ..UdpOptions::new(family)
     };

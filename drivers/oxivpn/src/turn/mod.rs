@@ -11,7 +11,6 @@
 
 mod traits;
 
-use core::time::Duration;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
@@ -19,12 +18,12 @@ use oxivpn_net::Ecn;
 use oxivpn_proto::drops::DropCounters;
 use oxivpn_proto::limits::MAX_CONTROL_DATAGRAM;
 use oxivpn_proto::wire::data::{Peek, peek};
-use oxivpn_proto::{Deadline, DropReason, Instant, Path, PeerRef, StreamChange};
+use oxivpn_proto::{Deadline, Directive, DropReason, Instant, Path, PeerRef, StreamChange};
 use oxivpn_tun::offload::Offload;
 
 use crate::gremlin::Faults;
 use crate::lane::inbox::{Received, range_in};
-use crate::lane::{Inbox, MAX_SUPER, Merger, Outbox, Pace, Uplink, heed_mark};
+use crate::lane::{Inbox, MAX_SUPER, Merger, Outbox, Pace, Rest, Uplink, heed_mark};
 pub use traits::{Control, Device, Link, Payload, Plane, Sealed};
 
 /// Calls of one kind that a turn makes at most, so that neither direction nor the timers starve.
@@ -59,8 +58,8 @@ pub struct Turned {
     pub deadline: Option<Deadline>,
     /// There is more to do: call again without waiting.
     pub again: bool,
-    /// Packets come one by one and densely: a loop that sleeps so long before it waits for the next has many at once.
-    pub rest: Option<Duration>,
+    /// Packets come one by one and densely: a loop that sleeps before it waits for the next has many at once.
+    pub rest: Option<Rest>,
     /// Something is broken for good; tell it once and act.
     pub failure: Option<Failure>,
 }
@@ -282,7 +281,7 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
                 || (self.link.is_some() && self.ready.link_read)
                 || (may_read_device && has_room && self.ready.device_read)
                 || deadline.is_some_and(|deadline| deadline.at <= now),
-            rest: self.pace.rest(now, self.inbox.receptions()),
+            rest: self.pace.rest(now, self.inbox.singles()),
             failure,
         }
     }
@@ -363,6 +362,11 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
         for _ in 0..SETTLE_ROUNDS {
             let mut silent = true;
             while let Some(order) = self.control.poll_directive() {
+                if let (Directive::AddPeer { params, .. }, Some(link)) = (&order.directive, &mut self.link)
+                    && params.ecn
+                {
+                    link.hear_ecn();
+                }
                 self.plane.apply(now, order);
                 silent = false;
             }

@@ -1,5 +1,6 @@
 //! The packet path over fakes: bounded work, order of the drain, backpressure, readiness.
 
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::net::SocketAddr;

@@ -30,6 +30,9 @@ pub trait Link {
     /// The path of a stream, or one that names the socket.
     fn path(&self) -> Path;
 
+    /// A peer says what the outer headers of its packets tell of congestion: receptions are to tell it from now on.
+    fn hear_ecn(&mut self) {}
+
     /// Whether another thread has received what comes from here. Then it is counted there, and faults on purpose have
     /// befallen it.
     fn is_relay(&self) -> bool {

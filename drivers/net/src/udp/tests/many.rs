@@ -12,8 +12,12 @@ use super::*;
 /// A socket for batches. The buffers are large enough for what one test sends at once, whoever runs it.
 fn fast(family: Family, local: &str, packet_info: bool, ecn: bool) -> UdpSocket {
     let local = Some(local.parse().unwrap());
-    UdpSocket::bind(&UdpOptions { local, packet_info, ecn, offload: true, ..UdpOptions::new(family) })
-        .unwrap()
+    let options = UdpOptions { local, packet_info, offload: true, ..UdpOptions::new(family) };
+    let socket = UdpSocket::bind(&options).unwrap();
+    if ecn {
+        socket.hear_ecn().unwrap();
+    }
+    socket
 }
 
 fn wait(socket: &UdpSocket, what: PollFlags) {

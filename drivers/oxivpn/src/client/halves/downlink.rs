@@ -320,12 +320,12 @@ impl Receiving {
     fn run(mut self) {
         let mut events = Events::with_capacity(8);
         let mut ready = Ready::default();
+        // While there is more to receive, a look at the socket tells as much as a call of poll, and commands are looked
+        // for in any case.
         let mut again = false;
         loop {
             let behind = !self.turn.control.pass();
             events.clear();
-            // While there is more to receive, a look at the socket tells as much as a call of poll, and commands are
-            // looked for in any case.
             if (behind || !again)
                 && let Err(error) = self.poll.poll(&mut events, behind.then_some(PAUSE))
                 && error.kind() != ErrorKind::Interrupted
@@ -344,7 +344,8 @@ impl Receiving {
                 self.note(link, turned.failure);
                 // It keeps only this direction waiting, and commands no longer than a packet.
                 if let Some(rest) = turned.rest.filter(|_| !again) {
-                    std::thread::sleep(rest);
+                    std::thread::sleep(rest.time);
+                    (again, ready.link_read) = (rest.blind, rest.blind);
                 }
             }
         }

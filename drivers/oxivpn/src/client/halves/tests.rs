@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::clock;
+use crate::lane::testing::written;
 use crate::turn::{Control, Link as _, Ready, Turn};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -210,10 +211,7 @@ impl Lab {
     }
 
     fn delivered(&self) -> Vec<u8> {
-        let mut buf = vec![0; 2048];
-        let len = self.device.recv(&mut buf).unwrap();
-        buf.truncate(len);
-        buf
+        written(&self.device)
     }
 
     /// Packets in, in order.

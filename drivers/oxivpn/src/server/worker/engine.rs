@@ -141,32 +141,47 @@ impl Engine {
     /// Moves packets until told to stop.
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(256);
+        let mut blind = false;
         while !self.stopped {
-            let flood = self.faults.as_ref().and_then(|faults| faults.flood_deadline());
-            let timeout = match self.is_busy() {
-                true => Some(Duration::ZERO),
-                false => flood.map(|at| at - clock::now()),
-            };
-            match self.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => {
-                    self.broken(format!("cannot wait for packets: {error}"));
-                    return;
-                }
-                _ => {}
-            }
-            for event in &events {
-                let read = event.is_readable() || event.is_read_closed() || event.is_error();
-                let write = event.is_writable() || event.is_write_closed();
-                self.notice(event.token(), read, write);
+            if !blind && !self.wait(&mut events) {
+                return;
             }
             let now = clock::now();
             self.turn(now);
+            blind = false;
             if !self.is_busy()
-                && let Some(rest) = self.pace.rest(now, self.inbox.receptions())
+                && let Some(rest) = self.pace.rest(now, self.inbox.singles())
             {
-                std::thread::sleep(rest);
+                std::thread::sleep(rest.time);
+                blind = rest.blind;
+            }
+            if blind {
+                self.sockets.set_all_readable();
+                self.device_readable = self.device.as_ref().is_some_and(Tun::reads);
             }
         }
+    }
+
+    /// Waits for something to do, unless there is something already; whether that could be done.
+    fn wait(&mut self, events: &mut Events) -> bool {
+        let flood = self.faults.as_ref().and_then(|faults| faults.flood_deadline());
+        let timeout = match self.is_busy() {
+            true => Some(Duration::ZERO),
+            false => flood.map(|at| at - clock::now()),
+        };
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => {
+                self.broken(format!("cannot wait for packets: {error}"));
+                return false;
+            }
+            _ => {}
+        }
+        for event in &*events {
+            let read = event.is_readable() || event.is_read_closed() || event.is_error();
+            let write = event.is_writable() || event.is_write_closed();
+            self.notice(event.token(), read, write);
+        }
+        true
     }
 
     fn is_busy(&self) -> bool {
@@ -284,6 +299,11 @@ impl Engine {
 
     fn apply(&mut self, now: Instant, order: Order) {
         self.directory.note(&order.directive);
+        if let Directive::AddPeer { params, .. } = &order.directive
+            && params.ecn
+        {
+            self.sockets.hear_ecn();
+        }
         match &order.directive {
             Directive::AddPeer { peer, .. } if self.elsewhere(*peer).is_none() => {
                 self.peers.insert(*peer);

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use oxivpn_net::Ecn;
+use oxivpn_net::{Ecn, UdpSocket};
 use oxivpn_proto::{Path, PeerRef};
 use oxivpn_tun::offload::VnetHeader;
 
@@ -36,12 +36,17 @@ pub(super) enum Item {
 }
 
 /// Packets, one after the other in one buffer.
-#[derive(Default)]
 pub(super) struct Parcel {
     pub(super) slab: Inbox,
     items: Vec<(Item, Range<usize>)>,
     /// So many were taken out.
     taken: usize,
+}
+
+impl Default for Parcel {
+    fn default() -> Self {
+        Self { slab: Inbox::with_room(UdpSocket::BATCH), items: Vec::new(), taken: 0 }
+    }
 }
 
 impl Parcel {

@@ -18,6 +18,7 @@ pub(super) struct Sockets {
     sockets: Vec<(UdpSocket, bool)>,
     first_token: usize,
     share: Share,
+    hears_ecn: bool,
 }
 
 impl Sockets {
@@ -35,7 +36,7 @@ impl Sockets {
             )?;
         }
         let sockets = sockets.into_iter().map(|socket| (socket, true)).collect();
-        Ok(Self { sockets, first_token, share })
+        Ok(Self { sockets, first_token, share, hears_ecn: false })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -55,6 +56,16 @@ impl Sockets {
         );
     }
 
+    /// What outer headers tell of congestion is to be heard from now on.
+    pub(super) fn hear_ecn(&mut self) {
+        if !core::mem::replace(&mut self.hears_ecn, true) {
+            for (socket, _) in &self.sockets {
+                // Without it marks are lost, as with peers that don't know of them.
+                let _ = socket.hear_ecn();
+            }
+        }
+    }
+
     /// Whether a socket may have something to read.
     pub(super) fn any_readable(&self) -> bool {
         self.sockets.iter().any(|(_, readable)| *readable)
@@ -62,6 +73,11 @@ impl Sockets {
 
     pub(super) fn is_readable(&self, place: usize) -> bool {
         self.sockets.get(place).is_some_and(|(_, readable)| *readable)
+    }
+
+    /// All of them may have something to read, for all that is known.
+    pub(super) fn set_all_readable(&mut self) {
+        self.sockets.iter_mut().for_each(|(_, readable)| *readable = true);
     }
 
     pub(super) fn set_readable(&mut self, token: Token) {

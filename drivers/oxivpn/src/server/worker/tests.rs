@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 use super::engine::stream_limits;
 use super::*;
 use crate::lane::mail::lock;
+use crate::lane::testing::written;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -188,10 +189,7 @@ impl Lab {
     }
 
     fn delivered(&self) -> Vec<u8> {
-        let mut buf = vec![0; 2048];
-        let len = self.device.recv(&mut buf).unwrap();
-        buf.truncate(len);
-        buf
+        written(&self.device)
     }
 }
 

@@ -4,10 +4,10 @@ use oxivpn_net::Ecn;
 
 use super::*;
 
-/// A socket that tells and sends marks.
+/// A socket for batches.
 fn marking() -> (UdpSocket, SocketAddr) {
     let local = Some("127.0.0.1:0".parse().unwrap());
-    let options = UdpOptions { local, ecn: true, offload: true, ..UdpOptions::new(Family::V4) };
+    let options = UdpOptions { local, offload: true, ..UdpOptions::new(Family::V4) };
     let socket = UdpSocket::bind(&options).unwrap();
     let address = socket.local_addr().unwrap();
     (socket, address)
@@ -30,6 +30,7 @@ impl Marks {
         let sockets = [marking().0, marking().0];
         let clients = [0, 1].map(|n| Client::new(n, Path::udp(0, at[n as usize]), DataFormat::V2));
         for (n, socket) in sockets.iter().enumerate() {
+            socket.hear_ecn().unwrap();
             let path = Path::udp(n as u16, socket.local_addr().unwrap());
             lab.add_with(n as u32, path, DataParams { ecn, ..params(n as u32, true, DataFormat::V2) });
         }
@@ -87,33 +88,40 @@ fn what_leaves_bears_the_mark_of_what_is_in_it() {
     }
 }
 
-/// Whether or not the peer gets marks from us: one that sends some may be heeded always.
 #[test]
 fn a_mark_on_the_way_reaches_the_device() {
     use Ecn::{Ce, Ect0, NotEct};
-    for ecn in [true, false] {
-        let mut marks = Marks::new(ecn, false);
-        // The packets of the second client are handed over to its worker.
-        for (n, worker, address) in [(0, 0, 2), (1, 1, 3), (1, 0, 3)] {
-            for (outer, inner, expected) in
-                [(Ce, Ect0, Ce), (Ect0, Ect0, Ect0), (NotEct, Ect0, Ect0), (Ce, Ce, Ce), (NotEct, Ce, Ce)]
-            {
-                marks.send(n, worker, outer, &marked(address, 1, 90, inner));
-                let mut got = marks.lab.delivered();
-                assert_eq!(Ecn::from_bits(got[1]), expected, "{outer:?} {inner:?}");
-                let whole = marked(address, 1, 90, inner);
-                got[1] = whole[1];
-                got[10..12].copy_from_slice(&whole[10..12]);
-                assert_eq!(got, whole);
-            }
-            // Its sender knows drops only.
-            marks.send(n, worker, Ce, &marked(address, 1, 91, NotEct));
-            marks.send(n, worker, NotEct, &marked(address, 1, 92, NotEct));
-            assert_eq!(marks.lab.delivered(), marked(address, 1, 92, NotEct));
+    let mut marks = Marks::new(true, false);
+    // The packets of the second client are handed over to its worker.
+    for (n, worker, address) in [(0, 0, 2), (1, 1, 3), (1, 0, 3)] {
+        for (outer, inner, expected) in
+            [(Ce, Ect0, Ce), (Ect0, Ect0, Ect0), (NotEct, Ect0, Ect0), (Ce, Ce, Ce), (NotEct, Ce, Ce)]
+        {
+            marks.send(n, worker, outer, &marked(address, 1, 90, inner));
+            let mut got = marks.lab.delivered();
+            assert_eq!(Ecn::from_bits(got[1]), expected, "{outer:?} {inner:?}");
+            let whole = marked(address, 1, 90, inner);
+            got[1] = whole[1];
+            got[10..12].copy_from_slice(&whole[10..12]);
+            assert_eq!(got, whole);
         }
-        let totals = marks.lab.totals();
-        assert_eq!(totals.drops.get(DropReason::Congestion), 3);
-        assert_eq!(totals.traffic.congested, 3);
+        // Its sender knows drops only.
+        marks.send(n, worker, Ce, &marked(address, 1, 91, NotEct));
+        marks.send(n, worker, NotEct, &marked(address, 1, 92, NotEct));
+        assert_eq!(marks.lab.delivered(), marked(address, 1, 92, NotEct));
+    }
+    let totals = marks.lab.totals();
+    assert_eq!(totals.drops.get(DropReason::Congestion), 3);
+    assert_eq!(totals.traffic.congested, 3);
+}
+
+/// Nobody who says nothing of marks puts them where a router could add its own.
+#[test]
+fn marks_are_not_asked_for_without_a_peer_that_knows_of_them() {
+    let mut marks = Marks::new(false, false);
+    for (n, address) in [(0, 2), (1, 3)] {
+        marks.send(n, n, Ecn::Ce, &marked(address, 1, 90, Ecn::Ect0));
+        assert_eq!(marks.lab.delivered(), marked(address, 1, 90, Ecn::Ect0));
     }
 }
 
