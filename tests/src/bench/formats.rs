@@ -99,8 +99,8 @@ fn own_formats(bench: &mut Bench) -> Result<()> {
             let recipe = format.line.iter().fold(Recipe::both(Vpn::Own), |recipe, line| recipe.line(line));
             let mut link = Link::start(&bench.programs, &recipe)?;
             format.agreed(&link.client_log())?;
-            let up = transfer(&mut link, bench.options.seconds, Way::Up)?;
-            let down = transfer(&mut link, bench.options.seconds, Way::Down)?;
+            let up = transfer(&mut link, &bench.options, Way::Up)?;
+            let down = transfer(&mut link, &bench.options, Way::Down)?;
             Ok([up, down])
         },
     )?;

@@ -45,8 +45,8 @@ impl Bench {
         println!("- CPU: {}; {}", cpu_model(), kernel());
         println!("{}", self.programs.describe()?);
         println!(
-            "- {} runs of {} s, candidates in turn; medians; both ends and the load on this machine\n",
-            self.options.runs, self.options.seconds
+            "- {} runs of {} s, candidates in turn; medians; both ends and the load on this machine; streams with {}\n",
+            self.options.runs, self.options.seconds, self.options.congestion
         );
         Ok(())
     }

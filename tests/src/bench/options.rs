@@ -22,6 +22,9 @@ pub(crate) struct Options {
     pub(crate) runs: usize,
     /// Length of each transfer.
     pub(crate) seconds: u32,
+    /// Congestion control of the streams. With one that takes no loss for a sign of congestion, such as BBR, the CPU of
+    /// a sender that is faster than its receiver goes into repeating what that one has dropped.
+    pub(crate) congestion: String,
     /// Numbers of the parts to run.
     pub(crate) only: Vec<u32>,
     /// Which OpenVPN to compare with.
@@ -46,6 +49,7 @@ impl Options {
         let mut options = Self {
             runs: 5,
             seconds: 3,
+            congestion: "cubic".into(),
             only: PARTS.map(|(number, _)| number).to_vec(),
             release: Release::Distribution,
             own: env::var_os("OXIVPN_TEST_CLIENT").map(Into::into),
@@ -62,6 +66,7 @@ impl Options {
                 "--quick" => options.runs = 1,
                 "--runs" => options.runs = value()?.parse().context("--runs")?,
                 "--seconds" => options.seconds = value()?.parse().context("--seconds")?,
+                "--congestion" => options.congestion = value()?,
                 "--only" => options.only = numbers(&value()?).context("--only")?,
                 "--newer" => options.release = Release::Newer,
                 "--own" | "--client" => options.own = Some(value()?.into()),
@@ -91,6 +96,7 @@ fn numbers(list: &str) -> Result<Vec<u32>> {
 const HELP: &str = "\
   --quick               measure once
   --runs N, --seconds N how often each figure is measured, and how long each transfer takes
+  --congestion NAME     congestion control of the streams: cubic, the kernel's own, unless another one is named
   --only 1,3            these parts only
   --own PATH            the oxivpn to measure, instead of the one that is built (--client means the same)
   --newer               compare with the newer OpenVPN

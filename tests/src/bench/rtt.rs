@@ -57,7 +57,7 @@ pub(crate) fn part(bench: &mut Bench) -> Result<()> {
         |()| "openvpn's throughput".into(),
         |bench, ()| {
             let mut link = Link::start(&bench.programs, &Recipe::both(Vpn::Real))?;
-            Ok(transfer(&mut link, bench.options.seconds, Way::Up)?.gbit)
+            Ok(transfer(&mut link, &bench.options, Way::Up)?.gbit)
         },
     )?;
     let gbit = median(found.into_iter().flatten());

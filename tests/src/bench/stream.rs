@@ -11,7 +11,10 @@ use oxivpn_tests::{
 };
 use serde_json::Value;
 
-use super::tunnel::{INSIDE, Link};
+use super::{
+    options::Options,
+    tunnel::{INSIDE, Link},
+};
 
 /// Which end sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,12 +73,13 @@ impl Transfer {
 }
 
 /// Sends one stream for some seconds. A failure carries the logs of the tunnel.
-pub(crate) fn transfer(link: &mut Link, seconds: u32, way: Way) -> Result<Transfer> {
-    let result = measure(link, seconds, way).and_then(|sample| link.alive().map(|()| sample));
+pub(crate) fn transfer(link: &mut Link, options: &Options, way: Way) -> Result<Transfer> {
+    let result = measure(link, options, way).and_then(|sample| link.alive().map(|()| sample));
     result.map_err(|error| link.failure(way.name(), &error))
 }
 
-fn measure(link: &mut Link, seconds: u32, way: Way) -> Result<Transfer> {
+fn measure(link: &mut Link, options: &Options, way: Way) -> Result<Transfer> {
+    let seconds = options.seconds;
     let mut listen = command_in(link.lab.ns(Side::Server), "iperf3");
     listen.args(["--server", "--one-off", "--forceflush", "--bind", INSIDE[0]]);
     let log = |name: &str| link.lab.dir().join(name);
@@ -88,6 +92,7 @@ fn measure(link: &mut Link, seconds: u32, way: Way) -> Result<Transfer> {
     server.wait_for("Server listening", Duration::from_secs(5))?;
     let mut connect = command_in(link.lab.ns(Side::Client), "iperf3");
     connect.args(["--client", INSIDE[0], "--time", &seconds.to_string(), "--json"]);
+    connect.args(["--congestion", &options.congestion]);
     if way == Way::Down {
         connect.arg("--reverse");
     }

@@ -39,8 +39,8 @@ pub(crate) fn measure(bench: &mut Bench, recipes: Vec<Recipe>) -> Result<Vec<Row
         |(at, recipe)| format!("{} {}", names[*at], recipe.cipher),
         |bench, (_, recipe)| {
             let mut link = Link::start(&bench.programs, recipe)?;
-            let up = transfer(&mut link, bench.options.seconds, Way::Up)?;
-            let down = transfer(&mut link, bench.options.seconds, Way::Down)?;
+            let up = transfer(&mut link, &bench.options, Way::Up)?;
+            let down = transfer(&mut link, &bench.options, Way::Down)?;
             Ok([up, down])
         },
     )?;
