@@ -12,6 +12,11 @@ pub(crate) fn realtime() -> Duration {
     clock(libc::CLOCK_REALTIME)
 }
 
+/// CPU time of the calling thread since it began.
+pub(crate) fn thread_time() -> Duration {
+    clock(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
 fn clock(id: libc::clockid_t) -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid place for the answer.

@@ -56,6 +56,12 @@ impl<T> Mailbox<T> {
         core::mem::swap(&mut *lock(&self.items), into);
     }
 
+    /// Wakes the receiver, though it may be about to look: for something that it looks for before its mail.
+    pub(crate) fn wake_anyway(&self) {
+        self.awake.store(true, Ordering::SeqCst);
+        (self.wake)();
+    }
+
     /// Wakes the receiver unless it was woken since it last looked.
     pub(crate) fn wake(&self) {
         if !self.awake.swap(true, Ordering::SeqCst) {

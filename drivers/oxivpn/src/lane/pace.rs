@@ -64,6 +64,10 @@ impl Pace {
     /// What to do before the next look at the descriptors, after a turn at `now`. `singles` is how many datagrams ever
     /// came that the kernel had not joined with others.
     pub(crate) fn rest(&mut self, now: Instant, singles: u64) -> Option<Rest> {
+        if singles < self.singles {
+            // Somebody has left the loop, and what he received is no longer told.
+            *self = Self { at: now, singles, ..Self::default() };
+        }
         let since = now - self.at;
         if since >= PAUSE {
             self.gap = PAUSE;
@@ -129,6 +133,15 @@ mod tests {
         now = now + PAUSE;
         assert_eq!(pace.rest(now, pace.singles), None, "over");
         assert_eq!(feed(&mut pace, &mut now, 1, micros(10), 1), None, "a new one");
+    }
+
+    #[test]
+    fn fewer_than_before_is_a_new_beginning() {
+        let (mut pace, mut now) = start();
+        assert!(feed(&mut pace, &mut now, 100, micros(10), 1).is_some());
+        now = now + micros(10);
+        assert_eq!(pace.rest(now, 3), None);
+        assert!(feed(&mut pace, &mut now, 100, micros(10), 1).is_some());
     }
 
     #[test]

@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::thread::JoinHandle;
 
 use oxivpn_proto::{Order, Report, StreamId};
 
 use super::handover::{Handover, hatches};
+use super::roster::Roster;
 use super::share::{Directory, Share, for_all, worker_of_stream};
 use super::{Command, Common, Draft, Endpoints, News, Shared, Totals, Worker};
 use crate::client::Tun;
@@ -20,6 +22,9 @@ use crate::lane::mail::Packets;
 /// [`Share`] for who has a peer.
 pub struct Crew {
     workers: Vec<Worker>,
+    #[cfg(test)]
+    roster: Arc<Roster>,
+    threads: Vec<JoinHandle<()>>,
     directory: Directory,
     orders: Orders,
     /// Of each worker, how often it told its sums, and what they were.
@@ -32,7 +37,7 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// Starts one thread for each of `endpoints`, all of which have the same local addresses in the same order. `wake` is
+    /// Starts a worker for each of `endpoints`, all of which have the same local addresses in the same order. `wake` is
     /// called from all threads when there is news.
     pub fn start(
         common: &Common,
@@ -49,16 +54,21 @@ impl Crew {
         let shared: Vec<_> = drafts.iter().map(|draft| draft.shared.clone()).collect();
         let ways = hatches(count);
         let streams = Arc::new(AtomicUsize::new(0));
-        let mut workers = Vec::with_capacity(count);
+        let mut engines = Vec::with_capacity(count);
         for (me, (endpoints, draft)) in endpoints.into_iter().zip(drafts).enumerate() {
             let wake = |shared: &Arc<Shared>| -> Box<dyn Fn() + Send> {
                 let shared = shared.clone();
                 Box::new(move || shared.commands.wake())
             };
             let handover = Handover::new(&ways, me, shared.iter().map(wake).collect());
-            workers.push(draft.start(common, endpoints, Share { me, count }, handover, streams.clone())?);
+            engines.push(draft.engine(common, endpoints, Share { me, count }, handover, streams.clone())?);
         }
+        let workers: Vec<_> = shared.into_iter().map(|shared| Worker { shared }).collect();
+        let (_roster, threads) = Roster::start(engines)?;
         Ok(Self {
+            #[cfg(test)]
+            roster: _roster,
+            threads,
             directory: Directory::new(count),
             orders: Orders::new(count),
             sums: vec![Default::default(); count],
@@ -69,7 +79,7 @@ impl Crew {
         })
     }
 
-    /// How many threads there are.
+    /// How many workers there are.
     pub const fn count(&self) -> usize {
         self.workers.len()
     }
@@ -181,6 +191,11 @@ impl Crew {
     }
 
     #[cfg(test)]
+    pub(super) fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    #[cfg(test)]
     pub(super) fn shared(&self, worker: usize) -> &Shared {
         &self.workers[worker].shared
     }
@@ -226,8 +241,11 @@ impl Orders {
 
 impl Drop for Crew {
     fn drop(&mut self) {
-        // All at once; each is then waited for.
         self.command(Command::Stop);
+        for thread in self.threads.drain(..) {
+            // One that panicked has said so.
+            let _ = thread.join();
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The loop of the packet thread.
+//! What a worker does in a turn.
 
 use core::time::Duration;
 use std::collections::HashSet;
@@ -23,9 +23,8 @@ use super::share::{Directory, Share};
 use super::streams::Streams;
 use super::{Among, Command, Common, Endpoints, News, Passed, Shared, Totals};
 use crate::client::Tun;
-use crate::clock;
 use crate::gremlin::Faults;
-use crate::lane::{Inbox, MAX_SUPER, Merger, Pace};
+use crate::lane::{Inbox, MAX_SUPER, Merger};
 use crate::turn::{BATCH, Device as _, leaves};
 
 pub(super) const WAKER: Token = Token(0);
@@ -39,7 +38,7 @@ const CONTROL_QUEUE: usize = 64 * 1024;
 /// While so much news waits for the control thread, no connection is taken and no report of remote packets passed on.
 const MAX_NEWS: usize = 4096;
 
-/// Everything the thread owns.
+/// A worker: everything that its packets touch.
 pub(super) struct Engine {
     pub(super) shared: Arc<Shared>,
     pub(super) share: Share,
@@ -60,7 +59,6 @@ pub(super) struct Engine {
     pub(super) out: Outward,
     pub(super) inbox: Inbox,
     pub(super) merger: Merger,
-    pub(super) pace: Pace,
     /// Where the device is read to.
     pub(super) staging: Box<[u8]>,
     pub(super) totals: Totals,
@@ -121,7 +119,6 @@ impl Engine {
             out: Outward::default(),
             inbox: Inbox::default(),
             merger: Merger::new(Offload::NONE),
-            pace: Pace::default(),
             staging: vec![0; MAX_SUPER].into_boxed_slice(),
             totals: Totals::default(),
             commands: Vec::new(),
@@ -134,45 +131,12 @@ impl Engine {
         })
     }
 
-    pub(super) fn shared(&self) -> Arc<Shared> {
-        self.shared.clone()
-    }
-
-    /// Moves packets until told to stop.
-    pub(super) fn run(mut self) {
-        let mut events = Events::with_capacity(256);
-        let mut blind = false;
-        while !self.stopped {
-            if !blind && !self.wait(&mut events) {
-                return;
-            }
-            let now = clock::now();
-            self.turn(now);
-            blind = false;
-            if !self.is_busy()
-                && let Some(rest) = self.pace.rest(now, self.inbox.singles())
-            {
-                std::thread::sleep(rest.time);
-                blind = rest.blind;
-            }
-            if blind {
-                self.sockets.set_all_readable();
-                self.device_readable = self.device.as_ref().is_some_and(Tun::reads);
-            }
-        }
-    }
-
-    /// Waits for something to do, unless there is something already; whether that could be done.
-    fn wait(&mut self, events: &mut Events) -> bool {
-        let flood = self.faults.as_ref().and_then(|faults| faults.flood_deadline());
-        let timeout = match self.is_busy() {
-            true => Some(Duration::ZERO),
-            false => flood.map(|at| at - clock::now()),
-        };
+    /// Notes what the descriptors have to tell, and waits for it so long. Fails if that can't be done.
+    pub(super) fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<(), ()> {
         match self.poll.poll(events, timeout) {
             Err(error) if error.kind() != ErrorKind::Interrupted => {
                 self.broken(format!("cannot wait for packets: {error}"));
-                return false;
+                return Err(());
             }
             _ => {}
         }
@@ -181,10 +145,27 @@ impl Engine {
             let write = event.is_writable() || event.is_write_closed();
             self.notice(event.token(), read, write);
         }
-        true
+        Ok(())
     }
 
-    fn is_busy(&self) -> bool {
+    /// Sockets and device may have something to read, for all that is known.
+    pub(super) fn take_for_readable(&mut self) {
+        self.sockets.set_all_readable();
+        self.device_readable = self.device.as_ref().is_some_and(Tun::reads);
+    }
+
+    /// When packets are to be made up, if that is wanted.
+    pub(super) fn flood_deadline(&self) -> Option<Instant> {
+        self.faults.as_ref().and_then(|faults| faults.flood_deadline())
+    }
+
+    /// Datagrams received that the kernel had not joined.
+    pub(super) const fn singles(&self) -> u64 {
+        self.inbox.singles()
+    }
+
+    /// Whether there is something to do without waiting.
+    pub(super) fn is_busy(&self) -> bool {
         self.sockets.any_readable()
             || self.streams.has_readable()
             || (!self.waits() && self.listeners.iter().any(|(_, ready)| *ready))
@@ -235,7 +216,7 @@ impl Engine {
     }
 
     /// A bounded piece of work of each kind.
-    fn turn(&mut self, now: Instant) {
+    pub(super) fn turn(&mut self, now: Instant) {
         self.obey(now);
         self.receive_datagrams(now);
         self.accept();

@@ -155,6 +155,9 @@ fn multicast_reaches_the_clients_of_all_workers() {
 #[test]
 fn a_worker_that_is_behind_costs_packets_which_are_counted() {
     let mut pair = Pair::new(false);
+    pair.lab.crew.roster().change(1, 2);
+    // The thread that had both has seen it when it has answered.
+    pair.passed();
     let behind = lock(&pair.lab.crew.shared(1).packets);
     // It wants to pass this on, and waits.
     pair.sockets[1].send_to(&[0x38; 50], pair.at[1]).unwrap();
@@ -273,4 +276,34 @@ fn one_that_ends_is_told_and_all_stop() {
     pair.lab.wait(|news| matches!(news, News::Ended));
     // Does not wait for ever.
     drop(pair);
+}
+
+#[test]
+fn workers_change_threads_and_nothing_is_lost_or_overtaken() {
+    let mut pair = Pair::new(false);
+    let mut sent = 0;
+    for round in 0..200 {
+        // In the midst of packets, and back before all have heard of it.
+        let (from, to) = if round % 2 == 0 { (1, 2) } else { (2, 1) };
+        for number in 0..6 {
+            pair.send(number % 2, number % 2, &numbered(number as u8 % 2 + 2, 1, sent + number as u32));
+            if number == round % 6 {
+                pair.lab.crew.roster().change(from, to);
+            }
+        }
+        for number in [0, 2, 4, 1, 3, 5] {
+            pair.lab.device.send(&numbered(1, number % 2 + 2, sent + u32::from(number))).unwrap();
+        }
+        let mut delivered: Vec<_> = (0..6).map(|_| pair.lab.delivered()).collect();
+        // Each flow in order, in whatever order the flows.
+        delivered.sort_by_key(|packet| packet[15]);
+        for (packet, number) in delivered.iter().zip([0, 2, 4, 1, 3, 5]) {
+            assert_eq!(packet, &numbered(number % 2 + 2, 1, sent + u32::from(number)), "round {round}");
+        }
+        for number in [0, 2, 4, 1, 3, 5] {
+            let expected = numbered(1, number % 2 + 2, sent + u32::from(number));
+            assert_eq!(pair.get(usize::from(number) % 2), expected, "round {round}");
+        }
+        sent += 6;
+    }
 }
