@@ -9,7 +9,7 @@
 //!   With [`UdpOptions::packet_info`] it tells to which local address a datagram was sent, and answers from there.
 //!   With [`UdpOptions::offload`] a call carries many datagrams: [`UdpSocket::send_many`], [`UdpSocket::recv_many`],
 //!   [`UdpSocket::recv_batch`].
-//!   With [`UdpOptions::ecn`] it tells the congestion marks; [`ecn`] says what a tunnel makes of them.
+//!   After [`UdpSocket::hear_ecn`] it tells the congestion marks; [`ecn`] says what a tunnel makes of them.
 //! - [`tcp::start_connect`], [`tcp::Listener`], [`tcp::TcpLink`]: connect and accept without blocking, read bytes as
 //!   they come, write frames with a 16-bit length in front from a bounded queue, many frames a system call; frames that
 //!   have their lengths already are written from where they are.
