@@ -14,8 +14,9 @@ use crate::{
     process::poll,
 };
 
-/// How long a client may take to connect.
-pub const CONNECT: Duration = Duration::from_secs(25);
+/// How long a client may take to connect. One that comes back from the same port, which happens, is sent its options by
+/// OpenVPN only when 30 s have passed since the last time (`push.c`, `process_incoming_push_request`).
+pub const CONNECT: Duration = Duration::from_secs(40);
 /// How long a client may take to leave.
 pub const LEAVE: Duration = Duration::from_secs(10);
 
