@@ -29,9 +29,9 @@ Common options, on the command line (with --) or in the profile (without):
   --log FILE, --log-append FILE            log into a file
   --connect-retry-max N                    give up after N rounds of all servers
   --dev NAME|null                          name of the tunnel device, or none
-  --workers N|auto                         threads for packets, 1 unless told; a client has 2 at most, and 1 on
-                                           TCP; auto: one per processor, at a client one
-                                           less
+  --workers N|auto                         most threads for packets, 1 unless told; a client has 2 at most, and
+                                           1 on TCP; auto: one per processor, at a client
+                                           one less
 
 Signals: TERM and INT leave, USR1 connects anew, HUP reads the profile again, USR2 logs statistics.
 ";

@@ -50,8 +50,8 @@ pub struct Profile {
     pub tunnel: TunnelOptions,
     /// Certificates and key.
     pub tls: TlsMaterial,
-    /// `workers`, an option of this program alone: threads that move packets, one if the profile does not say; a client
-    /// or peer has one for each direction at most. `None` is `auto`: as many as the host has processors.
+    /// `workers`, an option of this program alone: threads that move packets at most, one if the profile does not say; a
+    /// client or peer has one for each direction at most. `None` is `auto`: as many as the host has processors.
     pub workers: Option<usize>,
     /// Scripts that clients, servers and peers have.
     pub scripts: ScriptOptions,

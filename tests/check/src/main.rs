@@ -5,7 +5,7 @@
 
 use std::{
     env,
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
@@ -88,8 +88,12 @@ fn check() -> Result<Vec<String>> {
     let docs = ["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"];
     step("documentation", || cargo(&docs, &[("RUSTDOCFLAGS", "-D warnings".as_ref())]))?;
 
-    let oxivpn = program()?;
-    let mut variables = vec![("OXIVPN_TEST_CLIENT", &*oxivpn), ("OXIVPN_TEST_SERVER", &*oxivpn)];
+    // Cargo builds it for the tests. Left to themselves they would have it built anew, without what other packages want
+    // of it, which is as good and takes minutes.
+    let oxivpn = target()?.join("debug/oxivpn");
+    let unset =
+        ["OXIVPN_TEST_CLIENT", "OXIVPN_TEST_SERVER"].into_iter().filter(|name| env::var_os(name).is_none());
+    let mut variables: Vec<_> = unset.map(|name| (name, oxivpn.as_os_str())).collect();
     if root {
         variables.push(("OXIVPN_REQUIRE_INTEROP", "1".as_ref()));
     } else {
@@ -120,18 +124,21 @@ fn is_root() -> Result<bool> {
     Ok(id.stdout.trim_ascii() == b"0")
 }
 
-/// The `oxivpn` that `cargo test` builds for the whole workspace, in the target folder that this program is in. Left to
-/// themselves the tests would build one of its own package alone, which is as good and takes minutes more.
-fn program() -> Result<OsString> {
+/// The target folder that this program is in.
+fn target() -> Result<PathBuf> {
     let own = env::current_exe()?;
     let target = own.ancestors().nth(2).context("not run from a target folder of cargo")?;
-    Ok(target.join("debug/oxivpn").into())
+    Ok(target.to_owned())
 }
 
 fn cargo(words: &[&str], variables: &[(&str, &OsStr)]) -> Result<()> {
     let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
-    command.args(words).current_dir(workspace()).envs(variables.iter().copied());
+    command
+        .args(words)
+        .current_dir(workspace())
+        .env("CARGO_TARGET_DIR", target()?)
+        .envs(variables.iter().copied());
     let status = command.status().context("cannot run cargo")?;
     ensure!(status.success(), "cargo {} failed", words.join(" "));
     Ok(())

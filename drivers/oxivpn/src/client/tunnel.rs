@@ -80,7 +80,7 @@ impl Tun {
         let more = (1..queues).map(|_| device.add_queue()).collect::<io::Result<Vec<_>>>();
         let warning = match &more {
             Err(error) if device.as_raw_fd().is_some() => Some(format!(
-                "one of the {queues} packet threads reads all packets of {name} and hands them to the others, as this device has \
+                "one of the {queues} workers reads all packets of {name} and hands them to the others, as this device has \
                  no queue for each ({error}); have the device made anew, or by `ip tuntap add dev NAME mode tun multi_queue`, or \
                  write `workers 1`",
                 name = device.name()

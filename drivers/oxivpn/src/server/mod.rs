@@ -110,7 +110,7 @@ pub struct Server {
     faults: Option<Arc<Faults>>,
     commands: Vec<Command>,
     news: Vec<News>,
-    /// Of each packet thread.
+    /// Of each worker.
     packets: Vec<Packets>,
     out: Box<[u8; MAX_CONTROL_DATAGRAM]>,
 }
@@ -165,7 +165,7 @@ impl Server {
         let mut crew = Crew::start(&common, sockets.shares, move || waker())
             .context("cannot start the packet threads")?;
         if workers > 1 {
-            say!(log, Info, "{workers} threads move packets");
+            say!(log, Info, "up to {workers} threads move packets");
         }
         crew.set_device(device);
         // Scripts about clients know of the tunnel too.

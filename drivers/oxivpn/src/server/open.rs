@@ -24,25 +24,25 @@ use crate::link::settings;
 use crate::log::Log;
 use crate::{clock, say};
 
-/// How many threads are to move packets: as many as the profile says, or with `auto` one for each processor that this
+/// How many workers are to move packets: as many as the profile says, or with `auto` one for each processor that this
 /// process may use.
 pub(super) fn workers(profile: &Profile) -> usize {
     let processors = || std::thread::available_parallelism().map_or(1, |count| count.get().min(MOST_WORKERS));
     profile.workers.unwrap_or_else(processors)
 }
 
-/// What `auto` does not go beyond: with more threads most packets are handed over, unless the kernel happens to give
-/// both directions of a client to the same thread.
+/// What `auto` does not go beyond: with more workers most packets are handed over, unless the kernel happens to give both
+/// directions of a client to the same one.
 const MOST_WORKERS: usize = 8;
 
 /// The sockets of a server.
 pub(super) struct Sockets {
-    /// Of each thread, all for the same local addresses in the same order.
+    /// Of each worker, all for the same local addresses in the same order.
     pub(super) shares: Vec<Endpoints>,
 }
 
 impl Sockets {
-    /// Binds those of `workers` threads.
+    /// Binds those of so many workers.
     pub(super) fn bind(profile: &Profile, options: &ServerOptions, workers: usize) -> Result<Self> {
         let mut shares: Vec<_> = (0..workers).map(|_| Endpoints::default()).collect();
         for listen in &options.listen {

@@ -38,8 +38,8 @@ impl Server {
                 say!(
                     self.log,
                     Info,
-                    "packet thread {number}: {packets} packets read, {handed} handed over to other threads, {refused} dropped \
-                     because those were behind"
+                    "worker {number}: {packets} packets read, {handed} handed over to other workers, {refused} dropped because \
+                     those were behind"
                 );
             }
             say!(self.log, Info, "END");

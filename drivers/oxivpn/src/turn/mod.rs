@@ -281,7 +281,8 @@ impl<L: Link, D: Device, P: Plane, C: Control> Turn<L, D, P, C> {
                 || (self.link.is_some() && self.ready.link_read)
                 || (may_read_device && has_room && self.ready.device_read)
                 || deadline.is_some_and(|deadline| deadline.at <= now),
-            rest: self.pace.rest(now, self.inbox.singles()),
+            // That the link can be written is not to be kept waiting for.
+            rest: self.pace.rest(now, self.inbox.singles()).filter(|_| !self.blocked),
             failure,
         }
     }

@@ -60,8 +60,7 @@ fn crowd() -> Result<()> {
 fn passed(serving: &mut Serving) -> Result<[u64; 2]> {
     serving.process()?.signal(Signal::SIGUSR2)?;
     let mut read = |number: usize| -> Result<u64> {
-        let line =
-            serving.wait_for(&format!("packet thread {number}: [0-9]+ packets read, [0-9]+ handed over"))?;
+        let line = serving.wait_for(&format!("worker {number}: [0-9]+ packets read, [0-9]+ handed over"))?;
         let count = line.split("thread").nth(1).and_then(|rest| rest.split_whitespace().nth(1));
         Ok(count.and_then(|count| count.parse().ok()).unwrap_or_default())
     };
@@ -76,7 +75,7 @@ fn one_queue() -> Result<()> {
         .prepare(|star| star.ip(star.server(), "tuntap add dev tun7 mode tun").map(drop))
         .guests(all())
         .connected(|serving| {
-            serving.wait_for("WARNING: one of the 2 packet threads reads all packets of tun7")?;
+            serving.wait_for("WARNING: one of the 2 workers reads all packets of tun7")?;
             serving.ping_all()?;
             serving.ping("alice", "bob")?;
             serving.ping("bob", "carol")?;

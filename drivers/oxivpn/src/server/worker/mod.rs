@@ -26,7 +26,7 @@
 //! | instructions of ours, 1,412 bytes (`tests/snapshots/instructions.md`) | 1,330 out, 1,860 in, and 4,700 of the AEAD | |
 //! | locks | 0 | 1 that only an order of the control thread contends for |
 //! | atomic read-modify-writes | 0 | 3, of that lock and its flag, on a line of the worker's own |
-//! | loads of what another writes | 0 | N - 1 flags of hand-overs, one of the control thread, two of the roster |
+//! | loads of what another writes | 0 | N - 1 flags of hand-overs, one of the control thread, four of the roster |
 //! | packets handed over | 0.000 of 8 clients with 2 workers (`throughput --only 6`) | |
 //!
 //! A packet-id is taken from a key slot that one worker has, so there is no counter to share, and neither are the
@@ -116,7 +116,7 @@ pub enum Command {
     AskUsage,
     /// Answer with [`News::Totals`].
     AskTotals,
-    /// Give everything up and end the thread.
+    /// Give everything up and end.
     Stop,
 }
 
@@ -142,7 +142,7 @@ pub enum News {
     Totals(Box<Totals>),
     /// The device or a socket is of no more use; text for a person.
     Broken(String),
-    /// The thread has ended.
+    /// The worker has ended.
     Ended,
 }
 
@@ -184,7 +184,7 @@ impl Totals {
     }
 }
 
-/// What both threads share.
+/// What a worker and the control thread share.
 struct Shared {
     commands: Mailbox<Command>,
     news: Mailbox<News>,

@@ -154,7 +154,12 @@ pub(super) struct Outward {
 impl Outward {
     /// Whether the device may be read.
     pub(super) const fn has_room(&self) -> bool {
-        self.blocked.is_none() && self.packets.has_room()
+        !self.is_blocked() && self.packets.has_room()
+    }
+
+    /// Whether a socket is full.
+    pub(super) const fn is_blocked(&self) -> bool {
+        self.blocked.is_some()
     }
 
     /// The socket that was full may take more.

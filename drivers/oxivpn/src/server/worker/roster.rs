@@ -36,8 +36,14 @@ const RARE: u32 = 10;
 /// How long there must be little to do before workers come together again.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// The same, at most, where they had to part again soon after.
+const CAUTIOUS: Duration = Duration::from_secs(60);
+
 /// What a thread would have to do then, at most, in hundredths.
 const LITTLE: u32 = 35;
+
+/// With more workers it is cheaper to ask which of them has something to read than to look at all.
+const FEW: usize = 2;
 
 /// A worker, and what its thread knows of it.
 struct Unit {
@@ -107,7 +113,14 @@ impl Roster {
         for (me, poll) in polls.into_iter().enumerate() {
             let name = if count == 1 { "packets".into() } else { format!("packets{me}") };
             let runner = Runner::new(me, roster.clone(), poll);
-            threads.push(std::thread::Builder::new().name(name).spawn(move || runner.run())?);
+            match std::thread::Builder::new().name(name).spawn(move || runner.run()) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    roster.end();
+                    threads.into_iter().for_each(|thread| drop(thread.join()));
+                    return Err(error);
+                }
+            }
         }
         Ok((roster, threads))
     }
@@ -126,6 +139,12 @@ impl Roster {
             let _ = waker.wake();
         }
         self.shared.iter().for_each(|shared| shared.commands.wake_anyway());
+    }
+
+    /// Ends all threads.
+    fn end(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        self.wake();
     }
 
     fn goes_on(&self) -> bool {
@@ -153,8 +172,7 @@ struct Watch(Arc<Roster>);
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.0.is_over.store(true, Ordering::SeqCst);
-        self.0.wake();
+        self.0.end();
     }
 }
 
@@ -181,7 +199,7 @@ impl Runner {
         let _watch = Watch(self.roster.clone());
         let mut events = Events::with_capacity(256);
         let mut is_blind = false;
-        let mut begun = clock::now();
+        let mut begun = None;
         self.sort();
         while self.roster.goes_on() {
             if !is_blind && !self.wait(&mut events) {
@@ -189,16 +207,16 @@ impl Runner {
             }
             self.sort();
             let now = clock::now();
-            self.meter.waited += if is_blind { Duration::ZERO } else { now - begun };
+            if let Some(begun) = begun.filter(|_| !is_blind) {
+                self.meter.waited += now - begun;
+            }
             for unit in &mut self.units {
                 if core::mem::take(&mut unit.is_ready) || unit.engine.is_busy() {
                     unit.engine.turn(now);
                 }
             }
             self.units.retain(|unit| !unit.engine.stopped);
-            if self.roster.places.len() > 1 {
-                begun = self.look_around();
-            }
+            begun = (self.roster.places.len() > 1).then(|| self.look_around());
             is_blind = self.rest(now);
         }
     }
@@ -230,7 +248,7 @@ impl Runner {
         }
         self.units = units;
         if active != self.active {
-            self.meter.restart(clock::now());
+            self.meter.restart(clock::now(), active > self.active);
         }
         self.active = active;
     }
@@ -257,9 +275,11 @@ impl Runner {
     fn wait(&mut self, events: &mut Events) -> bool {
         let is_busy = self.units.iter().any(|unit| unit.is_ready || unit.engine.is_busy());
         let until = self.units.iter().filter_map(|unit| unit.engine.flood_deadline()).min();
+        // Whether all have little to do is to be seen though there be nothing to do here.
+        let glance = (self.me == 0 && self.active > 1).then_some(QUIET);
         let timeout = match is_busy {
             true => Some(Duration::ZERO),
-            false => until.map(|at| at - clock::now()),
+            false => until.map(|at| at - clock::now()).into_iter().chain(glance).min(),
         };
         if let [unit] = &mut self.units[..] {
             unit.is_ready = true;
@@ -300,15 +320,21 @@ impl Runner {
         }
         let singles = self.units.iter().map(|unit| unit.engine.singles()).sum();
         let Some(rest) = self.pace.rest(now, singles) else { return false };
+        if self.units.iter().any(|unit| unit.engine.out.is_blocked()) {
+            return false;
+        }
         std::thread::sleep(rest.time);
-        if rest.blind {
+        let is_blind = rest.blind
+            && self.units.len() <= FEW
+            && self.units.iter().all(|unit| unit.engine.streams.is_empty());
+        if is_blind {
             self.meter.waited += rest.time;
             for unit in &mut self.units {
                 unit.engine.take_for_readable();
                 unit.is_ready = true;
             }
         }
-        rest.blind
+        is_blind
     }
 
     /// Sees now and then whether this thread has too much to do, and if it is the first one, whether all have little.
@@ -343,15 +369,27 @@ struct Meter {
     /// Since when it is seen whether there is little to do, and what each thread had spent then, in nanoseconds.
     quiet_since: Instant,
     before: Vec<u64>,
+    /// How long there must be little to do.
+    quiet: Duration,
+    /// When the workers last came together.
+    joined: Option<Instant>,
 }
 
 impl Meter {
     fn new(now: Instant, threads: usize) -> Self {
         let (spent, waited) = (Duration::ZERO, Duration::ZERO);
-        Self { since: now, spent, waited, quiet_since: now, before: vec![0; threads] }
+        let before = vec![0; threads];
+        Self { since: now, spent, waited, quiet_since: now, before, quiet: QUIET, joined: None }
     }
 
-    fn restart(&mut self, now: Instant) {
+    /// There are other threads with workers now, `more` of them or fewer.
+    fn restart(&mut self, now: Instant, more: bool) {
+        if more {
+            let soon = self.joined.take().is_some_and(|joined| now - joined < 2 * self.quiet);
+            self.quiet = if soon { (2 * self.quiet).min(CAUTIOUS) } else { QUIET };
+        } else {
+            self.joined = Some(now);
+        }
         (self.since, self.spent, self.waited) = (now, sys::thread_time(), Duration::ZERO);
         self.quiet_since = now;
         // Not known, and not less than what will be seen.
@@ -370,7 +408,7 @@ impl Meter {
     /// Whether so many threads would have done all that was done lately, when all have spent `spent` in their lives.
     fn is_quiet(&mut self, now: Instant, threads: usize, spent: &[AtomicU64]) -> bool {
         let passed = now - self.quiet_since;
-        if passed < QUIET {
+        if passed < self.quiet {
             return false;
         }
         let spent: Vec<u64> = spent.iter().map(|spent| spent.load(Ordering::Relaxed)).collect();
@@ -410,11 +448,27 @@ mod tests {
     fn workers_come_together_when_all_threads_had_little_to_do_for_long() {
         let spent = |list: [u64; 2]| list.map(|ms| AtomicU64::new(ms * 1_000_000));
         let mut meter = Meter::new(at(0), 2);
-        meter.restart(at(0));
+        meter.restart(at(0), true);
         assert!(!meter.is_quiet(at(1000), 1, &spent([500, 900])), "not known yet");
         assert!(!meter.is_quiet(at(1900), 1, &spent([500, 900])), "not long enough");
         assert!(!meter.is_quiet(at(2000), 1, &spent([700, 1060])), "0.36 s in one");
         assert!(meter.is_quiet(at(3000), 1, &spent([900, 1200])), "0.34 s");
         assert!(meter.is_quiet(at(4000), 2, &spent([1200, 1590])), "0.69 s for two threads");
+    }
+
+    #[test]
+    fn workers_that_had_to_part_soon_stay_apart_for_longer() {
+        let mut meter = Meter::new(at(0), 2);
+        let mut now = 0;
+        for expected in [1, 2, 4, 8, 16, 32, 60, 60] {
+            assert_eq!(meter.quiet, Duration::from_secs(expected));
+            meter.restart(at(now), false);
+            now += 500;
+            meter.restart(at(now), true);
+            now += 70_000;
+        }
+        meter.restart(at(now), false);
+        meter.restart(at(now + 120_000), true);
+        assert_eq!(meter.quiet, QUIET, "they were together for long");
     }
 }
