@@ -5,7 +5,8 @@ use std::os::fd::AsFd as _;
 use std::process::Command;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
+use nix::unistd::Pid;
 
 use super::*;
 
@@ -268,9 +269,20 @@ fn datagrams_above_the_mtu_are_fragmented_and_batches_come_back_with_the_mtu() {
     });
 }
 
+/// Keeps the calling thread to one processor.
+fn stay() {
+    let all = sched_getaffinity(Pid::from_raw(0)).unwrap();
+    let first = (0..CpuSet::count()).find(|&number| all.is_set(number) == Ok(true)).unwrap();
+    let mut one = CpuSet::new();
+    one.set(first).unwrap();
+    sched_setaffinity(Pid::from_raw(0), &one).unwrap();
+}
+
 #[test]
 fn a_full_socket_takes_the_front_and_the_rest_follows_in_order() {
     in_namespace("1500", || {
+        // What one processor takes out of the queue can overtake what another one did.
+        stay();
         run("tc", "qdisc add dev lo root tbf rate 20mbit burst 20kb latency 10s");
         let socket = SocketSettings { sndbuf: Some(4_096), ..SocketSettings::default() };
         for offload in [true, false] {
@@ -283,7 +295,10 @@ fn a_full_socket_takes_the_front_and_the_rest_follows_in_order() {
             let from = UdpSocket::bind(&options).unwrap();
             let to = fast(Family::V4, "127.0.0.1:0", false, false);
             let at = to.local_addr().unwrap();
-            let (run, segment) = (bytes(300_500, 9), 1_000);
+            let (mut run, segment) = (bytes(300_500, 9), 1_000);
+            for (number, part) in (0u16..).zip(run.chunks_mut(segment)) {
+                part[..2].copy_from_slice(&number.to_be_bytes());
+            }
             let (mut sent, mut partial, mut refused) = (0, 0, 0);
             let mut got = Vec::new();
             let mut buf = vec![0; 65_535];
@@ -307,6 +322,9 @@ fn a_full_socket_takes_the_front_and_the_rest_follows_in_order() {
                     wait(&to, PollFlags::POLLIN);
                 }
             }
+            let numbers = got.iter().map(|one| u16::from_be_bytes([one[0], one[1]]));
+            let strays: Vec<_> = (0..).zip(numbers).filter(|(place, number)| place != number).collect();
+            assert!(strays.is_empty(), "offload {offload}: place and number {strays:?}");
             assert!(got.iter().map(Vec::as_slice).eq(run.chunks(segment)));
             assert!(partial > 0 && refused > 0, "offload {offload}: {partial} partial, {refused} refused");
         }

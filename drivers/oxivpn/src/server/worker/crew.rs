@@ -1,4 +1,4 @@
-//! All packet threads of a server, behind one handle.
+//! All workers of a server, behind one handle.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,4 +1,4 @@
-//! The ways of packets through the packet thread.
+//! The ways of packets through a worker.
 
 use core::ops::Range;
 use std::io::ErrorKind;

@@ -384,11 +384,11 @@ impl Meter {
 
     /// There are other threads with workers now, `more` of them or fewer.
     fn restart(&mut self, now: Instant, more: bool) {
-        if more {
-            let soon = self.joined.take().is_some_and(|joined| now - joined < 2 * self.quiet);
-            self.quiet = if soon { (2 * self.quiet).min(CAUTIOUS) } else { QUIET };
-        } else {
+        if !more {
             self.joined = Some(now);
+        } else if let Some(joined) = self.joined.take() {
+            let is_soon = now - joined < 2 * self.quiet;
+            self.quiet = if is_soon { (2 * self.quiet).min(CAUTIOUS) } else { QUIET };
         }
         (self.since, self.spent, self.waited) = (now, sys::thread_time(), Duration::ZERO);
         self.quiet_since = now;
@@ -465,6 +465,7 @@ mod tests {
             meter.restart(at(now), false);
             now += 500;
             meter.restart(at(now), true);
+            meter.restart(at(now + 200), true);
             now += 70_000;
         }
         meter.restart(at(now), false);
