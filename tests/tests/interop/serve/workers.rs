@@ -1,6 +1,6 @@
 //! Servers with more than one thread for packets, an option of this project's server alone.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use oxivpn_tests::{
     matrix::Cell,
@@ -38,7 +38,7 @@ fn several() -> Result<Service> {
     Ok(service.line("workers 2"))
 }
 
-/// Every client reaches every other one, whichever thread has it; and the threads tell what they did.
+/// Every client reaches every other one, whichever worker has it; and the workers tell what they did.
 fn crowd() -> Result<()> {
     let more = (0..6).map(|n| Guest::own(&format!("guest{n}")));
     several()?.line("client-to-client").guests(all()).guests(more).connected(|serving| {
@@ -51,18 +51,18 @@ fn crowd() -> Result<()> {
         // A hundred packets that need a replay window, in order.
         serving.ping_long(100, 0.01)?;
         let [zero, one] = passed(serving)?;
-        ensure!(zero > 0 && one > 0, "{zero} and {one} packets: the clients of one thread are all there are");
+        ensure!(zero > 0 && one > 0, "{zero} and {one} packets: the clients of one worker are all there are");
         serving.stop()
     })
 }
 
-/// Packets that each thread has read.
+/// Packets that each worker has read.
 fn passed(serving: &mut Serving) -> Result<[u64; 2]> {
     serving.process()?.signal(Signal::SIGUSR2)?;
     let mut read = |number: usize| -> Result<u64> {
         let line = serving.wait_for(&format!("worker {number}: [0-9]+ packets read, [0-9]+ handed over"))?;
-        let count = line.split("thread").nth(1).and_then(|rest| rest.split_whitespace().nth(1));
-        Ok(count.and_then(|count| count.parse().ok()).unwrap_or_default())
+        let words: Vec<_> = line.split_whitespace().skip_while(|word| *word != "worker").collect();
+        words.get(2).with_context(|| line.clone())?.parse().with_context(|| line.clone())
     };
     Ok([read(0)?, read(1)?])
 }
