@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod program;
+
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
@@ -14,6 +16,7 @@ use std::{env, thread};
 
 use nix::sched::{CloneFlags, unshare};
 use oxivpn_tun::{Device, OpenError, Options};
+use program::{close, ip, none_runs, run};
 
 fn in_namespace(test: impl FnOnce() + Send) {
     thread::scope(|scope| {
@@ -32,12 +35,6 @@ fn in_namespace(test: impl FnOnce() + Send) {
 /// Past the test harness, which would swallow the line of a test that passes.
 fn skipped(why: &str) {
     let _ = writeln!(io::stderr(), "SKIPPED: {why}; run this test as root");
-}
-
-fn ip(arguments: &str) -> String {
-    let output = Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 fn recv(device: &Device) -> Vec<u8> {
@@ -119,7 +116,7 @@ fn the_kernel_picks_a_name_and_takes_the_interface_away_again() {
         assert_eq!((first.name(), second.name()), ("tun0", "tun1"));
         let free = Device::open(&Options::new("corp-vpn")).unwrap();
         assert_eq!(free.name(), "corp-vpn");
-        drop((first, second, free));
+        close((first, second, free));
         assert_eq!(ip("-o link show type tun"), "");
     });
 }
@@ -127,13 +124,13 @@ fn the_kernel_picks_a_name_and_takes_the_interface_away_again() {
 #[test]
 fn persistence_is_set_and_cleared() {
     in_namespace(|| {
-        drop(Device::open(&Options::new("keep0").persist(true).owner(54_321).group(54_322)).unwrap());
+        close(Device::open(&Options::new("keep0").persist(true).owner(54_321).group(54_322)).unwrap());
         let link = ip("-d -o link show keep0");
         assert!(link.contains("persist on user 54321 group 54322"), "{link}");
         // Unset leaves it as it is.
-        drop(Device::open(&Options::new("keep0")).unwrap());
+        close(Device::open(&Options::new("keep0")).unwrap());
         assert!(ip("-o link show type tun").contains("keep0"));
-        drop(Device::open(&Options::new("keep0").persist(false)).unwrap());
+        close(Device::open(&Options::new("keep0").persist(false)).unwrap());
         assert_eq!(ip("-o link show type tun"), "");
     });
 }
@@ -149,7 +146,9 @@ fn a_busy_or_foreign_interface_is_refused_with_the_cure() {
         );
         let error = Device::open(&Options::new("lo")).unwrap_err();
         assert!(error.to_string().contains("no single-queue tun device"), "{error}");
+        let held = none_runs();
         let error = Device::open(&Options::new("tun1").mtu(10)).unwrap_err();
+        drop(held);
         assert!(matches!(error, OpenError::Setting { setting: "mtu", .. }), "{error}");
         assert!(!ip("-o link show type tun").contains("tun1"), "a half-configured device is closed");
     });
@@ -227,7 +226,7 @@ fn the_end_of_a_sequenced_pair_is_told_and_an_empty_datagram_is_none() {
     let device = Device::from_fd(ours).unwrap();
     let mut buf = [0; 64];
     assert_eq!(device.recv(&mut buf).unwrap_err().kind(), ErrorKind::WouldBlock);
-    drop(theirs);
+    close(theirs);
     assert_eq!(device.recv(&mut buf).unwrap_err().kind(), ErrorKind::UnexpectedEof);
     let (ours, theirs) = UnixDatagram::pair().unwrap();
     let device = Device::from_fd(ours.into()).unwrap();
@@ -267,13 +266,13 @@ fn a_missing_privilege_is_named_with_the_cure() {
         return;
     }
     in_namespace(|| {
-        let output = Command::new("setpriv")
+        let mut command = Command::new("setpriv");
+        command
             .args(["--bounding-set=-net_admin", "--inh-caps=-net_admin"])
             .arg(env::current_exe().unwrap())
             .args(["--exact", "a_missing_privilege_is_named_with_the_cure", "--nocapture"])
-            .env(CHILD, "1")
-            .output()
-            .unwrap();
+            .env(CHILD, "1");
+        let output = run(&mut command);
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && text.contains("1 passed"), "{output:?}");
     });
