@@ -36,9 +36,6 @@ const RARE: u32 = 10;
 /// How long there must be little to do before workers come together again.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// The same, at most, where they had to part again soon after.
-const CAUTIOUS: Duration = Duration::from_secs(60);
-
 /// What a thread would have to do then, at most, in hundredths.
 const LITTLE: u32 = 35;
 
@@ -248,7 +245,7 @@ impl Runner {
         }
         self.units = units;
         if active != self.active {
-            self.meter.restart(clock::now(), active > self.active);
+            self.meter.restart(clock::now());
         }
         self.active = active;
     }
@@ -369,27 +366,16 @@ struct Meter {
     /// Since when it is seen whether there is little to do, and what each thread had spent then, in nanoseconds.
     quiet_since: Instant,
     before: Vec<u64>,
-    /// How long there must be little to do.
-    quiet: Duration,
-    /// When the workers last came together.
-    joined: Option<Instant>,
 }
 
 impl Meter {
     fn new(now: Instant, threads: usize) -> Self {
         let (spent, waited) = (Duration::ZERO, Duration::ZERO);
-        let before = vec![0; threads];
-        Self { since: now, spent, waited, quiet_since: now, before, quiet: QUIET, joined: None }
+        Self { since: now, spent, waited, quiet_since: now, before: vec![0; threads] }
     }
 
-    /// There are other threads with workers now, `more` of them or fewer.
-    fn restart(&mut self, now: Instant, more: bool) {
-        if !more {
-            self.joined = Some(now);
-        } else if let Some(joined) = self.joined.take() {
-            let is_soon = now - joined < 2 * self.quiet;
-            self.quiet = if is_soon { (2 * self.quiet).min(CAUTIOUS) } else { QUIET };
-        }
+    /// Other threads have workers now.
+    fn restart(&mut self, now: Instant) {
         (self.since, self.spent, self.waited) = (now, sys::thread_time(), Duration::ZERO);
         self.quiet_since = now;
         // Not known, and not less than what will be seen.
@@ -408,7 +394,7 @@ impl Meter {
     /// Whether so many threads would have done all that was done lately, when all have spent `spent` in their lives.
     fn is_quiet(&mut self, now: Instant, threads: usize, spent: &[AtomicU64]) -> bool {
         let passed = now - self.quiet_since;
-        if passed < self.quiet {
+        if passed < QUIET {
             return false;
         }
         let spent: Vec<u64> = spent.iter().map(|spent| spent.load(Ordering::Relaxed)).collect();
@@ -448,28 +434,11 @@ mod tests {
     fn workers_come_together_when_all_threads_had_little_to_do_for_long() {
         let spent = |list: [u64; 2]| list.map(|ms| AtomicU64::new(ms * 1_000_000));
         let mut meter = Meter::new(at(0), 2);
-        meter.restart(at(0), true);
+        meter.restart(at(0));
         assert!(!meter.is_quiet(at(1000), 1, &spent([500, 900])), "not known yet");
         assert!(!meter.is_quiet(at(1900), 1, &spent([500, 900])), "not long enough");
         assert!(!meter.is_quiet(at(2000), 1, &spent([700, 1060])), "0.36 s in one");
         assert!(meter.is_quiet(at(3000), 1, &spent([900, 1200])), "0.34 s");
         assert!(meter.is_quiet(at(4000), 2, &spent([1200, 1590])), "0.69 s for two threads");
-    }
-
-    #[test]
-    fn workers_that_had_to_part_soon_stay_apart_for_longer() {
-        let mut meter = Meter::new(at(0), 2);
-        let mut now = 0;
-        for expected in [1, 2, 4, 8, 16, 32, 60, 60] {
-            assert_eq!(meter.quiet, Duration::from_secs(expected));
-            meter.restart(at(now), false);
-            now += 500;
-            meter.restart(at(now), true);
-            meter.restart(at(now + 200), true);
-            now += 70_000;
-        }
-        meter.restart(at(now), false);
-        meter.restart(at(now + 120_000), true);
-        assert_eq!(meter.quiet, QUIET, "they were together for long");
     }
 }
